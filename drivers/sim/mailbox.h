@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The interface of simnic, the software SmartNIC: what a datasheet is to a piece of hardware.
+ *
+ * Two kinds of SOCK_SEQPACKET sockets carry fixed-form messages; each request gets exactly one
+ * reply, in order, with the same @seq:
+ *
+ *   admin    RUN/sim/NAME.sock, used by vdpad only: functions are added, removed and changed.
+ *   mailbox  one per function, handed out by the admin replies: the sim driver programs queues.
+ *
+ * And one shared memory file per function, its BAR: doorbells, and registers that the device
+ * writes (queue positions, counters, state). Numbers are in host byte order.
+ *
+ * Guest memory: the device reaches only what SIM_MAP made known to this function. All ring
+ * addresses and buffer addresses are IOVAs looked up in that table, over their full length. An
+ * access outside it stops that queue with SIM_QUEUE_ERROR and signals its err eventfd.
+ *
+ * Events: the device may send a message with command SIM_EVENT and seq 0 on the mailbox at any
+ * time (link or configuration changed, queue error).
+ *
+ * A mailbox whose last descriptor is closed resets its function. SIM_ADMIN_ATTACH replaces the
+ * mailbox: the function is reset and the old mailbox reads end-of-file.
+ */
+#ifndef DRIVERS_SIM_MAILBOX_H
+#define DRIVERS_SIM_MAILBOX_H
+
+#include <stdint.h>
+
+#define SIM_INTERFACE_VERSION 1
+
+#define SIM_MAX_PAIRS  64
+#define SIM_MAX_QUEUES (2 * SIM_MAX_PAIRS) /* even: receive, odd: transmit (virtio-net) */
+#define SIM_MAX_QUEUE_SIZE 32768
+#define SIM_MAX_REGIONS 512
+#define SIM_NAME_SIZE  64 /* with the ending zero byte */
+
+/* ---------------------------------------------------------------- the BAR */
+
+#define SIM_BAR_DOORBELL_OFFSET 0	 /* one 4 KiB page, may be mapped into a front-end */
+#define SIM_BAR_REGS_OFFSET	4096	 /* struct sim_regs */
+#define SIM_BAR_SIZE		(32 * 1024)
+
+/* Doorbells: uint32_t [SIM_MAX_QUEUES] at SIM_BAR_DOORBELL_OFFSET; any value written is a kick.
+ * A write there wakes nobody: the device polls a function whose SIM_DOORBELL is on. */
+
+enum sim_queue_status {
+	SIM_QUEUE_DISABLED = 0,
+	SIM_QUEUE_PREPARED,	/* programmed, does not touch memory */
+	SIM_QUEUE_RUNNING,
+	SIM_QUEUE_ERROR,	/* a ring broke the rules, or memory failed; needs SIM_STOP */
+};
+
+/*
+ * One queue's registers, a cache line, written by the device only.
+ *
+ * A position is one word. Split: bits 0-15 next available index, bits 16-31 next used index, both
+ * free-running. Packed: as vhost-user's vring base: bits 0-14 available position, bit 15 its wrap
+ * counter, bits 16-30 used position, bit 31 its wrap counter.
+ *
+ * The device stores @next_position before it publishes completions in the ring and @position
+ * after. When it dies between the two, the ring tells which one holds: split, the used index in
+ * the ring; packed, whether the descriptor at @position's used position is marked used with
+ * @position's used wrap counter. This device completes in order, so what is not published was not
+ * consumed: the available position to resume from is the used position.
+ */
+struct sim_queue_regs {
+	uint32_t status;	/* enum sim_queue_status */
+	uint32_t position;
+	uint32_t next_position;
+	uint32_t pad;
+	uint64_t received_desc;	 /* chains taken from the available ring */
+	uint64_t completed_desc; /* chains given back */
+	uint64_t bytes;		 /* payload, without the virtio-net header */
+	uint64_t drops;		 /* frames lost at this queue: no buffer, bad chain */
+	uint64_t errors;	 /* ring errors */
+	uint64_t calls;		 /* call eventfd signalled */
+};
+
+enum sim_function_status {
+	SIM_FUNCTION_OK = 0,
+	SIM_FUNCTION_FAILED = 1,  /* memory vanished under it (truncated file); needs SIM_RESET */
+};
+
+struct sim_regs {
+	uint32_t version;	/* SIM_INTERFACE_VERSION */
+	uint32_t status;	/* enum sim_function_status */
+	uint32_t link_up;	/* 0 or 1 */
+	uint32_t config_generation;
+	uint64_t rx_frames, rx_bytes;	/* towards the guest */
+	uint64_t tx_frames, tx_bytes;	/* from the guest */
+	uint64_t spoof_drops;	/* frames whose source MAC is not the function's */
+	uint64_t flood_drops;	/* frames beyond the flood limit */
+	uint64_t no_queue_drops; /* frames for a function without a running receive queue */
+	uint64_t last_spoof_mac; /* bytes 0-5: source of the last spoofed frame */
+	uint8_t pad[64 - 16];
+	struct sim_queue_regs queues[SIM_MAX_QUEUES];
+};
+
+/* ----------------------------------------------------------- the messages */
+
+enum sim_command {
+	/* mailbox */
+	SIM_HELLO = 1,	   /* reply: sim_hello_reply, fd: BAR */
+	SIM_MAP,	   /* sim_map, fd: memory; same request again is accepted */
+	SIM_UNMAP,	   /* sim_map (iova and size of one SIM_MAP); fails with EBUSY while a
+			    * prepared or running queue's ring lies in it */
+	SIM_SET_FEATURES,  /* sim_u64: virtio features the driver negotiated; no queue running */
+	SIM_PREPARE,	   /* sim_queue_setup, fds: those that have_fds names, in its bit order */
+	SIM_START,	   /* sim_queue_set; reply: none. All or nothing */
+	SIM_STOP,	   /* sim_queue_set; reply: sim_positions. When the reply is sent the device
+			    * touches neither ring nor buffers of these queues. Queues that do not
+			    * run answer their last position */
+	SIM_SET_FDS,	   /* sim_queue_fds, fds: those that have_fds names; also while running */
+	SIM_SET_ENABLED_PAIRS, /* sim_u64: receive pairs that the flow hash may choose, 1.. */
+	SIM_GET_CONFIG,	   /* reply: sim_config */
+	SIM_SET_MTU,	   /* sim_u64: largest payload, 68..65535 */
+	SIM_ANNOUNCE,	   /* sim_u64: MAC in bytes 0-5; the device sends a RARP to the switch */
+	SIM_DOORBELL,	   /* sim_u64: 1 polls the doorbell page, 0 does not */
+	SIM_RESET,	   /* back to the state after SIM_ADMIN_ADD; memory unmapped */
+
+	/* admin */
+	SIM_ADMIN_INFO = 64, /* reply: sim_nic_info */
+	SIM_ADMIN_ADD,	     /* sim_function; reply: none, fd: the mailbox */
+	SIM_ADMIN_ATTACH,    /* sim_function (name counts); reply: none, fd: a new mailbox */
+	SIM_ADMIN_DEL,	     /* sim_function (name counts) */
+	SIM_ADMIN_SET,	     /* sim_function: mac, spoof_check, link_up take effect; others must be
+			      * as they are */
+	SIM_ADMIN_LIST,	     /* sim_u64: index from 0; reply: sim_function, or ENOENT at the end */
+
+	/* device to driver, seq 0, no reply */
+	SIM_EVENT = 128,     /* sim_event */
+};
+
+struct sim_header {
+	uint32_t command; /* enum sim_command; a reply repeats it */
+	uint32_t seq;	  /* chosen by the requester, not 0; a reply repeats it */
+	int32_t status;	  /* replies: 0 or a negative errno; requests: 0 */
+	uint32_t size;	  /* payload bytes that follow, exactly those of the command */
+};
+
+struct sim_u64 {
+	uint64_t value;
+};
+
+struct sim_hello_reply {
+	uint32_t version;	/* SIM_INTERFACE_VERSION */
+	uint32_t n_queues;	/* 2 * pairs of this function */
+	uint32_t max_queue_size;
+	uint32_t pad;
+	uint64_t features;	/* virtio features this function offers */
+};
+
+#define SIM_PERM_READ  1
+#define SIM_PERM_WRITE 2
+
+struct sim_map {
+	uint64_t iova;
+	uint64_t size;	 /* bytes, not 0 */
+	uint64_t offset; /* in the file */
+	uint32_t perm;	 /* SIM_PERM_ */
+	uint32_t pad;
+};
+
+#define SIM_FD_KICK 1 /* bits of have_fds, in this order */
+#define SIM_FD_CALL 2
+#define SIM_FD_ERR  4
+
+struct sim_queue_setup {
+	uint32_t queue;
+	uint32_t size;	   /* descriptors */
+	uint64_t desc;	   /* IOVA of the descriptor table, or of the packed ring */
+	uint64_t driver;   /* available ring, or driver event area */
+	uint64_t device;   /* used ring, or device event area */
+	uint32_t position; /* see sim_queue_regs; split: the used half must be the ring's */
+	uint32_t have_fds; /* SIM_FD_; a missing kick means polling, a missing call no interrupt */
+};
+
+struct sim_queue_fds {
+	uint32_t queue;
+	uint32_t change;   /* SIM_FD_ that are replaced by this message */
+	uint32_t have_fds; /* SIM_FD_ that come with a descriptor; others of change are removed */
+	uint32_t pad;
+};
+
+struct sim_queue_set {
+	uint64_t bits[SIM_MAX_QUEUES / 64];
+};
+
+struct sim_positions {
+	uint32_t position[SIM_MAX_QUEUES]; /* as sim_queue_regs; valid for the queues asked for */
+};
+
+struct sim_config { /* what virtio-net's configuration space is made from */
+	uint8_t mac[6];
+	uint16_t mtu;
+	uint16_t max_pairs;
+	uint16_t link_up;
+	uint32_t pad;
+};
+
+#define SIM_FUNCTION_SPOOF_CHECK 1 /* flags of sim_function */
+#define SIM_FUNCTION_LINK_UP	 2
+
+struct sim_function {
+	char name[SIM_NAME_SIZE];
+	uint8_t mac[6];
+	uint16_t mtu;	    /* 68..65535 */
+	uint16_t max_pairs; /* 1..SIM_MAX_PAIRS */
+	uint16_t pad;
+	uint32_t flags;	    /* SIM_FUNCTION_ */
+	uint64_t features;  /* virtio features to offer: a subset of sim_nic_info's */
+};
+
+struct sim_nic_info {
+	uint32_t version;
+	uint32_t max_pairs;
+	uint32_t max_queue_size;
+	uint32_t n_functions;
+	uint64_t features; /* all that a function can offer */
+	uint32_t uplink;   /* 0 none, 1 up, 2 down */
+	uint32_t pid;
+	char uplink_name[SIM_NAME_SIZE];
+};
+
+enum sim_event_kind {
+	SIM_EVENT_CONFIG = 1, /* mac, mtu or link changed: read SIM_GET_CONFIG */
+	SIM_EVENT_QUEUE_ERROR,
+	SIM_EVENT_FUNCTION_FAILED,
+};
+
+struct sim_event {
+	uint32_t kind;	/* enum sim_event_kind */
+	uint32_t queue; /* for SIM_EVENT_QUEUE_ERROR */
+};
+
+union sim_payload {
+	struct sim_u64 u64;
+	struct sim_hello_reply hello;
+	struct sim_map map;
+	struct sim_queue_setup setup;
+	struct sim_queue_fds fds;
+	struct sim_queue_set set;
+	struct sim_positions positions;
+	struct sim_config config;
+	struct sim_function function;
+	struct sim_nic_info info;
+	struct sim_event event;
+};
+
+struct sim_message {
+	struct sim_header header;
+	union sim_payload payload;
+};
+
+#endif
