@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a vDPA driver implements.
+ *
+ * One instance drives one device (a virtio-net function of a NIC) for one virtual machine. The
+ * core calls it from one thread. A driver has never heard of vhost-user: it gets IOVAs that it
+ * mapped before, descriptors that the core owns, and positions as virtio defines them.
+ *
+ * States of a queue, and the calls that move it:
+ *
+ *   (unknown) --prepare--> PREPARED --start--> RUNNING --stop--> PREPARED
+ *
+ * Every call is idempotent: a worker that dies in the middle of one is replaced by another that
+ * repeats it. Repeating prepare with the same facts, start of a running queue, stop of a stopped
+ * one, map of what is mapped, all succeed and change nothing.
+ *
+ * Every call returns 0 or a negative errno. -ETIMEDOUT, -EIO and -ENODEV say that the device is
+ * broken or gone: the core marks it failed. Any other error says that the request was refused and
+ * that nothing changed. No call takes longer than its deadline in driver_deadline_ms().
+ */
+#ifndef VDPA_DRIVER_H
+#define VDPA_DRIVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vdpa/queue.h"
+
+#define DRIVER_MAX_DEVICE_FDS 4
+
+/* A driver's instance; each driver embeds it in its own structure. */
+struct driver_device {
+	const struct driver_ops *ops;
+};
+
+/* Where a device can begin in a ring. */
+enum driver_start_position {
+	DRIVER_START_ANY,	/* wherever the core says */
+	DRIVER_START_INITIAL,	/* only at the position of a fresh ring */
+};
+
+/**
+ * struct driver_caps - what the device can do; constant while the instance lives.
+ * @features:       virtio feature bits the device offers
+ * @n_queues:       queues, receive and transmit together; 2..QUEUE_MAX
+ * @max_queue_size: descriptors, a power of two
+ * @start_position: enum driver_start_position
+ * @in_order:       the device completes chains in the order it took them, always
+ * @page_faults:    the device can wait for memory that is not there yet
+ * @dirty_log:      the device can mark the pages it writes
+ */
+struct driver_caps {
+	uint64_t features;
+	uint32_t n_queues;
+	uint32_t max_queue_size;
+	enum driver_start_position start_position;
+	bool in_order;
+	bool page_faults;
+	bool dirty_log;
+};
+
+/* The part of virtio-net's configuration that the device decides. */
+struct driver_net_config {
+	uint8_t mac[6];
+	uint16_t mtu;	    /* bytes of payload; 68..65535 */
+	uint16_t max_pairs; /* receive and transmit pairs */
+	bool link_up;
+};
+
+#define DRIVER_PERM_READ  1U
+#define DRIVER_PERM_WRITE 2U
+
+/**
+ * struct driver_map - one range of memory the device may reach.
+ * @iova:   first address, as the device sees it
+ * @size:   bytes, not 0; @iova + @size does not wrap
+ * @fd:     the file behind it; the core's, only lent for the call
+ * @offset: where in the file the range begins
+ * @perm:   DRIVER_PERM_ bits
+ */
+struct driver_map {
+	uint64_t iova;
+	uint64_t size;
+	int fd;
+	uint64_t offset;
+	uint32_t perm;
+};
+
+/**
+ * struct driver_queue - all that a queue needs to run.
+ * @index:    0 .. n_queues-1; even receives, odd transmits
+ * @size:     descriptors, 1..max_queue_size; a power of two unless packed
+ * @desc:     IOVA of the descriptor table (packed: of the ring)
+ * @driver:   IOVA of the available ring (packed: driver event area)
+ * @device:   IOVA of the used ring (packed: device event area)
+ * @position: where to begin
+ * @kick_fd:  eventfd the guest signals; -1: the device has to poll
+ * @call_fd:  eventfd the device signals; -1: it never does
+ * @err_fd:   eventfd the device signals when it gives the ring up; -1: none
+ *
+ * Descriptors are lent for the call; the driver duplicates what it keeps.
+ */
+struct driver_queue {
+	uint16_t index;
+	uint32_t size;
+	uint64_t desc;
+	uint64_t driver;
+	uint64_t device;
+	struct queue_position position;
+	int kick_fd;
+	int call_fd;
+	int err_fd;
+};
+
+enum driver_queue_fd {
+	DRIVER_FD_KICK,
+	DRIVER_FD_CALL,
+	DRIVER_FD_ERR,
+};
+
+/* One queue's figures as they stand now. */
+struct driver_queue_stats {
+	uint64_t received_desc;	 /* chains taken from the ring */
+	uint64_t completed_desc; /* chains given back */
+	uint64_t bytes;
+	uint64_t drops;
+	uint64_t errors;
+	uint64_t calls;
+	struct queue_position position;
+	bool running;
+	bool failed;		 /* the ring broke the rules and was given up */
+};
+
+/* The device's own figures as they stand now. */
+struct driver_device_stats {
+	uint64_t rx_frames, rx_bytes; /* towards the guest */
+	uint64_t tx_frames, tx_bytes;
+	uint64_t spoof_drops;	      /* source address was not the device's */
+	uint64_t flood_drops;
+	uint64_t no_queue_drops;
+	uint8_t last_spoof_mac[6];
+};
+
+enum driver_event_kind {
+	DRIVER_EVENT_CONFIG,	  /* driver_net_config changed */
+	DRIVER_EVENT_QUEUE_ERROR, /* @queue was given up */
+	DRIVER_EVENT_FAILED,	  /* device does not work any more, but answers */
+	DRIVER_EVENT_GONE,	  /* device was removed or reset behind our back */
+};
+
+struct driver_event {
+	enum driver_event_kind kind;
+	uint16_t queue;
+};
+
+/**
+ * struct driver_keeper - what outlives the worker, offered by the core.
+ * @state: bytes that the next worker finds again; changes count from the core's next commit
+ * @state_size: how many; at least 256; zero for a new device
+ * @keep_fd: hand a duplicate of @fd over for safekeeping.
+ *           Return: a number >= 0 to put into @state, or a negative errno
+ * @get_fd:  the kept descriptor for that number, lent; -1 when there is none
+ * @drop_fd: not needed any more
+ */
+struct driver_keeper {
+	void *state;
+	size_t state_size;
+	int (*keep_fd)(struct driver_keeper *keeper, int fd);
+	int (*get_fd)(struct driver_keeper *keeper, int number);
+	void (*drop_fd)(struct driver_keeper *keeper, int number);
+};
+
+struct driver_ops {
+	const char *name; /* as in `mgmtdev`'s first part: "sim" */
+
+	/**
+	 * @open: take a device over, whatever state the last worker left it in.
+	 * @fds, @n_fds: what vdpad opened for this driver; lent, valid while the instance lives
+	 * @keeper: see above; lives as long as the instance
+	 * @ret: the instance, released by @close
+	 *
+	 * Changes nothing on the device: queues that run go on running.
+	 * Return: 0; -ENODEV gone; -EPROTO speaks another version; -ETIMEDOUT.
+	 */
+	int (*open)(const int *fds, size_t n_fds, struct driver_keeper *keeper,
+		struct driver_device **ret);
+
+	/** @close: release the instance. The device goes on as it is. Accepts NULL. */
+	void (*close)(struct driver_device *device);
+
+	/**
+	 * @reopen: the device was replaced behind @fds (it was reset, or its process restarted):
+	 * begin anew with the same instance. No map, feature, or queue of before is there any more;
+	 * positions of before can still be asked for with @lost_position.
+	 */
+	int (*reopen)(struct driver_device *device, const int *fds, size_t n_fds);
+
+	/** @caps: what the device can do; never fails. */
+	const struct driver_caps *(*caps)(struct driver_device *device);
+
+	/** @reset: stop all queues, unmap all memory, forget features. Deadline covers an FLR. */
+	int (*reset)(struct driver_device *device);
+
+	/**
+	 * @set_features: what the guest's driver accepted; a subset of caps' features. No queue
+	 * runs. Prepared queues must be prepared again.
+	 */
+	int (*set_features)(struct driver_device *device, uint64_t features);
+
+	/**
+	 * @map: let the device reach a range. Ranges do not overlap.
+	 * Return: 0; -EEXIST overlaps; -ENOSPC too many; -EINVAL the file is no memory or too
+	 * short.
+	 */
+	int (*map)(struct driver_device *device, const struct driver_map *map);
+
+	/**
+	 * @unmap: take a range back, whole as it was mapped; what is not mapped is fine.
+	 * Afterwards the device does not reach it. Return: 0; -EBUSY when a prepared queue's
+	 * ring lies in it.
+	 */
+	int (*unmap)(struct driver_device *device, uint64_t iova, uint64_t size);
+
+	/**
+	 * @prepare: make queues ready, outside any downtime. May be slow.
+	 * Return: 0; -EFAULT a ring is not in mapped memory; -EINVAL; -EBUSY one is running with
+	 * other facts. After an error queues before the failing one may be prepared.
+	 */
+	int (*prepare)(struct driver_device *device, const struct driver_queue *queues, size_t n);
+
+	/** @start: run prepared queues. All or none. */
+	int (*start)(struct driver_device *device, const struct queue_set *set);
+
+	/**
+	 * @stop: suspend queues, as a set, and say where they stand.
+	 * @ret: QUEUE_MAX positions; those of @set's queues are written. Afterwards the device
+	 *       touches neither ring, buffers, nor call eventfd of these queues. Queues that do
+	 *       not run answer their last position. A queue unknown to the device is untouched in
+	 *       @ret.
+	 */
+	int (*stop)(struct driver_device *device, const struct queue_set *set,
+		struct queue_position *ret);
+
+	/** @set_queue_fd: replace one eventfd, also of a running queue; @fd -1 for none. */
+	int (*set_queue_fd)(struct driver_device *device, uint16_t queue, enum driver_queue_fd which,
+		int fd);
+
+	/** @set_enabled_pairs: receive pairs that incoming flows may be spread over; 1.. */
+	int (*set_enabled_pairs)(struct driver_device *device, uint16_t pairs);
+
+	/**
+	 * @lost_position: where a queue stood when the device was lost (see @reopen).
+	 * @queue:  as it was prepared
+	 * @packed: ring layout
+	 * @ring:   the used ring's or packed ring's bytes in our memory, @size entries, readable;
+	 *          hostile
+	 * @ret:    written on success only
+	 * Return: 0; -ENOENT not known.
+	 */
+	int (*lost_position)(struct driver_device *device, const struct driver_queue *queue,
+		bool packed, const void *ring, struct queue_position *ret);
+
+	/** @get_config: MAC, MTU, pairs and link as they are now. */
+	int (*get_config)(struct driver_device *device, struct driver_net_config *ret);
+
+	/** @set_mtu: largest payload, 68..65535 bytes. Return: 0; -EINVAL beyond the device's. */
+	int (*set_mtu)(struct driver_device *device, uint16_t mtu);
+
+	/** @announce: tell the network where @mac is now (a broadcast RARP). */
+	int (*announce)(struct driver_device *device, const uint8_t mac[6]);
+
+	/** @queue_stats, @device_stats: read without waiting for the device. */
+	int (*queue_stats)(struct driver_device *device, uint16_t queue,
+		struct driver_queue_stats *ret);
+	int (*device_stats)(struct driver_device *device, struct driver_device_stats *ret);
+
+	/**
+	 * @event_fd: a descriptor that is readable when @next_event has something; the driver's.
+	 * @next_event: take one event without waiting. Return: 0; -EAGAIN none.
+	 */
+	int (*event_fd)(struct driver_device *device);
+	int (*next_event)(struct driver_device *device, struct driver_event *ret);
+};
+
+/* Longest time a call may take before the device counts as failed, milliseconds. */
+enum driver_deadline {
+	DRIVER_DEADLINE_COMMAND = 1000, /* any call but those below */
+	DRIVER_DEADLINE_MAP = 5000,	/* pinning gigabytes */
+	DRIVER_DEADLINE_RESET = 2000,	/* an FLR takes 100 ms */
+};
+
+#endif
