@@ -216,8 +216,8 @@ struct driver_ops {
 
 	/**
 	 * @unmap: take a range back, whole as it was mapped; what is not mapped is fine.
-	 * Afterwards the device does not reach it. Return: 0; -EBUSY when a prepared queue's
-	 * ring lies in it.
+	 * Afterwards the device does not reach it; a prepared queue whose ring lay in it has to be
+	 * prepared again. Return: 0; -EBUSY when a running queue's ring lies in it.
 	 */
 	int (*unmap)(struct driver_device *device, uint64_t iova, uint64_t size);
 
@@ -228,7 +228,8 @@ struct driver_ops {
 	 */
 	int (*prepare)(struct driver_device *device, const struct driver_queue *queues, size_t n);
 
-	/** @start: run prepared queues. All or none. */
+	/** @start: run prepared queues. All or none. Incoming flows spread over the receive queues
+	 * that run. */
 	int (*start)(struct driver_device *device, const struct queue_set *set);
 
 	/**
@@ -244,9 +245,6 @@ struct driver_ops {
 	/** @set_queue_fd: replace one eventfd, also of a running queue; @fd -1 for none. */
 	int (*set_queue_fd)(struct driver_device *device, uint16_t queue, enum driver_queue_fd which,
 		int fd);
-
-	/** @set_enabled_pairs: receive pairs that incoming flows may be spread over; 1.. */
-	int (*set_enabled_pairs)(struct driver_device *device, uint16_t pairs);
 
 	/**
 	 * @lost_position: where a queue stood when the device was lost (see @reopen).

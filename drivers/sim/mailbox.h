@@ -103,15 +103,18 @@ enum sim_command {
 	SIM_HELLO = 1,	   /* reply: sim_hello_reply, fd: BAR */
 	SIM_MAP,	   /* sim_map, fd: memory; same request again is accepted */
 	SIM_UNMAP,	   /* sim_map (iova and size of one SIM_MAP); fails with EBUSY while a
-			    * prepared or running queue's ring lies in it */
+			    * running queue's ring lies in it; a prepared queue there becomes
+			    * SIM_QUEUE_DISABLED. What is not mapped is accepted */
 	SIM_SET_FEATURES,  /* sim_u64: virtio features the driver negotiated; no queue running */
-	SIM_PREPARE,	   /* sim_queue_setup, fds: those that have_fds names, in its bit order */
+	SIM_PREPARE,	   /* sim_queue_setup, fds: those that have_fds names, in its bit order. A
+			    * running queue accepts the facts it runs with (position aside), and
+			    * refuses others with EBUSY */
 	SIM_START,	   /* sim_queue_set; reply: none. All or nothing */
 	SIM_STOP,	   /* sim_queue_set; reply: sim_positions. When the reply is sent the device
-			    * touches neither ring nor buffers of these queues. Queues that do not
-			    * run answer their last position */
+			    * touches neither ring nor buffers of these queues, which are then
+			    * SIM_QUEUE_PREPARED at that position. Queues that do not run answer
+			    * their last position */
 	SIM_SET_FDS,	   /* sim_queue_fds, fds: those that have_fds names; also while running */
-	SIM_SET_ENABLED_PAIRS, /* sim_u64: receive pairs that the flow hash may choose, 1.. */
 	SIM_GET_CONFIG,	   /* reply: sim_config */
 	SIM_SET_MTU,	   /* sim_u64: largest payload, 68..65535 */
 	SIM_ANNOUNCE,	   /* sim_u64: MAC in bytes 0-5; the device sends a RARP to the switch */
