@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The device model. What is wanted is computed from the state alone (ring_is_wanted()), what runs
+ * is in the state, and device_update() makes them equal; nothing else starts a ring.
+ *
+ * The driver's answers decide who failed: -ETIMEDOUT, -EIO, -ENODEV and -EPROTO are the device's,
+ * everything else refuses one ring. A failed device stays failed until device_release() resets it.
+ * A lost device is no failure: it comes back, until then nothing is asked of it.
+ */
+#include "vdpa/device.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vdpa/base/log.h"
+#include "vdpa/device_internal.h"
+#include "vdpa/position.h"
+#include "vdpa/ring.h"
+
+static void ring_state_init(struct ring_state *ring)
+{
+	memset(ring, 0, sizeof(*ring));
+	ring->kick_slot = FDSTORE_NONE;
+	ring->call_slot = FDSTORE_NONE;
+	ring->err_slot = FDSTORE_NONE;
+}
+
+void device_state_init(struct device_state *state)
+{
+	memset(state, 0, sizeof(*state));
+	for (size_t i = 0; i < QUEUE_MAX; i++)
+		ring_state_init(&state->rings[i]);
+}
+
+static bool slot_ok(int32_t slot)
+{
+	return slot >= FDSTORE_NONE && slot < FDSTORE_MAX_SLOTS;
+}
+
+int device_state_check(const struct device_state *state)
+{
+	bool packed = state->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+
+	if (state->memory.n_regions > MEMORY_MAX_REGIONS ||
+		memory_table_check(&state->memory) < 0 ||
+		memchr(state->reason, '\0', sizeof(state->reason)) == NULL)
+		return -EBADMSG;
+	for (size_t i = 0; i < state->memory.n_regions; i++) {
+		if (!slot_ok(state->memory.regions[i].slot))
+			return -EBADMSG;
+	}
+	for (size_t i = 0; i < QUEUE_MAX; i++) {
+		const struct ring_state *ring = &state->rings[i];
+
+		if (!slot_ok(ring->kick_slot) || !slot_ok(ring->call_slot) ||
+			!slot_ok(ring->err_slot) ||
+			(ring->size > 0 && !ring_size_ok(ring->size, packed)))
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+void device_state_slots(const struct device_state *state, uint8_t *used)
+{
+	for (size_t i = 0; i < QUEUE_MAX; i++) {
+		const int32_t slots[] = { state->rings[i].kick_slot, state->rings[i].call_slot,
+			state->rings[i].err_slot };
+
+		for (size_t k = 0; k < ARRAY_SIZE(slots); k++) {
+			if (slots[k] >= 0)
+				used[slots[k]] = 1;
+		}
+	}
+	for (size_t i = 0; i < state->memory.n_regions; i++) {
+		if (state->memory.regions[i].slot >= 0)
+			used[state->memory.regions[i].slot] = 1;
+	}
+}
+
+void device_init(struct device *d, struct device_state *state, struct driver_device *driver,
+	struct fdstore *fds, uint64_t features, uint16_t max_pairs)
+{
+	const struct driver_caps *caps = driver->ops->caps(driver);
+
+	d->state = state;
+	d->driver = driver;
+	d->fds = fds;
+	d->offered = caps->features & features;
+	d->n_queues = caps->n_queues;
+	if (max_pairs > 0 && 2U * max_pairs < d->n_queues)
+		d->n_queues = 2U * max_pairs;
+	if (d->n_queues <= 2)
+		d->offered &= ~BIT_ULL(VIRTIO_NET_F_MQ);
+	d->max_queue_size = caps->max_queue_size;
+	d->lost = false;
+}
+
+bool device_is_packed(const struct device *d)
+{
+	return d->state->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+}
+
+bool device_runs(const struct device *d)
+{
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running)
+			return true;
+	}
+	return false;
+}
+
+bool device_is_away(const struct device *d)
+{
+	return d->lost || d->state->failed;
+}
+
+void device_fail(struct device *d, const char *format, ...)
+{
+	va_list args;
+
+	if (d->state->failed)
+		return;
+	d->state->failed = 1;
+	va_start(args, format);
+	vsnprintf(d->state->reason, sizeof(d->state->reason), format, args);
+	va_end(args);
+	log_error("device failed: %s", d->state->reason);
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running)
+			device_ring_failed(d, i);
+	}
+}
+
+int device_check(struct device *d, int r, const char *what)
+{
+	if (r == -ENODEV) {
+		log_warning("device is gone (%s); waiting for it to come back", what);
+		d->lost = true;
+		return 0;
+	}
+	if (r == -ETIMEDOUT || r == -EIO || r == -EPROTO) {
+		device_fail(d, "%s: %s", what, strerror(-r));
+		return -EIO;
+	}
+	return r;
+}
+
+/* Tells the front-end; the descriptor is hostile, so nothing here may block. */
+static void signal_error(const struct device *d, const struct ring_state *ring)
+{
+	struct pollfd p = { .fd = fdstore_get(d->fds, ring->err_slot), .events = POLLOUT };
+	uint64_t one = 1;
+
+	if (p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) &&
+		write(p.fd, &one, sizeof(one)) < 0)
+		log_debug("err eventfd: %s", strerror(errno));
+}
+
+void device_ring_failed(struct device *d, uint32_t index)
+{
+	if (index >= d->n_queues || d->state->rings[index].failed)
+		return;
+	d->state->rings[index].failed = 1;
+	signal_error(d, &d->state->rings[index]);
+}
+
+/* Without the look at memory, which does not change under a running ring. */
+static bool ring_is_wanted(const struct device *d, uint32_t index)
+{
+	const struct device_state *state = d->state;
+	const struct ring_state *ring = &state->rings[index];
+
+	if (!ring->started || !ring->enabled || ring->failed || !ring->has_addr || ring->size == 0)
+		return false;
+	if (!state->has_features ||
+		(state->waits_for_driver && !(state->status & VIRTIO_CONFIG_S_DRIVER_OK)))
+		return false;
+	return index < 2 || (state->features & BIT_ULL(VIRTIO_NET_F_MQ));
+}
+
+/* Everything a driver needs of a ring that is wanted; a ring that makes no sense has failed. */
+static bool ring_describe(struct device *d, uint32_t index, struct driver_queue *q)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	int r = ring_locate(d, index, q);
+
+	if (r == -EFAULT)
+		return false; /* memory may still come */
+	if (r == 0)
+		r = ring_position(d, q, &q->position);
+	if (r < 0) {
+		log_warning("queue %u: can't start at base %#x: %s", index, ring->base,
+			r == -EINVAL ? "no such position, or ring not aligned" : strerror(-r));
+		device_ring_failed(d, index);
+		return false;
+	}
+	q->kick_fd = fdstore_get(d->fds, ring->kick_slot);
+	q->call_fd = fdstore_get(d->fds, ring->call_slot);
+	q->err_fd = fdstore_get(d->fds, ring->err_slot);
+	return true;
+}
+
+/* Prepares one ring; a refusal by the device is the ring's failure. */
+static bool ring_prepare(struct device *d, uint32_t index)
+{
+	struct driver_queue q;
+	int r;
+
+	if (!ring_describe(d, index, &q))
+		return false;
+	r = d->driver->ops->prepare(d->driver, &q, 1);
+	if (r < 0 && device_check(d, r, "prepare queues") != -EIO && !d->lost) {
+		log_warning("queue %u: the device refuses its ring: %s", index, strerror(-r));
+		device_ring_failed(d, index);
+	}
+	return r == 0;
+}
+
+static int start_wanted(struct device *d)
+{
+	struct queue_set set = { 0 };
+	int r;
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running || !ring_is_wanted(d, i))
+			continue;
+		if (ring_prepare(d, i))
+			queue_set_add(&set, i);
+		if (device_is_away(d))
+			return d->lost ? 0 : -EIO;
+	}
+	if (queue_set_empty(&set))
+		return 0;
+
+	r = d->driver->ops->start(d->driver, &set);
+	if (r < 0) {
+		r = device_check(d, r, "start queues");
+		return r == 0 || r == -EIO ? r : (device_fail(d, "start queues: %s", strerror(-r)), -EIO);
+	}
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (queue_set_has(&set, i))
+			d->state->rings[i].running = 1;
+	}
+	return 0;
+}
+
+static void ring_stopped_at(struct device *d, uint32_t index, struct queue_position position)
+{
+	struct ring_state *ring = &d->state->rings[index];
+
+	ring->base = device_is_packed(d) ? position_word_packed(position)
+					 : position_word_split(position);
+	ring->running = 0;
+}
+
+void device_note_lost_position(struct device *d, uint32_t index)
+{
+	struct driver_queue q = { .kick_fd = -1, .call_fd = -1, .err_fd = -1 };
+	_cleanup_free_ void *area = NULL;
+	struct queue_position position;
+
+	if (ring_locate(d, index, &q) == 0 && ring_copy_device_area(d, index, &area) == 0 &&
+		d->driver->ops->lost_position(d->driver, &q, device_is_packed(d), area,
+			&position) == 0)
+		ring_stopped_at(d, index, position);
+	else
+		log_warning("queue %u: nobody knows where it stood; going on from %#x", index,
+			d->state->rings[index].base);
+	d->state->rings[index].running = 0;
+}
+
+int device_stop_set(struct device *d, const struct queue_set *set)
+{
+	struct queue_position positions[QUEUE_MAX];
+	int r;
+
+	if (queue_set_empty(set))
+		return 0;
+	if (!device_is_away(d)) {
+		r = d->driver->ops->stop(d->driver, set, positions);
+		if (r < 0 && device_check(d, r, "stop queues") < 0 && !d->state->failed)
+			device_fail(d, "stop queues: %s", strerror(-r));
+	}
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (!queue_set_has(set, i))
+			continue;
+		if (device_is_away(d))
+			device_note_lost_position(d, i);
+		else
+			ring_stopped_at(d, i, positions[i]);
+	}
+	return d->state->failed ? -EIO : 0;
+}
+
+static int stop_unwanted(struct device *d)
+{
+	struct queue_set set = { 0 };
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running && !ring_is_wanted(d, i) &&
+			!d->state->rings[i].failed)
+			queue_set_add(&set, i);
+	}
+	return device_stop_set(d, &set);
+}
+
+int device_update(struct device *d)
+{
+	int r;
+
+	if (d->state->failed)
+		return 0;
+	r = stop_unwanted(d);
+	return r < 0 || d->lost ? r : start_wanted(d);
+}
+
+int device_set_features(struct device *d, uint64_t features)
+{
+	struct device_state *state = d->state;
+	bool relayout = (state->features ^ features) & BIT_ULL(VIRTIO_F_RING_PACKED);
+	int r;
+
+	if (features & ~d->offered)
+		return -EINVAL;
+	if (state->has_features && state->features == features)
+		return 0;
+	if (device_runs(d))
+		return -EBUSY;
+	if (!device_is_away(d)) {
+		r = d->driver->ops->set_features(d->driver, features);
+		if (r < 0 && (r = device_check(d, r, "set features")) < 0)
+			return r;
+	}
+	for (uint32_t i = 0; i < d->n_queues && relayout && state->has_features; i++) {
+		state->rings[i].size = 0;
+		state->rings[i].has_addr = 0;
+		state->rings[i].base = 0;
+	}
+	state->features = features;
+	state->has_features = 1;
+	return 0;
+}
+
+int device_stop_ring(struct device *d, uint32_t index)
+{
+	struct ring_state *ring = &d->state->rings[index];
+	struct queue_set set = { 0 };
+	int r = 0;
+
+	if (ring->running) {
+		queue_set_add(&set, index);
+		r = device_stop_set(d, &set);
+	}
+	ring->started = 0;
+	ring->failed = 0;
+	return r;
+}
+
+int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int32_t slot)
+{
+	struct ring_state *ring = &d->state->rings[index];
+	int32_t *member = which == DRIVER_FD_KICK   ? &ring->kick_slot
+			  : which == DRIVER_FD_CALL ? &ring->call_slot
+						    : &ring->err_slot;
+	int r;
+
+	if (ring->running && !device_is_away(d)) {
+		r = d->driver->ops->set_queue_fd(d->driver, (uint16_t)index, which,
+			fdstore_get(d->fds, slot));
+		if (r < 0 && (r = device_check(d, r, "set queue eventfd")) < 0)
+			return r;
+	}
+	fdstore_remove(d->fds, *member);
+	*member = slot;
+	return 0;
+}
+
+int device_stop_all(struct device *d)
+{
+	struct queue_set set = { 0 };
+	int r;
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running)
+			queue_set_add(&set, i);
+	}
+	r = device_stop_set(d, &set);
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		d->state->rings[i].started = 0;
+		d->state->rings[i].failed = 0;
+	}
+	return r;
+}
+
+static void ring_forget_fds(struct device *d, struct ring_state *ring)
+{
+	fdstore_remove(d->fds, ring->kick_slot);
+	fdstore_remove(d->fds, ring->call_slot);
+	fdstore_remove(d->fds, ring->err_slot);
+}
+
+int device_clear(struct device *d)
+{
+	int r = device_stop_all(d);
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		ring_forget_fds(d, &d->state->rings[i]);
+		ring_state_init(&d->state->rings[i]);
+	}
+	d->state->features = 0;
+	d->state->has_features = 0;
+	d->state->status = 0;
+	return r;
+}
+
+int device_release(struct device *d)
+{
+	uint8_t driver[DEVICE_DRIVER_STATE_SIZE];
+	int r = 0;
+
+	if (!d->lost)
+		r = d->driver->ops->reset(d->driver);
+	for (uint32_t i = 0; i < d->state->memory.n_regions; i++)
+		fdstore_remove(d->fds, d->state->memory.regions[i].slot);
+	for (uint32_t i = 0; i < QUEUE_MAX; i++)
+		ring_forget_fds(d, &d->state->rings[i]);
+
+	memcpy(driver, d->state->driver, sizeof(driver));
+	device_state_init(d->state);
+	memcpy(d->state->driver, driver, sizeof(driver));
+	return r < 0 ? device_check(d, r, "reset") : 0;
+}

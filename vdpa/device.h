@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The device model: one virtio-net device, its rings and its memory, between whoever configures it
+ * and the driver that runs it.
+ *
+ * struct device_state is all that must survive the process; it is a section of the state page.
+ * Functions here change the working copy and drive the driver; the caller commits or rolls back.
+ * Every one of them may be repeated by a successor that finds the state of before: driver
+ * calls are idempotent.
+ *
+ * A ring runs when it is wanted: started, enabled, completely described, in memory, and the
+ * guest's driver is ready. device_update() compares what is wanted with what runs and makes the
+ * difference, all queues of a kind in one driver call.
+ */
+#ifndef VDPA_DEVICE_H
+#define VDPA_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vdpa/driver.h"
+#include "vdpa/fdstore.h"
+#include "vdpa/memory.h"
+#include "vdpa/queue.h"
+
+#define DEVICE_STATE_VERSION 1
+#define DEVICE_REASON_SIZE   112
+#define DEVICE_DRIVER_STATE_SIZE 256
+
+struct ring_state {
+	uint64_t desc_uva;  /* front-end's addresses */
+	uint64_t avail_uva; /* packed: driver event area */
+	uint64_t used_uva;  /* packed: device event area */
+	uint64_t log_addr;
+	uint32_t addr_flags;
+	uint32_t size;	    /* descriptors; 0: not set */
+	uint32_t base;	    /* position word, see vdpa/position.h; of a running ring: at its start */
+	int32_t kick_slot;  /* FDSTORE_NONE: none */
+	int32_t call_slot;
+	int32_t err_slot;
+	uint8_t has_addr;
+	uint8_t started;    /* the front-end gave a kick */
+	uint8_t enabled;
+	uint8_t running;    /* the device serves it */
+	uint8_t failed;	    /* broke the rules; until the front-end stops it */
+	uint8_t pad[3];
+};
+
+struct device_state {
+	uint64_t features;	/* accepted by the guest's driver, device bits only */
+	uint8_t has_features;
+	uint8_t status;		/* virtio device status */
+	uint8_t waits_for_driver; /* rings run only with DRIVER_OK in @status */
+	uint8_t failed;
+	uint8_t pad[4];
+	char reason[DEVICE_REASON_SIZE]; /* why it failed */
+	uint8_t driver[DEVICE_DRIVER_STATE_SIZE]; /* driver_keeper's state */
+	struct ring_state rings[QUEUE_MAX];
+	struct memory_table memory;
+};
+
+struct device {
+	struct device_state *state; /* working copy of the page's section */
+	struct driver_device *driver;
+	struct fdstore *fds;
+	uint64_t offered;	    /* virtio features */
+	uint32_t n_queues;	    /* offered */
+	uint32_t max_queue_size;
+	bool lost;		    /* the device is away; it will come back by device_returned() */
+};
+
+/** device_state_init() - a device nobody has talked to. */
+void device_state_init(struct device_state *state);
+
+/**
+ * device_state_check() - is this state one that the program could have written?
+ * Return: 0, or -EBADMSG. For states that come from another process.
+ */
+int device_state_check(const struct device_state *state);
+
+/** device_state_slots() - set @used[slot] for every slot that @state names. */
+void device_state_slots(const struct device_state *state, uint8_t *used);
+
+/**
+ * device_init() - bring state, driver and descriptors together.
+ * @features, @max_pairs: what the operator lets the device offer at most; 0 pairs: all
+ */
+void device_init(struct device *d, struct device_state *state, struct driver_device *driver,
+	struct fdstore *fds, uint64_t features, uint16_t max_pairs);
+
+bool device_is_packed(const struct device *d);
+bool device_runs(const struct device *d);
+
+/** device_update() - start and stop rings until what runs is what is wanted.
+ * Return: 0; -EIO when the device failed, which the state then says. */
+int device_update(struct device *d);
+
+/**
+ * device_set_features() - what the guest's driver accepted.
+ * @features: without the bits that belong to the transport
+ * Return: 0; -EINVAL not offered; -EBUSY other than before while a ring runs; -EIO.
+ * A change of the ring layout forgets all ring descriptions.
+ */
+int device_set_features(struct device *d, uint64_t features);
+
+/**
+ * device_set_memory() - replace the guest's memory, by difference.
+ * @table: checked here; slots of its files are in fdstore
+ *
+ * What is the same stays mapped and rings there go on; rings in what goes away or moves stop for
+ * the change, and run again if they still have memory. On failure all is as before.
+ *
+ * Return: 0; -EINVAL; -ENOSPC; -EIO.
+ */
+int device_set_memory(struct device *d, const struct memory_table *table);
+
+/** device_stop_ring() - stop serving @index for good; its position is in the state then. */
+int device_stop_ring(struct device *d, uint32_t index);
+
+/** device_set_ring_fd() - replace a ring's eventfd by the one in @slot, FDSTORE_NONE for none. */
+int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int32_t slot);
+
+/** device_stop_all() - as if every ring were stopped; descriptions stay. For a driver's reset. */
+int device_stop_all(struct device *d);
+
+/** device_clear() - forget all that a guest's driver set; memory stays. */
+int device_clear(struct device *d);
+
+/** device_release() - forget everything; the device reaches no memory afterwards. */
+int device_release(struct device *d);
+
+/** device_fail() - the device does not work; @format says why. */
+void device_fail(struct device *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** device_ring_failed() - the device gave @index up. */
+void device_ring_failed(struct device *d, uint32_t index);
+
+/**
+ * device_returned() - a device that was lost is there again: give it all that it had, and go on
+ * where each ring stood.
+ */
+int device_returned(struct device *d, const int *fds, size_t n_fds);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device's memory, replaced by difference.
+ *
+ * The order is: check all; stop the rings that can't go on meanwhile; unmap what goes; map what
+ * comes; let device_update() start the rings that have memory again. When a map fails the steps
+ * are undone in reverse. A region that goes away while others stay stops the rings whose areas lie
+ * in it; a region whose addresses are given to other memory stops all, since any buffer may be
+ * there.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "vdpa/base/log.h"
+#include "vdpa/device_internal.h"
+#include "vdpa/ring.h"
+
+static const struct memory_region *find_same(const struct memory_table *table,
+	const struct memory_region *region)
+{
+	for (uint32_t i = 0; i < table->n_regions; i++) {
+		if (memory_same_mapping(&table->regions[i], region))
+			return &table->regions[i];
+	}
+	return NULL;
+}
+
+static bool is_replaced(const struct memory_table *by, const struct memory_region *region)
+{
+	for (uint32_t i = 0; i < by->n_regions; i++) {
+		if (memory_gpa_overlap(&by->regions[i], region))
+			return true;
+	}
+	return false;
+}
+
+/* The rings that have to stand still while @next takes the place of the present table. */
+static struct queue_set affected_rings(const struct device *d, const struct memory_table *next)
+{
+	const struct memory_table *now = &d->state->memory;
+	struct queue_set set = { 0 };
+
+	for (uint32_t i = 0; i < now->n_regions; i++) {
+		const struct memory_region *region = &now->regions[i];
+		bool all;
+
+		if (find_same(next, region))
+			continue;
+		all = is_replaced(next, region);
+		for (uint32_t q = 0; q < d->n_queues; q++) {
+			if (d->state->rings[q].running && (all || ring_lies_in(d, q, region)))
+				queue_set_add(&set, q);
+		}
+	}
+	return set;
+}
+
+static int map_region(struct device *d, const struct memory_region *region)
+{
+	const struct driver_map map = {
+		.iova = region->gpa,
+		.size = region->size,
+		.fd = fdstore_get(d->fds, region->slot),
+		.offset = region->offset,
+		.perm = DRIVER_PERM_READ | DRIVER_PERM_WRITE,
+	};
+
+	return d->driver->ops->map(d->driver, &map);
+}
+
+/*
+ * Unmaps what only @from has and maps what only @to has. On failure the device reaches what it
+ * can of @to; calling it the other way round brings @from back.
+ */
+static int change_maps(struct device *d, const struct memory_table *from,
+	const struct memory_table *to)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < from->n_regions && r == 0; i++) {
+		if (!find_same(to, &from->regions[i]))
+			r = d->driver->ops->unmap(d->driver, from->regions[i].gpa,
+				from->regions[i].size);
+	}
+	for (uint32_t i = 0; i < to->n_regions && r == 0; i++) {
+		if (!find_same(from, &to->regions[i]))
+			r = map_region(d, &to->regions[i]);
+	}
+	return r;
+}
+
+static void undo_maps(struct device *d, const struct memory_table *from,
+	const struct memory_table *to)
+{
+	int r = change_maps(d, to, from);
+
+	if (r < 0 && device_check(d, r, "restore memory") < 0 && !d->state->failed)
+		device_fail(d, "restore memory: %s", strerror(-r));
+}
+
+/* Files of regions that stay keep the slot they have; the others' slots are given up. */
+static void take_table(struct device *d, const struct memory_table *next)
+{
+	struct memory_table *now = &d->state->memory;
+
+	for (uint32_t i = 0; i < now->n_regions; i++)
+		fdstore_remove(d->fds, now->regions[i].slot);
+	now->n_regions = next->n_regions;
+	memcpy(now->regions, next->regions, next->n_regions * sizeof(next->regions[0]));
+}
+
+int device_set_memory(struct device *d, const struct memory_table *next)
+{
+	struct queue_set affected;
+	int r;
+
+	r = memory_table_check(next);
+	if (r < 0)
+		return r;
+
+	affected = affected_rings(d, next);
+	r = device_stop_set(d, &affected);
+	if (r == 0 && !device_is_away(d)) {
+		r = change_maps(d, &d->state->memory, next);
+		if (r < 0)
+			r = device_check(d, r, "map memory");
+		if (r < 0 && !device_is_away(d))
+			undo_maps(d, &d->state->memory, next);
+	}
+	if (r == 0)
+		take_table(d, next);
+	else if (!device_is_away(d))
+		device_update(d); /* the rings that were stopped for the change go on */
+	return r;
+}
+
+/* The device comes back empty: it needs all maps, not a difference. */
+static int map_all(struct device *d)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < d->state->memory.n_regions && r == 0; i++)
+		r = map_region(d, &d->state->memory.regions[i]);
+	return r;
+}
+
+int device_returned(struct device *d, const int *fds, size_t n_fds)
+{
+	int r;
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running)
+			device_note_lost_position(d, i);
+	}
+	d->lost = true;
+	r = d->driver->ops->reopen(d->driver, fds, n_fds);
+	if (r == 0 && d->state->has_features)
+		r = d->driver->ops->set_features(d->driver, d->state->features);
+	if (r == 0)
+		r = map_all(d);
+	if (r == -ENODEV)
+		return 0; /* lost once more; it will be announced again */
+	if (r < 0) {
+		device_fail(d, "take the device back: %s", strerror(-r));
+		return -EIO;
+	}
+	d->lost = false;
+	log_info("device is back; %u memory regions mapped again", d->state->memory.n_regions);
+	return device_update(d);
+}

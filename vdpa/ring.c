@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From a front-end's addresses to the device's. Guest memory is read by pread(2) of its file, not
+ * through a mapping: a file that was cut short then answers with an error, not with a signal.
+ */
+#include "vdpa/ring.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "vdpa/base/bits.h"
+#include "vdpa/base/cleanup.h"
+#include "vdpa/position.h"
+
+enum ring_area { AREA_DESC, AREA_DRIVER, AREA_DEVICE, N_AREAS };
+
+struct area {
+	uint64_t uva;
+	uint64_t size;
+	uint64_t align;
+};
+
+/* Source: virtio 1.2, 2.7 "Split Virtqueues" and 2.8.10 "Driver and Device event suppression". */
+static struct area area_of(const struct device *d, const struct ring_state *ring,
+	enum ring_area which)
+{
+	uint64_t n = ring->size;
+	uint64_t event = d->state->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
+	bool packed = device_is_packed(d);
+
+	switch (which) {
+	case AREA_DESC:
+		return (struct area){ ring->desc_uva, 16 * n, 16 };
+	case AREA_DRIVER:
+		return packed ? (struct area){ ring->avail_uva, 4, 4 }
+			      : (struct area){ ring->avail_uva, 4 + 2 * n + event, 2 };
+	default:
+		return packed ? (struct area){ ring->used_uva, 4, 4 }
+			      : (struct area){ ring->used_uva, 4 + 8 * n + event, 4 };
+	}
+}
+
+bool ring_size_ok(uint32_t size, bool packed)
+{
+	return size > 0 && size <= QUEUE_SIZE_MAX && (packed || (size & (size - 1)) == 0);
+}
+
+static const struct memory_region *find_area(const struct device *d, struct area area)
+{
+	return memory_find_uva(&d->state->memory, area.uva, area.size);
+}
+
+static int locate(const struct device *d, struct area area, uint64_t *ret)
+{
+	const struct memory_region *region = find_area(d, area);
+	uint64_t gpa;
+
+	if (!region)
+		return -EFAULT;
+	gpa = region->gpa + (area.uva - region->uva);
+	if (gpa % area.align)
+		return -EINVAL;
+	*ret = gpa;
+	return 0;
+}
+
+int ring_locate(const struct device *d, uint32_t index, struct driver_queue *q)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	int r;
+
+	q->index = (uint16_t)index;
+	q->size = ring->size;
+	r = locate(d, area_of(d, ring, AREA_DESC), &q->desc);
+	if (r == 0)
+		r = locate(d, area_of(d, ring, AREA_DRIVER), &q->driver);
+	if (r == 0)
+		r = locate(d, area_of(d, ring, AREA_DEVICE), &q->device);
+	return r;
+}
+
+/* Reads guest memory at @area, from @offset on. */
+static int read_area(const struct device *d, struct area area, uint64_t offset, void *data,
+	size_t size)
+{
+	const struct memory_region *region = find_area(d, area);
+	uint64_t at;
+	int fd;
+
+	if (!region)
+		return -EFAULT;
+	fd = fdstore_get(d->fds, region->slot);
+	at = region->offset + (area.uva - region->uva) + offset;
+	if (fd < 0 || pread(fd, data, size, (off_t)at) != (ssize_t)size)
+		return -EFAULT;
+	return 0;
+}
+
+int ring_position(const struct device *d, const struct driver_queue *q,
+	struct queue_position *ret)
+{
+	const struct ring_state *ring = &d->state->rings[q->index];
+	uint16_t used;
+	int r;
+
+	if (device_is_packed(d))
+		return position_from_packed(ring->base, ring->size, ret);
+
+	r = read_area(d, area_of(d, ring, AREA_DEVICE), offsetof(struct vring_used, idx), &used,
+		sizeof(used));
+	return r < 0 ? r : position_from_split(ring->base, used, ring->size, ret);
+}
+
+int ring_copy_device_area(const struct device *d, uint32_t index, void **ret)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	struct area area =
+		area_of(d, ring, device_is_packed(d) ? AREA_DESC : AREA_DEVICE);
+	_cleanup_free_ void *copy = malloc(area.size);
+	int r;
+
+	if (!copy)
+		return -ENOMEM;
+	r = read_area(d, area, 0, copy, area.size);
+	if (r == 0)
+		*ret = TAKE_PTR(copy);
+	return r;
+}
+
+bool ring_lies_in(const struct device *d, uint32_t index, const struct memory_region *region)
+{
+	for (int which = 0; which < N_AREAS; which++) {
+		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
+		const struct memory_region *found = find_area(d, area);
+
+		if (!found || memory_gpa_overlap(found, region))
+			return true;
+	}
+	return false;
+}

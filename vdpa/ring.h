@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A ring's description turned into what a driver needs. */
+#ifndef VDPA_RING_H
+#define VDPA_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vdpa/device.h"
+
+/** ring_size_ok() - may a ring of this layout have @size descriptors? virtio 1.2, 2.7 and 2.8. */
+bool ring_size_ok(uint32_t size, bool packed);
+
+/**
+ * ring_locate() - translate a ring's three areas, each over its full length.
+ * @q: index, size, desc, driver and device are written
+ * Return: 0; -EFAULT an area is not in one memory region; -EINVAL it is not aligned.
+ */
+int ring_locate(const struct device *d, uint32_t index, struct driver_queue *q);
+
+/**
+ * ring_position() - where the ring begins, from its base word and, split, its used index.
+ * Return: 0; -EINVAL no such position; -EFAULT the used index can't be read.
+ */
+int ring_position(const struct device *d, const struct driver_queue *q,
+	struct queue_position *ret);
+
+/**
+ * ring_copy_device_area() - copy what the device writes to: the used ring, or the packed ring.
+ * @ret: allocated; the caller frees it
+ * Return: 0; -EFAULT; -ENOMEM.
+ */
+int ring_copy_device_area(const struct device *d, uint32_t index, void **ret);
+
+/** ring_lies_in() - does an area of the ring touch @region? By the addresses the device uses. */
+bool ring_lies_in(const struct device *d, uint32_t index, const struct memory_region *region);
+
+#endif
