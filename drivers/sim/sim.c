@@ -8,7 +8,9 @@
  * one; another file means that the function was replaced while no worker was there, which the
  * first event then says.
  */
+#include <endian.h>
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -22,7 +24,6 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
 #include "vdpa/driver.h"
-#include "vdpa/position.h"
 
 struct sim_device {
 	struct driver_device device; /* first: the core holds a pointer to it */
@@ -31,7 +32,6 @@ struct sim_device {
 	struct driver_caps caps;
 	const struct sim_regs *regs; /* of the function as it is now; NULL: never seen */
 	const struct sim_regs *lost_regs; /* of the function before it was replaced */
-	bool packed;
 	bool say_gone;		     /* the next event is that the function was replaced */
 };
 
@@ -39,6 +39,7 @@ struct sim_device {
 struct sim_kept {
 	int32_t bar_number;
 	uint32_t valid;
+	uint32_t packed; /* ring layout, as the device was told last */
 };
 
 static struct sim_device *sim_device(struct driver_device *device)
@@ -49,6 +50,11 @@ static struct sim_device *sim_device(struct driver_device *device)
 static struct sim_kept *sim_kept(struct sim_device *sim)
 {
 	return sim->keeper->state;
+}
+
+static bool is_packed(struct sim_device *sim)
+{
+	return sim_kept(sim)->packed != 0;
 }
 
 static int call(struct sim_device *sim, struct sim_request request, unsigned int deadline_ms)
@@ -200,8 +206,12 @@ static int sim_reopen(struct driver_device *device, const int *fds, size_t n_fds
 	r = hello(sim, &bar_fd);
 	if (r < 0)
 		return r;
-	unmap_bar(sim->lost_regs);
-	sim->lost_regs = before;
+	if (sim->say_gone) { /* replaced before this worker began: it never used @before */
+		unmap_bar(before);
+	} else {
+		unmap_bar(sim->lost_regs);
+		sim->lost_regs = before;
+	}
 	sim->say_gone = false;
 	keep_bar(sim, bar_fd);
 	return 0;
@@ -223,7 +233,8 @@ static int sim_set_features(struct driver_device *device, uint64_t features)
 	int r = call_u64(sim_device(device), SIM_SET_FEATURES, features);
 
 	if (r == 0)
-		sim_device(device)->packed = features & BIT_ULL(VIRTIO_F_RING_PACKED);
+		sim_kept(sim_device(device))->packed =
+			(features & BIT_ULL(VIRTIO_F_RING_PACKED)) != 0;
 	return r;
 }
 
@@ -259,3 +270,320 @@ static int sim_unmap(struct driver_device *device, uint64_t iova, uint64_t size)
 		},
 		DRIVER_DEADLINE_MAP);
 }
+
+/* The descriptors that are there, in the order of the SIM_FD_ bits. */
+static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
+{
+	uint32_t have = 0;
+
+	*ret_n = 0;
+	for (unsigned int i = 0; i < 3; i++) {
+		if (all[i] < 0)
+			continue;
+		have |= 1U << i;
+		ret_fds[(*ret_n)++] = all[i];
+	}
+	return have;
+}
+
+static int prepare_one(struct sim_device *sim, const struct driver_queue *q)
+{
+	const int all[3] = { q->kick_fd, q->call_fd, q->err_fd };
+	struct sim_queue_setup setup = {
+		.queue = q->index,
+		.size = q->size,
+		.desc = q->desc,
+		.driver = q->driver,
+		.device = q->device,
+		.position = sim_position_word(q->position, is_packed(sim)),
+	};
+	size_t n_fds;
+	int fds[3];
+
+	setup.have_fds = list_fds(all, fds, &n_fds);
+	return call(sim,
+		(struct sim_request){
+			.command = SIM_PREPARE,
+			.payload = &setup,
+			.size = sizeof(setup),
+			.fds = fds,
+			.n_fds = n_fds,
+		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
+static int sim_prepare(struct driver_device *device, const struct driver_queue *queues, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = prepare_one(sim_device(device), &queues[i]);
+	return r;
+}
+
+/* The part of a set that this function has queues for. */
+static struct sim_queue_set sim_set(struct sim_device *sim, const struct queue_set *set)
+{
+	struct sim_queue_set ret = { 0 };
+
+	for (uint32_t i = 0; i < sim->caps.n_queues; i++) {
+		if (queue_set_has(set, i))
+			ret.bits[i / 64] |= BIT_ULL(i % 64);
+	}
+	return ret;
+}
+
+static int sim_start(struct driver_device *device, const struct queue_set *set)
+{
+	const struct sim_queue_set payload = sim_set(sim_device(device), set);
+
+	return call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_START,
+			.payload = &payload,
+			.size = sizeof(payload),
+		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
+static int sim_stop(struct driver_device *device, const struct queue_set *set,
+	struct queue_position *ret)
+{
+	struct sim_device *sim = sim_device(device);
+	const struct sim_queue_set payload = sim_set(sim, set);
+	struct sim_positions positions;
+	int r;
+
+	r = call(sim,
+		(struct sim_request){
+			.command = SIM_STOP,
+			.payload = &payload,
+			.size = sizeof(payload),
+			.reply = &positions,
+			.reply_size = sizeof(positions),
+		},
+		DRIVER_DEADLINE_COMMAND);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < sim->caps.n_queues; i++) {
+		if (queue_set_has(set, i))
+			ret[i] = sim_position(positions.position[i], is_packed(sim));
+	}
+	return 0;
+}
+
+static int sim_set_queue_fd(struct driver_device *device, uint16_t queue,
+	enum driver_queue_fd which, int fd)
+{
+	static const uint32_t bit[] = {
+		[DRIVER_FD_KICK] = SIM_FD_KICK,
+		[DRIVER_FD_CALL] = SIM_FD_CALL,
+		[DRIVER_FD_ERR] = SIM_FD_ERR,
+	};
+	const struct sim_queue_fds payload = {
+		.queue = queue,
+		.change = bit[which],
+		.have_fds = fd >= 0 ? bit[which] : 0,
+	};
+
+	return call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_SET_FDS,
+			.payload = &payload,
+			.size = sizeof(payload),
+			.fds = &fd,
+			.n_fds = fd >= 0 ? 1 : 0,
+		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
+/*
+ * What the dead device made visible in the ring, by the rule at struct sim_queue_regs. A used index
+ * that the guest wrote instead is the guest's own trouble.
+ */
+static struct queue_position published_split(const void *ring)
+{
+	const struct vring_used *used = ring;
+	uint16_t index = le16toh(used->idx);
+
+	return (struct queue_position){ .avail = index, .used = index };
+}
+
+static bool marked_used(const struct vring_packed_desc *desc, bool wrap)
+{
+	uint16_t flags = le16toh(desc->flags);
+	bool avail = flags & BIT_ULL(VRING_PACKED_DESC_F_AVAIL);
+	bool used = flags & BIT_ULL(VRING_PACKED_DESC_F_USED);
+
+	return avail == used && used == wrap;
+}
+
+static struct queue_position published_packed(const struct sim_queue_regs *regs, const void *ring,
+	uint32_t size)
+{
+	const struct vring_packed_desc *descs = ring;
+	struct queue_position before = sim_position(regs->position, true);
+	struct queue_position p = before;
+
+	if (before.used < size && marked_used(&descs[before.used], before.used_wrap))
+		p = sim_position(regs->next_position, true);
+	p.avail = p.used;
+	p.avail_wrap = p.used_wrap;
+	return p;
+}
+
+static int sim_lost_position(struct driver_device *device, const struct driver_queue *queue,
+	bool packed, const void *ring, struct queue_position *ret)
+{
+	struct sim_device *sim = sim_device(device);
+	const struct sim_regs *regs = sim->lost_regs ? sim->lost_regs : sim->regs;
+	struct sim_queue_regs copy;
+
+	if (!regs || queue->index >= SIM_MAX_QUEUES)
+		return -ENOENT;
+	copy = regs->queues[queue->index];
+	if (copy.status != SIM_QUEUE_RUNNING && copy.status != SIM_QUEUE_ERROR)
+		return -ENOENT;
+	*ret = packed ? published_packed(&copy, ring, queue->size) : published_split(ring);
+	return packed && ret->used >= queue->size ? -ENOENT : 0;
+}
+
+static int sim_get_config(struct driver_device *device, struct driver_net_config *ret)
+{
+	struct sim_config config;
+	int r;
+
+	r = call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_GET_CONFIG,
+			.reply = &config,
+			.reply_size = sizeof(config),
+		},
+		DRIVER_DEADLINE_COMMAND);
+	if (r < 0)
+		return r;
+	*ret = (struct driver_net_config){
+		.mtu = config.mtu,
+		.max_pairs = config.max_pairs,
+		.link_up = config.link_up != 0,
+	};
+	memcpy(ret->mac, config.mac, sizeof(ret->mac));
+	return 0;
+}
+
+static int sim_set_mtu(struct driver_device *device, uint16_t mtu)
+{
+	return call_u64(sim_device(device), SIM_SET_MTU, mtu);
+}
+
+static int sim_announce(struct driver_device *device, const uint8_t mac[6])
+{
+	uint64_t value = 0;
+
+	memcpy(&value, mac, 6);
+	return call_u64(sim_device(device), SIM_ANNOUNCE, value);
+}
+
+static int sim_queue_stats(struct driver_device *device, uint16_t queue,
+	struct driver_queue_stats *ret)
+{
+	struct sim_device *sim = sim_device(device);
+	struct sim_queue_regs regs;
+
+	if (!sim->regs || queue >= sim->caps.n_queues)
+		return -ENOENT;
+	regs = sim->regs->queues[queue];
+	*ret = (struct driver_queue_stats){
+		.received_desc = regs.received_desc,
+		.completed_desc = regs.completed_desc,
+		.bytes = regs.bytes,
+		.drops = regs.drops,
+		.errors = regs.errors,
+		.calls = regs.calls,
+		.position = sim_position(regs.position, is_packed(sim)),
+		.running = regs.status == SIM_QUEUE_RUNNING,
+		.failed = regs.status == SIM_QUEUE_ERROR,
+	};
+	return 0;
+}
+
+static int sim_device_stats(struct driver_device *device, struct driver_device_stats *ret)
+{
+	const struct sim_regs *regs = sim_device(device)->regs;
+	uint64_t mac;
+
+	if (!regs)
+		return -ENOENT;
+	mac = regs->last_spoof_mac;
+	*ret = (struct driver_device_stats){
+		.rx_frames = regs->rx_frames,
+		.rx_bytes = regs->rx_bytes,
+		.tx_frames = regs->tx_frames,
+		.tx_bytes = regs->tx_bytes,
+		.spoof_drops = regs->spoof_drops,
+		.flood_drops = regs->flood_drops,
+		.no_queue_drops = regs->no_queue_drops,
+	};
+	memcpy(ret->last_spoof_mac, &mac, sizeof(ret->last_spoof_mac));
+	return 0;
+}
+
+static int sim_event_fd(struct driver_device *device)
+{
+	return sim_device(device)->channel.sock;
+}
+
+static int sim_next_event(struct driver_device *device, struct driver_event *ret)
+{
+	static const enum driver_event_kind kinds[] = {
+		[SIM_EVENT_CONFIG] = DRIVER_EVENT_CONFIG,
+		[SIM_EVENT_QUEUE_ERROR] = DRIVER_EVENT_QUEUE_ERROR,
+		[SIM_EVENT_FUNCTION_FAILED] = DRIVER_EVENT_FAILED,
+	};
+	struct sim_device *sim = sim_device(device);
+	struct sim_event event;
+	int r;
+
+	if (sim->say_gone) {
+		sim->say_gone = false;
+		*ret = (struct driver_event){ .kind = DRIVER_EVENT_GONE };
+		return 0;
+	}
+	do {
+		r = sim_channel_next_event(&sim->channel, &event);
+		if (r < 0)
+			break;
+	} while (event.kind < SIM_EVENT_CONFIG || event.kind > SIM_EVENT_FUNCTION_FAILED);
+	if (r == -ENODEV)
+		*ret = (struct driver_event){ .kind = DRIVER_EVENT_GONE };
+	else if (r == 0)
+		*ret = (struct driver_event){
+			.kind = kinds[event.kind],
+			.queue = (uint16_t)event.queue,
+		};
+	return r == -ENODEV ? 0 : r;
+}
+
+const struct driver_ops sim_driver = {
+	.name = "sim",
+	.open = sim_open,
+	.close = sim_close,
+	.reopen = sim_reopen,
+	.caps = sim_caps,
+	.reset = sim_reset,
+	.set_features = sim_set_features,
+	.map = sim_map,
+	.unmap = sim_unmap,
+	.prepare = sim_prepare,
+	.start = sim_start,
+	.stop = sim_stop,
+	.set_queue_fd = sim_set_queue_fd,
+	.lost_position = sim_lost_position,
+	.get_config = sim_get_config,
+	.set_mtu = sim_set_mtu,
+	.announce = sim_announce,
+	.queue_stats = sim_queue_stats,
+	.device_stats = sim_device_stats,
+	.event_fd = sim_event_fd,
+	.next_event = sim_next_event,
+};
