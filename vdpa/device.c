@@ -32,7 +32,7 @@ static void ring_state_init(struct ring_state *ring)
 	ring->err_slot = FDSTORE_NONE;
 }
 
-void device_state_init(struct device_state *state)
+void device_section_init(struct device_section *state)
 {
 	memset(state, 0, sizeof(*state));
 	for (size_t i = 0; i < QUEUE_MAX; i++)
@@ -44,7 +44,7 @@ static bool slot_ok(int32_t slot)
 	return slot >= FDSTORE_NONE && slot < FDSTORE_MAX_SLOTS;
 }
 
-int device_state_check(const struct device_state *state)
+int device_section_check(const struct device_section *state)
 {
 	bool packed = state->features & BIT_ULL(VIRTIO_F_RING_PACKED);
 
@@ -67,7 +67,7 @@ int device_state_check(const struct device_state *state)
 	return 0;
 }
 
-void device_state_slots(const struct device_state *state, uint8_t *used)
+void device_section_slots(const struct device_section *state, uint8_t *used)
 {
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const int32_t slots[] = { state->rings[i].kick_slot, state->rings[i].call_slot,
@@ -84,7 +84,7 @@ void device_state_slots(const struct device_state *state, uint8_t *used)
 	}
 }
 
-void device_init(struct device *d, struct device_state *state, struct driver_device *driver,
+void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
 	struct fdstore *fds, uint64_t features, uint16_t max_pairs)
 {
 	const struct driver_caps *caps = driver->ops->caps(driver);
@@ -114,6 +114,15 @@ bool device_runs(const struct device *d)
 			return true;
 	}
 	return false;
+}
+
+enum device_state device_state(const struct device *d)
+{
+	if (d->state->failed)
+		return DEVICE_FAILED;
+	if (device_runs(d))
+		return DEVICE_RUNNING;
+	return d->state->has_features ? DEVICE_CONFIGURED : DEVICE_IDLE;
 }
 
 bool device_is_away(const struct device *d)
@@ -174,7 +183,7 @@ void device_ring_failed(struct device *d, uint32_t index)
 /* Without the look at memory, which does not change under a running ring. */
 static bool ring_is_wanted(const struct device *d, uint32_t index)
 {
-	const struct device_state *state = d->state;
+	const struct device_section *state = d->state;
 	const struct ring_state *ring = &state->rings[index];
 
 	if (!ring->started || !ring->enabled || ring->failed || !ring->has_addr || ring->size == 0)
@@ -189,15 +198,17 @@ static bool ring_is_wanted(const struct device *d, uint32_t index)
 static bool ring_describe(struct device *d, uint32_t index, struct driver_queue *q)
 {
 	const struct ring_state *ring = &d->state->rings[index];
-	int r = ring_locate(d, index, q);
+	int r = ring_size_ok(ring->size, device_is_packed(d)) ? ring_locate(d, index, q) : -EINVAL;
 
 	if (r == -EFAULT)
 		return false; /* memory may still come */
 	if (r == 0)
 		r = ring_position(d, q, &q->position);
 	if (r < 0) {
-		log_warning("queue %u: can't start at base %#x: %s", index, ring->base,
-			r == -EINVAL ? "no such position, or ring not aligned" : strerror(-r));
+		log_warning("queue %u: can't start, size %u, base %#x: %s", index, ring->size,
+			ring->base,
+			r == -EINVAL ? "no such size or position, or ring not aligned"
+				     : strerror(-r));
 		device_ring_failed(d, index);
 		return false;
 	}
@@ -323,7 +334,7 @@ int device_update(struct device *d)
 
 int device_set_features(struct device *d, uint64_t features)
 {
-	struct device_state *state = d->state;
+	struct device_section *state = d->state;
 	bool relayout = (state->features ^ features) & BIT_ULL(VIRTIO_F_RING_PACKED);
 	int r;
 
@@ -433,7 +444,36 @@ int device_release(struct device *d)
 		ring_forget_fds(d, &d->state->rings[i]);
 
 	memcpy(driver, d->state->driver, sizeof(driver));
-	device_state_init(d->state);
+	device_section_init(d->state);
 	memcpy(d->state->driver, driver, sizeof(driver));
 	return r < 0 ? device_check(d, r, "reset") : 0;
+}
+
+/* Sorts the answer to a question whose refusal changes nothing. */
+static int asked(struct device *d, int r, const char *what)
+{
+	if (r < 0)
+		r = device_check(d, r, what);
+	return r == 0 && device_is_away(d) ? -EBUSY : r;
+}
+
+int device_net_config(struct device *d, struct driver_net_config *ret)
+{
+	if (device_is_away(d))
+		return -EBUSY;
+	return asked(d, d->driver->ops->get_config(d->driver, ret), "read configuration");
+}
+
+int device_set_mtu(struct device *d, uint16_t mtu)
+{
+	if (device_is_away(d))
+		return -EBUSY;
+	return asked(d, d->driver->ops->set_mtu(d->driver, mtu), "set MTU");
+}
+
+int device_announce(struct device *d, const uint8_t mac[6])
+{
+	if (device_is_away(d))
+		return -EBUSY;
+	return asked(d, d->driver->ops->announce(d->driver, mac), "announce");
 }

@@ -3,7 +3,7 @@
  * The device model: one virtio-net device, its rings and its memory, between whoever configures it
  * and the driver that runs it.
  *
- * struct device_state is all that must survive the process; it is a section of the state page.
+ * struct device_section is all that must survive the process; it is a section of the state page.
  * Functions here change the working copy and drive the driver; the caller commits or rolls back.
  * Every one of them may be repeated by a successor that finds the state of before: driver
  * calls are idempotent.
@@ -20,10 +20,11 @@
 
 #include "vdpa/driver.h"
 #include "vdpa/fdstore.h"
+#include "vdpa/health.h"
 #include "vdpa/memory.h"
 #include "vdpa/queue.h"
 
-#define DEVICE_STATE_VERSION 1
+#define DEVICE_SECTION_VERSION 1
 #define DEVICE_REASON_SIZE   112
 #define DEVICE_DRIVER_STATE_SIZE 256
 
@@ -46,7 +47,7 @@ struct ring_state {
 	uint8_t pad[3];
 };
 
-struct device_state {
+struct device_section {
 	uint64_t features;	/* accepted by the guest's driver, device bits only */
 	uint8_t has_features;
 	uint8_t status;		/* virtio device status */
@@ -60,7 +61,7 @@ struct device_state {
 };
 
 struct device {
-	struct device_state *state; /* working copy of the page's section */
+	struct device_section *state; /* working copy of the page's section */
 	struct driver_device *driver;
 	struct fdstore *fds;
 	uint64_t offered;	    /* virtio features */
@@ -69,27 +70,41 @@ struct device {
 	bool lost;		    /* the device is away; it will come back by device_returned() */
 };
 
-/** device_state_init() - a device nobody has talked to. */
-void device_state_init(struct device_state *state);
+/** device_section_init() - a device nobody has talked to. */
+void device_section_init(struct device_section *state);
 
 /**
- * device_state_check() - is this state one that the program could have written?
+ * device_section_check() - is this state one that the program could have written?
  * Return: 0, or -EBADMSG. For states that come from another process.
  */
-int device_state_check(const struct device_state *state);
+int device_section_check(const struct device_section *state);
 
-/** device_state_slots() - set @used[slot] for every slot that @state names. */
-void device_state_slots(const struct device_state *state, uint8_t *used);
+/** device_section_slots() - set @used[slot] for every slot that @state names. */
+void device_section_slots(const struct device_section *state, uint8_t *used);
 
 /**
  * device_init() - bring state, driver and descriptors together.
  * @features, @max_pairs: what the operator lets the device offer at most; 0 pairs: all
  */
-void device_init(struct device *d, struct device_state *state, struct driver_device *driver,
+void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
 	struct fdstore *fds, uint64_t features, uint16_t max_pairs);
 
 bool device_is_packed(const struct device *d);
 bool device_runs(const struct device *d);
+
+/** device_state() - the state as people call it. */
+enum device_state device_state(const struct device *d);
+
+/** device_is_away() - lost or failed: nothing can be asked of the driver. */
+bool device_is_away(const struct device *d);
+
+/**
+ * device_net_config(), device_set_mtu(), device_announce() - as the driver's calls of that name.
+ * Return: 0; -EIO when the device failed; -EBUSY while it is away; another refusal of the driver's.
+ */
+int device_net_config(struct device *d, struct driver_net_config *ret);
+int device_set_mtu(struct device *d, uint16_t mtu);
+int device_announce(struct device *d, const uint8_t mac[6]);
 
 /** device_update() - start and stop rings until what runs is what is wanted.
  * Return: 0; -EIO when the device failed, which the state then says. */

@@ -7,9 +7,6 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/device.h"
 
-/** device_is_away() - lost or failed: nothing may be asked of the driver. */
-bool device_is_away(const struct device *d);
-
 /**
  * device_check() - sort a driver's error.
  * Return: 0 when the device is gone, which @d notes; -EIO when it failed; else @r, a refusal.

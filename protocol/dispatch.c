@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One place decides on a message: the row's columns are checked, the handler runs, rings are
+ * started or stopped as the new state wants it. Whatever refuses on the way, the changes of this
+ * message are rolled back, its descriptors are closed, and the front-end is told in the way the
+ * message has for it, or by the end of the connection where it has none.
+ *
+ * A failing device is not the message's fault alone: what the state says about it is kept.
+ *
+ * Source: vhost-user specification, "Communication", "Protocol feature REPLY_ACK".
+ */
+#include "protocol/dispatch.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "protocol/handlers.h"
+#include "protocol/table.h"
+#include "vdpa/base/bits.h"
+#include "vdpa/base/clock.h"
+#include "vdpa/base/log.h"
+
+void session_reply(struct session *s, const struct message *m, const void *body, size_t size)
+{
+	const struct wire_header header = {
+		.request = m->header.request,
+		.flags = WIRE_VERSION | WIRE_REPLY,
+		.size = (uint32_t)size,
+	};
+
+	memcpy(s->state->reply, &header, sizeof(header));
+	if (size > 0)
+		memcpy(s->state->reply + sizeof(header), body, size);
+	s->state->reply_size = (uint32_t)(sizeof(header) + size);
+}
+
+/* Why a message is refused, in words, for the log and for `dev status`. */
+__attribute__((format(printf, 3, 4))) static int refuse(char reason[SESSION_REASON_SIZE], int error,
+	const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, SESSION_REASON_SIZE, format, args);
+	va_end(args);
+	return error;
+}
+
+static int check_shape(const struct message_desc *desc, const struct message *m,
+	char reason[SESSION_REASON_SIZE])
+{
+	if (desc->check_size ? m->header.size < desc->size || desc->check_size(m) < 0
+			     : m->header.size != desc->size)
+		return refuse(reason, -EBADMSG, "payload of %u bytes", m->header.size);
+	if (m->n_fds < desc->min_fds || m->n_fds > desc->max_fds)
+		return refuse(reason, -EBADMSG, "%zu descriptors", m->n_fds);
+	return 0;
+}
+
+static int check_state(struct session *s, const struct message_desc *desc,
+	char reason[SESSION_REASON_SIZE])
+{
+	enum device_state state = device_state(s->device);
+
+	if (desc->needs != NEEDS_NOTHING &&
+		!(s->state->protocol_features & BIT_ULL(desc->needs - 1)))
+		return refuse(reason, -EOPNOTSUPP, "protocol feature %d was not negotiated",
+			desc->needs - 1);
+	if ((s->device->offered & desc->needs_virtio) != desc->needs_virtio)
+		return refuse(reason, -EOPNOTSUPP, "the device does not offer feature bits %#llx",
+			(unsigned long long)desc->needs_virtio);
+	if (!(desc->states & BIT(state)))
+		return refuse(reason, -EBUSY, "the device has failed");
+	return 0;
+}
+
+static int check_fd_word(const struct message *m, uint32_t *ret_ring,
+	char reason[SESSION_REASON_SIZE])
+{
+	uint64_t word = m->payload.u64;
+
+	if (word & ~(uint64_t)(WIRE_VRING_INDEX_MASK | WIRE_VRING_NO_FD))
+		return refuse(reason, -EBADMSG, "reserved bits in %#llx", (unsigned long long)word);
+	if (!(word & WIRE_VRING_NO_FD) != (m->n_fds == 1))
+		return refuse(reason, -EBADMSG, "the word says %s descriptor, %zu came",
+			word & WIRE_VRING_NO_FD ? "no" : "one", m->n_fds);
+	*ret_ring = word & WIRE_VRING_INDEX_MASK;
+	return 0;
+}
+
+static int check_ring(struct session *s, const struct message_desc *desc, const struct message *m,
+	uint32_t *ret_ring, char reason[SESSION_REASON_SIZE])
+{
+	int r = 0;
+
+	*ret_ring = 0;
+	switch (desc->ring) {
+	case RING_NOWHERE:
+		return 0;
+	case RING_IN_STATE:
+		*ret_ring = m->payload.state.index;
+		break;
+	case RING_IN_ADDR:
+		*ret_ring = m->payload.addr.index;
+		break;
+	case RING_IN_FD_WORD:
+		r = check_fd_word(m, ret_ring, reason);
+		break;
+	}
+	if (r < 0)
+		return r;
+	if (*ret_ring >= s->device->n_queues)
+		return refuse(reason, -EINVAL, "queue %u of %u", *ret_ring, s->device->n_queues);
+	if (desc->ring_state == RING_STOPPED && s->device->state->rings[*ret_ring].running)
+		return refuse(reason, -EBUSY, "queue %u is running", *ret_ring);
+	return 0;
+}
+
+static int handle(struct session *s, const struct message_desc *desc, struct message *m,
+	char reason[SESSION_REASON_SIZE])
+{
+	uint32_t ring = 0;
+	int r;
+
+	if (!desc || !desc->handle)
+		return refuse(reason, -EOPNOTSUPP, "not supported");
+	r = check_shape(desc, m, reason);
+	if (r == 0)
+		r = check_state(s, desc, reason);
+	if (r == 0)
+		r = check_ring(s, desc, m, &ring, reason);
+	if (r < 0)
+		return r;
+
+	r = desc->handle(s, m, ring);
+	if (r == 0)
+		r = device_update(s->device);
+	return r < 0 ? refuse(reason, r, "%s", r == -EIO ? "the device failed" : strerror(-r)) : 0;
+}
+
+/* The reply that a message gets which has none of its own, or whose own one failed. */
+static int make_reply(struct session *s, const struct message_desc *desc, const struct message *m,
+	int result)
+{
+	enum message_reply kind = desc ? desc->reply : REPLY_ACK;
+	uint64_t ack = result < 0;
+
+	if (kind != REPLY_ACK && result == 0)
+		return 0; /* the handler made it */
+	if (kind == REPLY_OWN_EMPTY) {
+		session_reply(s, m, NULL, 0);
+		return 0;
+	}
+	if (kind == REPLY_ACK && m->header.flags & WIRE_NEED_REPLY &&
+		s->state->protocol_features & BIT_ULL(WIRE_PF_REPLY_ACK)) {
+		session_reply(s, m, &ack, sizeof(ack));
+		return 0;
+	}
+	return result;
+}
+
+static void record(struct session *s, const struct message *m, size_t n_fds, int result)
+{
+	struct session_section *state = s->state;
+	struct session_trace *trace = &state->trace[state->trace_next++ % SESSION_TRACE_SIZE];
+
+	*trace = (struct session_trace){
+		.when_ns = clock_now_ns(),
+		.request = m->header.request,
+		.flags = m->header.flags,
+		.size = m->header.size,
+		.result = result,
+		.n_fds = (uint32_t)n_fds,
+	};
+	memcpy(trace->payload, m->payload.bytes, sizeof(trace->payload));
+	state->messages++;
+	if (result < 0)
+		state->refused++;
+}
+
+int dispatch_message(struct session *s, struct message *m)
+{
+	const struct message_desc *desc = message_find(m->header.request);
+	char reason[SESSION_REASON_SIZE];
+	size_t n_fds = m->n_fds;
+	int r;
+
+	s->state->reply_size = 0;
+	r = handle(s, desc, m, reason);
+	message_close_fds(m);
+	if (r < 0 && r != -EIO)
+		transaction_rollback(&s->transaction);
+	if (r < 0) {
+		s->state->reply_size = 0;
+		snprintf(s->state->refusal, sizeof(s->state->refusal), "%s: %.80s",
+			message_name(m->header.request), reason);
+		log_warning("refused %s (%u): %s", message_name(m->header.request),
+			m->header.request, reason);
+	}
+	if (m->header.request == WIRE_SET_FEATURES)
+		s->state->features_refused = r < 0;
+	record(s, m, n_fds, r);
+	r = make_reply(s, desc, m, r);
+	if (r < 0)
+		snprintf(s->reason, sizeof(s->reason), "refused %.100s", s->state->refusal);
+	return r;
+}

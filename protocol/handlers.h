@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The handlers that the table names. Each gets a message whose row's preconditions hold, and the
+ * index of the ring it is about (0 if none). It changes working copies only; the dispatcher
+ * commits them, or rolls them back when the handler returns an error.
+ *
+ * Return: 0; -EINVAL, -EBUSY, -EOPNOTSUPP, -ENOSPC, -EMFILE: refused; -EIO: the device failed,
+ * what the state says about that is kept.
+ */
+#ifndef PROTOCOL_HANDLERS_H
+#define PROTOCOL_HANDLERS_H
+
+#include "protocol/session.h"
+
+/** session_reply() - the body of the reply, copied; @size at most sizeof(struct wire_config). */
+void session_reply(struct session *s, const struct message *m, const void *body, size_t size);
+
+/* negotiate.c */
+uint64_t offered_features(const struct session *s);
+int on_get_features(struct session *s, struct message *m, uint32_t ring);
+int on_set_features(struct session *s, struct message *m, uint32_t ring);
+int on_get_protocol_features(struct session *s, struct message *m, uint32_t ring);
+int on_set_protocol_features(struct session *s, struct message *m, uint32_t ring);
+int on_set_owner(struct session *s, struct message *m, uint32_t ring);
+int on_reset_owner(struct session *s, struct message *m, uint32_t ring);
+int on_get_queue_num(struct session *s, struct message *m, uint32_t ring);
+int on_get_status(struct session *s, struct message *m, uint32_t ring);
+int on_set_status(struct session *s, struct message *m, uint32_t ring);
+int on_reset_device(struct session *s, struct message *m, uint32_t ring);
+
+/* memory.c */
+int check_mem_table_size(const struct message *m);
+int on_set_mem_table(struct session *s, struct message *m, uint32_t ring);
+
+/* rings.c */
+int on_set_vring_num(struct session *s, struct message *m, uint32_t ring);
+int on_set_vring_addr(struct session *s, struct message *m, uint32_t ring);
+int on_set_vring_base(struct session *s, struct message *m, uint32_t ring);
+int on_get_vring_base(struct session *s, struct message *m, uint32_t ring);
+int on_set_vring_kick(struct session *s, struct message *m, uint32_t ring);
+int on_set_vring_call(struct session *s, struct message *m, uint32_t ring);
+int on_set_vring_err(struct session *s, struct message *m, uint32_t ring);
+int on_set_vring_enable(struct session *s, struct message *m, uint32_t ring);
+
+/* net.c */
+int check_config_size(const struct message *m);
+int on_send_rarp(struct session *s, struct message *m, uint32_t ring);
+int on_net_set_mtu(struct session *s, struct message *m, uint32_t ring);
+int on_set_backend_req_fd(struct session *s, struct message *m, uint32_t ring);
+int on_get_config(struct session *s, struct message *m, uint32_t ring);
+int on_set_config(struct session *s, struct message *m, uint32_t ring);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What both sides can do, and the device's status.
+ *
+ * A protocol feature is offered when every message behind it is built; the offer never changes, so
+ * that a front-end finds the same one when it comes back.
+ *
+ * Source: vhost-user specification, "Feature negotiation", "Ring states", "Device status"; virtio
+ * 1.2, 2.1 and 3.1.1.
+ */
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <string.h>
+
+#include "protocol/handlers.h"
+#include "vdpa/base/bits.h"
+#include "vdpa/base/log.h"
+
+#define OFFERED_PROTOCOL_FEATURES                                                                  \
+	(BIT_ULL(WIRE_PF_MQ) | BIT_ULL(WIRE_PF_RARP) | BIT_ULL(WIRE_PF_REPLY_ACK) |                \
+		BIT_ULL(WIRE_PF_MTU) | BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(WIRE_PF_CONFIG) |    \
+		BIT_ULL(WIRE_PF_RESET_DEVICE) | BIT_ULL(WIRE_PF_STATUS))
+
+static void reply_u64(struct session *s, const struct message *m, uint64_t value)
+{
+	session_reply(s, m, &value, sizeof(value));
+}
+
+uint64_t offered_features(const struct session *s)
+{
+	return s->device->offered | BIT_ULL(WIRE_F_PROTOCOL_FEATURES);
+}
+
+int on_get_features(struct session *s, struct message *m, uint32_t ring)
+{
+	reply_u64(s, m, offered_features(s));
+	return 0;
+}
+
+/* Without protocol features there is no SET_VRING_ENABLE: all rings are on from the beginning. */
+static void enable_rings(struct session *s)
+{
+	for (uint32_t i = 0; i < s->device->n_queues; i++)
+		s->device->state->rings[i].enabled = 1;
+}
+
+int on_set_features(struct session *s, struct message *m, uint32_t ring)
+{
+	uint64_t features = m->payload.u64;
+	bool accepts_enable = features & BIT_ULL(WIRE_F_PROTOCOL_FEATURES);
+	int r;
+
+	if (features & ~offered_features(s) || !(features & BIT_ULL(VIRTIO_F_VERSION_1)))
+		return -EINVAL;
+	if (device_runs(s->device) && accepts_enable == (bool)s->state->rings_begin_enabled)
+		return -EBUSY;
+	r = device_set_features(s->device, features & ~BIT_ULL(WIRE_F_PROTOCOL_FEATURES));
+	if (r < 0)
+		return r;
+	s->state->rings_begin_enabled = !accepts_enable;
+	if (!accepts_enable)
+		enable_rings(s);
+	return 0;
+}
+
+int on_get_protocol_features(struct session *s, struct message *m, uint32_t ring)
+{
+	reply_u64(s, m, OFFERED_PROTOCOL_FEATURES);
+	return 0;
+}
+
+int on_set_protocol_features(struct session *s, struct message *m, uint32_t ring)
+{
+	uint64_t features = m->payload.u64;
+
+	if (features & ~OFFERED_PROTOCOL_FEATURES)
+		return -EINVAL;
+	if (device_runs(s->device) && features != s->state->protocol_features)
+		return -EBUSY;
+	s->state->protocol_features = features;
+	s->state->has_protocol_features = 1;
+	s->device->state->waits_for_driver = (features & BIT_ULL(WIRE_PF_STATUS)) != 0;
+	return 0;
+}
+
+/* The session began with the connection; nothing is left to do. */
+int on_set_owner(struct session *s, struct message *m, uint32_t ring)
+{
+	return 0;
+}
+
+/* Deprecated, and understood in two ways; what both allow is to do nothing. */
+int on_reset_owner(struct session *s, struct message *m, uint32_t ring)
+{
+	return 0;
+}
+
+int on_get_queue_num(struct session *s, struct message *m, uint32_t ring)
+{
+	reply_u64(s, m, s->device->n_queues / 2); /* pairs, as every front-end reads it */
+	return 0;
+}
+
+int on_get_status(struct session *s, struct message *m, uint32_t ring)
+{
+	uint64_t status = s->device->state->status;
+
+	if (s->device->state->failed && status & VIRTIO_CONFIG_S_DRIVER_OK)
+		status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	reply_u64(s, m, status);
+	return 0;
+}
+
+/*
+ * Status 0 is the guest's reset. QEMU asks for the positions only afterwards, so the rings are
+ * stopped and keep all that is known of them; the front-end describes them anew before they run.
+ */
+int on_set_status(struct session *s, struct message *m, uint32_t ring)
+{
+	uint64_t status = m->payload.u64;
+	int r = 0;
+
+	if (status > UINT8_MAX)
+		return -EINVAL;
+	if (status == 0)
+		r = device_stop_all(s->device);
+	if (s->state->features_refused || !s->device->state->has_features)
+		status &= ~(uint64_t)VIRTIO_CONFIG_S_FEATURES_OK;
+	status &= ~(uint64_t)VIRTIO_CONFIG_S_NEEDS_RESET;
+	s->device->state->status = (uint8_t)status;
+	return r;
+}
+
+/* What the connection owns stays: memory, protocol features, the channel of our own requests. */
+int on_reset_device(struct session *s, struct message *m, uint32_t ring)
+{
+	s->state->features_refused = 0;
+	s->state->rings_begin_enabled = 0;
+	return device_clear(s->device);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A conversation with one front-end after the other, about one device.
+ *
+ * struct session_section is what of it must survive the process; it is a section of the state
+ * page. A message is peeked, handled, committed, answered, and only then taken out of the socket;
+ * session_section.progress says how far that is, so that a successor goes on at the same place.
+ */
+#ifndef PROTOCOL_SESSION_H
+#define PROTOCOL_SESSION_H
+
+#include "protocol/stream.h"
+#include "vdpa/device.h"
+#include "vdpa/transaction.h"
+
+#define SESSION_SECTION_VERSION 1
+#define SESSION_TRACE_SIZE	64
+#define SESSION_REASON_SIZE	112
+#define SESSION_REPLY_SIZE	(sizeof(struct wire_header) + sizeof(struct wire_config))
+
+/* Time a front-end has to finish a message that it began, milliseconds. */
+#define SESSION_PARTIAL_MS 5000
+
+/* One message of the past, for whoever looks for a fault. */
+struct session_trace {
+	uint64_t when_ns;    /* CLOCK_MONOTONIC */
+	uint32_t request;
+	uint32_t flags;
+	uint32_t size;
+	int32_t result;	     /* 0 or the negative errno it was refused with */
+	uint32_t n_fds;
+	uint32_t pad;
+	uint64_t payload[2]; /* its first bytes */
+};
+
+struct session_section {
+	uint64_t progress;	     /* see protocol/progress.h */
+	uint64_t protocol_features;
+	uint64_t connected_ns;	     /* CLOCK_MONOTONIC */
+	uint64_t messages, refused, connections;
+	int32_t frontend_pid;	     /* 0: none is connected */
+	uint32_t frontend_uid;
+	int32_t backend_slot;	     /* socket for our own requests; FDSTORE_NONE: none */
+	uint8_t connected;
+	uint8_t has_protocol_features;
+	uint8_t rings_begin_enabled; /* feature bit 30 was not accepted */
+	uint8_t features_refused;    /* the last SET_FEATURES was */
+	char refusal[SESSION_REASON_SIZE]; /* the last one, in words */
+	uint32_t reply_size;	     /* bytes of @reply; 0: none is due */
+	uint8_t reply[SESSION_REPLY_SIZE];
+	uint32_t trace_next;	     /* entries written so far */
+	struct session_trace trace[SESSION_TRACE_SIZE];
+};
+
+struct session {
+	struct session_section *state;
+	struct device *device;
+	struct transaction transaction;
+	struct stream stream;
+	uint64_t partial_since_ns; /* 0: no message is half there */
+	char reason[SESSION_REASON_SIZE]; /* why the connection ends */
+	struct memory_table table; /* room for a handler */
+};
+
+/** session_section_init() - nobody ever connected. */
+void session_section_init(struct session_section *state);
+
+/** session_section_check() - could the program have written this? Return: 0 or -EBADMSG. */
+int session_section_check(const struct session_section *state);
+
+/** session_section_slots() - set @used[slot] for every slot that @state names. */
+void session_section_slots(const struct session_section *state, uint8_t *used);
+
+void session_init(struct session *s, struct session_section *state, struct device *device,
+	struct page *page, struct fdstore *fds);
+
+/**
+ * session_begin() - a front-end connected. Commits.
+ * @sock: connected stream socket, lent until session_end()
+ * Return: 0, or a negative errno: the connection is of no use.
+ */
+int session_begin(struct session *s, int sock);
+
+/**
+ * session_resume() - go on with the connection of a predecessor, perhaps in the middle of a
+ * message. Return: 0; a negative errno: it has to end, see @s->reason.
+ */
+int session_resume(struct session *s, int sock);
+
+/** session_end() - the connection is over: reset the device and forget the front-end. Commits. */
+void session_end(struct session *s);
+
+/**
+ * session_receive() - handle the messages that are there.
+ * Return: 0: there are no more; 1: there may be more, call again soon; a negative errno: the
+ * connection has to end, see @s->reason.
+ */
+int session_receive(struct session *s);
+
+/** session_timeout_ms() - how long a half message may still take; -1: nothing is awaited. */
+int session_timeout_ms(const struct session *s);
+
+/** session_check_deadline() - Return: 0; -ETIMEDOUT: a half message took too long. */
+int session_check_deadline(struct session *s);
+
+/** session_config_changed() - tell the front-end that the device's configuration changed. */
+void session_config_changed(struct session *s);
+
+#endif

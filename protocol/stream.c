@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Peeking with SO_PEEK_OFF: each peek goes on where the last one ended, and taking bytes out moves
+ * the offset back by as many. So after a message was handled, the offset is what is left of it in
+ * the socket, for anybody who holds the socket.
+ *
+ * Descriptors come with the first byte. A peek that returned more than the message may have picked
+ * up those of the next one; it is then repeated for exactly this message. Descriptors with later
+ * bytes mean nothing in the protocol and are refused.
+ *
+ * Source: vhost-user specification, "Message Specification" (header, flags); unix(7) (SO_PEEK_OFF,
+ * SCM_RIGHTS).
+ */
+#include "protocol/stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "vdpa/base/bits.h"
+#include "vdpa/base/cleanup.h"
+
+int message_take_fd(struct message *m, size_t i)
+{
+	return i < m->n_fds ? TAKE_FD(m->fds[i]) : -1;
+}
+
+void message_close_fds(struct message *m)
+{
+	for (size_t i = 0; i < m->n_fds; i++)
+		m->fds[i] = close_keep_errno(m->fds[i]);
+	m->n_fds = 0;
+}
+
+static int set_peek_offset(int sock, size_t offset)
+{
+	int value = (int)offset;
+
+	return setsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+int stream_unconsumed(int sock)
+{
+	socklen_t size = sizeof(int);
+	int value;
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &value, &size) < 0)
+		return -errno;
+	return value < 0 ? 0 : value;
+}
+
+static void begin_message(struct stream *s)
+{
+	message_close_fds(&s->message);
+	s->have = 0;
+	s->total = 0;
+}
+
+int stream_open(struct stream *s, int sock)
+{
+	s->sock = sock;
+	s->fault = "";
+	s->message.n_fds = 0;
+	begin_message(s);
+	return set_peek_offset(sock, 0);
+}
+
+void stream_close(struct stream *s)
+{
+	begin_message(s);
+	s->sock = -1;
+}
+
+bool stream_is_partial(const struct stream *s)
+{
+	return s->have > 0;
+}
+
+static int bad(struct stream *s, const char *fault)
+{
+	s->fault = fault;
+	return -EBADMSG;
+}
+
+/* Collects every descriptor of every control message. Return: how many, all of which are kept in
+ * @fds up to @max; the rest is closed. */
+static size_t collect_fds(struct msghdr *header, int *fds, size_t max)
+{
+	size_t n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+		size_t count;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (n < max)
+				fds[n] = fd;
+			else
+				close_keep_errno(fd);
+			n++;
+		}
+	}
+	return n;
+}
+
+/* One peek of up to @want bytes. Return: bytes; 0 end of file; -errno; -EBADMSG too many
+ * descriptors. */
+static ssize_t peek_some(struct stream *s, size_t want, int *fds, size_t *ret_n_fds)
+{
+	union {
+		char buffer[CMSG_SPACE(sizeof(int) * (WIRE_MAX_FDS + 1))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = s->bytes + s->have, .iov_len = want };
+	struct msghdr header = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buffer,
+		.msg_controllen = sizeof(control.buffer),
+	};
+	ssize_t n = recvmsg(s->sock, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	size_t n_fds;
+
+	*ret_n_fds = 0;
+	if (n < 0)
+		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	n_fds = collect_fds(&header, fds, WIRE_MAX_FDS);
+	if (n_fds > WIRE_MAX_FDS || header.msg_flags & MSG_CTRUNC) {
+		for (size_t i = 0; i < n_fds && i < WIRE_MAX_FDS; i++)
+			close_keep_errno(fds[i]);
+		return bad(s, "more descriptors than a message may have");
+	}
+	*ret_n_fds = n_fds;
+	return n;
+}
+
+static int check_header(struct stream *s)
+{
+	const uint32_t known = WIRE_VERSION_MASK | WIRE_REPLY | WIRE_NEED_REPLY;
+	const struct wire_header *h = &s->message.header;
+
+	if ((h->flags & WIRE_VERSION_MASK) != WIRE_VERSION)
+		return bad(s, "protocol version is not 1");
+	if (h->flags & WIRE_REPLY)
+		return bad(s, "a reply that nobody asked for");
+	if (h->flags & ~known)
+		return bad(s, "reserved flags are set");
+	if (h->size > WIRE_MAX_PAYLOAD)
+		return bad(s, "message is too long");
+	return 0;
+}
+
+/* More came than this message: the next peek begins behind it. */
+static int give_back_excess(struct stream *s)
+{
+	s->have = s->total;
+	return set_peek_offset(s->sock, s->total);
+}
+
+/* The descriptors of this chunk may be the next message's: look again, at this message only. */
+static int look_again(struct stream *s, size_t before, int *fds, size_t n_fds)
+{
+	for (size_t i = 0; i < n_fds; i++)
+		close_keep_errno(fds[i]);
+	s->have = before;
+	return set_peek_offset(s->sock, before);
+}
+
+static int take_chunk(struct stream *s, size_t before, int *fds, size_t n_fds)
+{
+	int r;
+
+	if (s->total == 0 && s->have >= sizeof(struct wire_header)) {
+		memcpy(&s->message.header, s->bytes, sizeof(struct wire_header));
+		r = check_header(s);
+		if (r < 0)
+			goto close_fds;
+		s->total = sizeof(struct wire_header) + s->message.header.size;
+	}
+	if (s->total > 0 && s->have > s->total) {
+		if (n_fds > 0)
+			return look_again(s, before, fds, n_fds);
+		r = give_back_excess(s);
+		if (r < 0)
+			goto close_fds;
+	}
+	if (n_fds > 0 && before > 0) {
+		r = bad(s, "descriptors in the middle of a message");
+		goto close_fds;
+	}
+	for (size_t i = 0; i < n_fds; i++)
+		s->message.fds[s->message.n_fds++] = fds[i];
+	return 0;
+
+close_fds:
+	for (size_t i = 0; i < n_fds; i++)
+		close_keep_errno(fds[i]);
+	return r;
+}
+
+static int finish_message(struct stream *s)
+{
+	size_t size = s->total - sizeof(struct wire_header);
+
+	memcpy(&s->message.payload, s->bytes + sizeof(struct wire_header), size);
+	memset(s->message.payload.bytes + size, 0, sizeof(s->message.payload) - size);
+	return 1;
+}
+
+int stream_peek(struct stream *s)
+{
+	while (s->total == 0 || s->have < s->total) {
+		size_t before = s->have;
+		size_t want = (s->total > 0 ? s->total : sizeof(s->bytes)) - before;
+		int fds[WIRE_MAX_FDS], r;
+		size_t n_fds;
+		ssize_t n = peek_some(s, want, fds, &n_fds);
+
+		if (n == -EAGAIN || n == -EINTR)
+			return 0;
+		if (n == 0)
+			return before > 0 ? bad(s, "closed in the middle of a message") : -ECONNRESET;
+		if (n < 0)
+			return (int)n;
+		s->have += (size_t)n;
+		r = take_chunk(s, before, fds, n_fds);
+		if (r < 0)
+			return r;
+	}
+	return finish_message(s);
+}
+
+int stream_consume(struct stream *s, size_t size)
+{
+	uint8_t sink[512];
+
+	begin_message(s);
+	while (size > 0) {
+		size_t want = size < sizeof(sink) ? size : sizeof(sink);
+		ssize_t n = recv(s->sock, sink, want, MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ECONNRESET;
+		size -= (size_t)n;
+	}
+	return 0;
+}

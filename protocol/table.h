@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The table of messages: every precondition of a message is a column of its row. The dispatcher
+ * checks them, so a handler sees well-formed messages only.
+ */
+#ifndef PROTOCOL_TABLE_H
+#define PROTOCOL_TABLE_H
+
+#include "protocol/session.h"
+
+enum message_ring {
+	RING_NOWHERE,	 /* concerns the whole device */
+	RING_IN_STATE,	 /* wire_vring_state.index */
+	RING_IN_ADDR,	 /* wire_vring_addr.index */
+	RING_IN_FD_WORD, /* low byte of the word; the word says whether a descriptor came */
+};
+
+enum message_reply {
+	REPLY_ACK,	 /* success or failure, when the front-end asks for it */
+	REPLY_OWN,	 /* always a body of its own */
+	REPLY_OWN_EMPTY, /* as REPLY_OWN; a failure is a reply without a body */
+};
+
+enum message_ring_state {
+	RING_ANY,
+	RING_STOPPED,	 /* refused while the device serves the ring */
+};
+
+#define NEEDS_NOTHING 0
+#define NEEDS(feature) (1 + (feature)) /* a protocol feature that was negotiated */
+
+/**
+ * struct message_desc - a row.
+ * @name:   as in the specification
+ * @handle: NULL: not built; refused like an unknown message
+ * @size:   payload bytes, exactly; with @check_size the least
+ * @check_size: further demands on the size; NULL: exactly @size.
+ *          Return: 0 or -EBADMSG
+ * @min_fds, @max_fds: descriptors
+ * @ring:   where the ring's index is
+ * @ring_state: what the ring has to be doing
+ * @needs:  NEEDS() of a protocol feature
+ * @needs_virtio: virtio feature bits that the device must offer
+ * @states: BIT(enum device_state) in which it is legal
+ * @reply:  which kind
+ */
+struct message_desc {
+	const char *name;
+	int (*handle)(struct session *s, struct message *m, uint32_t ring);
+	uint16_t size;
+	int (*check_size)(const struct message *m);
+	uint8_t min_fds, max_fds;
+	enum message_ring ring;
+	enum message_ring_state ring_state;
+	uint8_t needs;
+	uint64_t needs_virtio;
+	uint8_t states;
+	enum message_reply reply;
+};
+
+/** message_find() - the row of @request, or NULL. */
+const struct message_desc *message_find(uint32_t request);
+
+/** message_name() - for people; never NULL. */
+const char *message_name(uint32_t request);
+
+#endif
