@@ -37,6 +37,7 @@ struct session_section {
 	uint64_t progress;	     /* see protocol/progress.h */
 	uint64_t protocol_features;
 	uint64_t connected_ns;	     /* CLOCK_MONOTONIC */
+	uint64_t running_ns;	     /* since when queues run; 0: none does; the owner's */
 	uint64_t messages, refused, connections;
 	int32_t frontend_pid;	     /* 0: none is connected */
 	uint32_t frontend_uid;

@@ -35,6 +35,8 @@ static void ring_state_init(struct ring_state *ring)
 void device_section_init(struct device_section *state)
 {
 	memset(state, 0, sizeof(*state));
+	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++)
+		state->driver_slots[i] = FDSTORE_NONE;
 	for (size_t i = 0; i < QUEUE_MAX; i++)
 		ring_state_init(&state->rings[i]);
 }
@@ -56,6 +58,10 @@ int device_section_check(const struct device_section *state)
 		if (!slot_ok(state->memory.regions[i].slot))
 			return -EBADMSG;
 	}
+	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++) {
+		if (!slot_ok(state->driver_slots[i]))
+			return -EBADMSG;
+	}
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const struct ring_state *ring = &state->rings[i];
 
@@ -67,21 +73,23 @@ int device_section_check(const struct device_section *state)
 	return 0;
 }
 
+static void mark_slot(int32_t slot, uint8_t *used)
+{
+	if (slot >= 0)
+		used[slot] = 1;
+}
+
 void device_section_slots(const struct device_section *state, uint8_t *used)
 {
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
-		const int32_t slots[] = { state->rings[i].kick_slot, state->rings[i].call_slot,
-			state->rings[i].err_slot };
-
-		for (size_t k = 0; k < ARRAY_SIZE(slots); k++) {
-			if (slots[k] >= 0)
-				used[slots[k]] = 1;
-		}
+		mark_slot(state->rings[i].kick_slot, used);
+		mark_slot(state->rings[i].call_slot, used);
+		mark_slot(state->rings[i].err_slot, used);
 	}
-	for (size_t i = 0; i < state->memory.n_regions; i++) {
-		if (state->memory.regions[i].slot >= 0)
-			used[state->memory.regions[i].slot] = 1;
-	}
+	for (size_t i = 0; i < state->memory.n_regions; i++)
+		mark_slot(state->memory.regions[i].slot, used);
+	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++)
+		mark_slot(state->driver_slots[i], used);
 }
 
 void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
@@ -433,19 +441,24 @@ int device_clear(struct device *d)
 
 int device_release(struct device *d)
 {
-	uint8_t driver[DEVICE_DRIVER_STATE_SIZE];
+	struct device_section *state = d->state;
+	uint8_t driver[sizeof(state->driver)];
+	int32_t driver_slots[DEVICE_DRIVER_SLOTS];
 	int r = 0;
 
 	if (!d->lost)
 		r = d->driver->ops->reset(d->driver);
-	for (uint32_t i = 0; i < d->state->memory.n_regions; i++)
-		fdstore_remove(d->fds, d->state->memory.regions[i].slot);
+	for (uint32_t i = 0; i < state->memory.n_regions; i++)
+		fdstore_remove(d->fds, state->memory.regions[i].slot);
 	for (uint32_t i = 0; i < QUEUE_MAX; i++)
-		ring_forget_fds(d, &d->state->rings[i]);
+		ring_forget_fds(d, &state->rings[i]);
 
-	memcpy(driver, d->state->driver, sizeof(driver));
-	device_section_init(d->state);
-	memcpy(d->state->driver, driver, sizeof(driver));
+	/* What the driver keeps is about the device, not about who used it. */
+	memcpy(driver, state->driver, sizeof(driver));
+	memcpy(driver_slots, state->driver_slots, sizeof(driver_slots));
+	device_section_init(state);
+	memcpy(state->driver, driver, sizeof(driver));
+	memcpy(state->driver_slots, driver_slots, sizeof(driver_slots));
 	return r < 0 ? device_check(d, r, "reset") : 0;
 }
 

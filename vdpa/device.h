@@ -27,6 +27,7 @@
 #define DEVICE_SECTION_VERSION 1
 #define DEVICE_REASON_SIZE   112
 #define DEVICE_DRIVER_STATE_SIZE 256
+#define DEVICE_DRIVER_SLOTS 8
 
 struct ring_state {
 	uint64_t desc_uva;  /* front-end's addresses */
@@ -56,6 +57,7 @@ struct device_section {
 	uint8_t pad[4];
 	char reason[DEVICE_REASON_SIZE]; /* why it failed */
 	uint8_t driver[DEVICE_DRIVER_STATE_SIZE]; /* driver_keeper's state */
+	int32_t driver_slots[DEVICE_DRIVER_SLOTS]; /* what the driver had kept, by its number */
 	struct ring_state rings[QUEUE_MAX];
 	struct memory_table memory;
 };

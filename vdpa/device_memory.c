@@ -153,6 +153,8 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 			device_note_lost_position(d, i);
 	}
 	d->lost = true;
+	d->state->failed = 0;
+	d->state->reason[0] = '\0';
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
 	if (r == 0 && d->state->has_features)
 		r = d->driver->ops->set_features(d->driver, d->state->features);

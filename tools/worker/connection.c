@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One front-end at a time. A connection is in its slot before the first message is read, so that
+ * it outlives this process; it is shut down before the device is reset, so that a successor which
+ * finds it half gone finds its end and nothing else.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "tools/worker/worker.h"
+#include "vdpa/base/cleanup.h"
+#include "vdpa/base/log.h"
+
+static int connection_fd(const struct worker *w)
+{
+	return fdstore_get(&w->fds, SHIM_SLOT_CONN);
+}
+
+static void end(struct worker *w, const char *reason)
+{
+	log_info("connection ended: %s", reason);
+	shim_link_event(w, SHIM_EVENT_DISCONNECTED, "%s", reason);
+	epoll_ctl(w->epoll, EPOLL_CTL_DEL, connection_fd(w), NULL);
+	shutdown(connection_fd(w), SHUT_RDWR);
+	session_end(&w->session);
+	fdstore_put(&w->fds, SHIM_SLOT_CONN, -1);
+	w->more_messages = false;
+	shim_link_send(w, SHIM_DISCONNECTED);
+	report_health(w);
+}
+
+static int watch_connection(struct worker *w)
+{
+	int fd = connection_fd(w);
+
+	return worker_watch(w, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, WORKER_SOURCE_CONNECTION);
+}
+
+void connection_take(struct worker *w)
+{
+	int r;
+
+	if (w->session_section.connected) /* the shim knew of its end before we did */
+		session_end(&w->session);
+	r = session_begin(&w->session, connection_fd(w));
+	if (r == 0)
+		r = watch_connection(w);
+	if (r < 0) {
+		end(w, w->session.reason[0] ? w->session.reason : strerror(-r));
+		return;
+	}
+	log_info("front-end connected, pid %d uid %u", w->session_section.frontend_pid,
+		w->session_section.frontend_uid);
+	shim_link_event(w, SHIM_EVENT_CONNECTED, "pid %d", w->session_section.frontend_pid);
+	report_health(w);
+	connection_receive(w);
+}
+
+void connection_receive(struct worker *w)
+{
+	int r;
+
+	if (connection_fd(w) < 0)
+		return;
+	r = session_receive(&w->session);
+	w->more_messages = r == 1;
+	if (r < 0 && !w->stopping)
+		end(w, w->session.reason);
+}
+
+void connection_check_deadline(struct worker *w)
+{
+	if (connection_fd(w) >= 0 && session_check_deadline(&w->session) < 0)
+		end(w, w->session.reason);
+}
+
+void connection_accept(struct worker *w)
+{
+	const uint32_t slot = SHIM_SLOT_CONN;
+	int fd = accept4(fdstore_get(&w->fds, SHIM_SLOT_LISTEN), NULL, NULL,
+		SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			log_warning("accept: %s", strerror(errno));
+		return;
+	}
+	if (connection_fd(w) >= 0) {
+		log_warning("a second front-end was turned away: one is connected already, pid %d",
+			w->session_section.frontend_pid);
+		close_keep_errno(fd);
+		return;
+	}
+	fdstore_put(&w->fds, slot, fd);
+	if (w->fd_keeper.store(&w->fd_keeper, &slot, &fd, 1) == 0)
+		connection_take(w);
+}
+
+/* The connection that a predecessor had, in whatever state it left it. */
+static void take_over(struct worker *w)
+{
+	int r;
+
+	if (connection_fd(w) < 0) {
+		if (w->session_section.connected)
+			session_end(&w->session);
+		return;
+	}
+	if (!w->session_section.connected) {
+		connection_take(w);
+		return;
+	}
+	r = session_resume(&w->session, connection_fd(w));
+	if (r == 0)
+		r = watch_connection(w);
+	if (r < 0)
+		end(w, w->session.reason[0] ? w->session.reason : strerror(-r));
+	else
+		connection_receive(w);
+}
+
+int connection_watch(struct worker *w)
+{
+	int listener = fdstore_get(&w->fds, SHIM_SLOT_LISTEN);
+
+	take_over(w);
+	return listener < 0 ? 0 : worker_watch(w, listener, EPOLLIN, WORKER_SOURCE_LISTENER);
+}

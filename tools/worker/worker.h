@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one structure of a worker, and what its parts offer each other. One thread, one epoll. */
+#ifndef TOOLS_WORKER_WORKER_H
+#define TOOLS_WORKER_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/session.h"
+#include "tools/shim/wire.h"
+#include "vdpa/device.h"
+#include "vdpa/health.h"
+#include "vdpa/page.h"
+
+/* What people outside are told about; compared after each round of the loop. */
+struct worker_view {
+	bool connected, running, failed, lost;
+};
+
+struct worker {
+	int shim;	  /* socket to the shim */
+	int epoll;
+	bool stopping;	  /* the shim is gone or said nonsense */
+	struct shim_spec spec;
+	uint64_t started_ns;
+
+	struct fdstore_keeper fd_keeper;
+	struct fdstore fds;
+	struct page page;
+	struct device_section device_section; /* working copies */
+	struct session_section session_section;
+
+	struct driver_keeper driver_keeper;
+	struct driver_device *driver;
+	bool driver_watched;
+	int driver_event_fd; /* while watched */
+	struct device device;
+	struct session session;
+	bool more_messages; /* the session did not get to the end of them */
+
+	struct health *health;
+	struct worker_view view; /* as it was told last */
+};
+
+/* start.c */
+
+/**
+ * worker_start() - take over from a predecessor, or begin: page, descriptors, device, connection.
+ * Return: 0; a negative errno, logged: this process can't serve.
+ */
+int worker_start(struct worker *w);
+
+/* shim_link.c: what shim and worker say to each other */
+
+/** shim_link_init() - make the shim the keeper of descriptors. */
+void shim_link_init(struct worker *w);
+
+/** shim_link_begin() - receive everything up to SHIM_GO. Return: 0 or a negative errno. */
+int shim_link_begin(struct worker *w);
+
+/** shim_link_wait_for_device() - wait until the shim brings a device. Return: 0 or -errno. */
+int shim_link_wait_for_device(struct worker *w);
+
+/** shim_link_receive() - loop: handle all that the shim said. */
+void shim_link_receive(struct worker *w);
+
+/** shim_link_send() - tell the shim @kind, without payload. */
+void shim_link_send(struct worker *w, enum shim_kind kind);
+
+/** shim_link_event() - tell vdpad. */
+void shim_link_event(struct worker *w, enum shim_event_kind kind, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* connection.c: front-ends come and go */
+
+/** connection_watch() - have the loop wait for the connection and the listener. */
+int connection_watch(struct worker *w);
+
+/** connection_accept() - loop: somebody connects. */
+void connection_accept(struct worker *w);
+
+/** connection_take() - the shim connected to a front-end; it is in its slot. */
+void connection_take(struct worker *w);
+
+/** connection_receive() - loop: messages of the front-end. */
+void connection_receive(struct worker *w);
+
+/** connection_check_deadline() - loop. */
+void connection_check_deadline(struct worker *w);
+
+/* driver_link.c: what the device says */
+
+/** driver_link_watch() - have the loop wait for the device's events. */
+void driver_link_watch(struct worker *w);
+
+/** driver_link_unwatch() - not any more; before its descriptors are closed. */
+void driver_link_unwatch(struct worker *w);
+
+/** driver_link_receive() - loop: handle all events of the device. */
+void driver_link_receive(struct worker *w);
+
+/** driver_link_device_changed() - the shim has new descriptors of the device in its slots. */
+void driver_link_device_changed(struct worker *w);
+
+/** driver_link_fds() - the device's descriptors. @ret: DRIVER_MAX_DEVICE_FDS. Return: how many. */
+size_t driver_link_fds(const struct worker *w, int *ret);
+
+/* report.c: what others may see */
+
+/** report_health() - write the health block. */
+void report_health(struct worker *w);
+
+/** report_changes() - loop: tell vdpad what became different since the last call. */
+void report_changes(struct worker *w);
+
+/* dump.c */
+
+/** dump_write() - write a report for support to @fd, JSON; no payload of the guest's. */
+int dump_write(struct worker *w, int fd);
+
+/* main.c: the loop. What it waits for; in the order in which it serves them. */
+enum worker_source {
+	WORKER_SOURCE_SHIM,
+	WORKER_SOURCE_DRIVER,
+	WORKER_SOURCE_CONNECTION,
+	WORKER_SOURCE_LISTENER,
+	WORKER_N_SOURCES,
+};
+
+/** worker_watch() - have the loop wait for @fd. @events: EPOLL bits. Return: 0 or -errno. */
+int worker_watch(struct worker *w, int fd, uint32_t events, enum worker_source source);
+
+#endif
