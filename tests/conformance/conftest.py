@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Fixtures for tests that drive simnic by its interface."""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+import simnic_client as sim  # noqa: E402
+
+
+@pytest.fixture
+def make_nic(tmp_path):
+    """A function that starts simnics; they must end well."""
+    nics = []
+
+    def make(*options):
+        nics.append(sim.Nic(str(tmp_path), *options, name=f"nic{len(nics)}"))
+        return nics[-1]
+
+    yield make
+    for nic in nics:
+        status = nic.close()
+        assert status == 0, nic.log()
+
+
+@pytest.fixture
+def nic(make_nic):
+    return make_nic()
+
+
+@pytest.fixture
+def make_guest():
+    """A function that makes guests, and closes them in the end."""
+    guests = []
+
+    def make(function, *args, **kwargs):
+        guests.append(sim.Guest(function, *args, **kwargs))
+        return guests[-1]
+
+    yield make
+    for guest in guests:
+        guest.close()
+
+
+@pytest.fixture(params=["split", "packed"])
+def layout(request):
+    """Feature bits of a ring layout."""
+    return sim.bits(sim.F_PACKED) if request.param == "packed" else 0

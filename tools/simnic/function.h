@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of a function and of its queues. Control thread only. */
+#ifndef SIMNIC_FUNCTION_H
+#define SIMNIC_FUNCTION_H
+
+#include "tools/simnic/nic.h"
+
+/* What a function can offer. */
+extern const uint64_t function_features;
+
+/**
+ * function_create() - a new function in a free slot, without a mailbox.
+ * @identity: checked by the caller
+ * Return: 0; -ENOSPC no slot; -ENOMEM or another errno.
+ */
+int function_create(struct nic *nic, const struct sim_function *identity, struct function **ret);
+
+/** function_free() - stop everything and release it, mailbox included. */
+void function_free(struct function *f);
+
+/** function_reset() - back to the state after function_create(), BAR and mailbox aside. */
+void function_reset(struct function *f);
+
+/**
+ * function_renew() - function_reset() behind the driver's back: the BAR it knows stays as the last
+ * word on the queues' positions, and the function gets a new one that goes on counting.
+ * Return: 0, or a negative errno, and the BAR is the old one, with its queues disabled.
+ */
+int function_renew(struct function *f);
+
+/** function_map(), function_unmap() - see SIM_MAP and SIM_UNMAP. */
+int function_map(struct function *f, const struct sim_map *map, int fd);
+int function_unmap(struct function *f, const struct sim_map *map);
+
+int function_set_features(struct function *f, uint64_t features);
+
+/** function_set_doorbell() - poll all transmit queues, or let them sleep. */
+void function_set_doorbell(struct function *f, bool on);
+
+/** function_rescan() - after queues started or stopped: what the switch has to know. Paused. */
+void function_rescan(struct function *f);
+
+/** function_any_running() - true while a queue runs. */
+bool function_any_running(const struct function *f);
+
+#endif

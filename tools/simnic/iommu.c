@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A function's IOMMU table. Only files that live in memory are taken (memfd, tmpfs, hugetlbfs): a
+ * page of any other file may take as long as its server likes, and all functions would wait for
+ * it. Truncated files are dealt with where the signal comes in, see memory.c.
+ */
+#include "tools/simnic/iommu.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "vdpa/base/bits.h"
+
+/* Page size of a memory file; 0 when it is none. */
+static uint64_t file_page_size(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return 0;
+	if (fs.f_type == TMPFS_MAGIC)
+		return (uint64_t)sysconf(_SC_PAGESIZE);
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		return (uint64_t)fs.f_bsize;
+	return 0;
+}
+
+static bool map_ok(const struct sim_map *map)
+{
+	return range_ok(map->iova, map->size) && range_ok(map->offset, map->size) &&
+	       map->perm != 0 && !(map->perm & ~(uint32_t)(SIM_PERM_READ | SIM_PERM_WRITE)) &&
+	       map->offset + map->size <= INT64_MAX && map->size <= IOMMU_MAX_BYTES;
+}
+
+static int protection(uint32_t perm)
+{
+	return (perm & SIM_PERM_READ ? PROT_READ : 0) | (perm & SIM_PERM_WRITE ? PROT_WRITE : 0);
+}
+
+int iommu_region_open(const struct sim_map *map, int fd, struct iommu_region *ret)
+{
+	uint64_t page, start, size;
+	struct stat st;
+	void *base;
+
+	if (!map_ok(map) || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return -EINVAL;
+	page = file_page_size(fd);
+	if (page == 0 || map->offset + map->size > (uint64_t)st.st_size)
+		return -EINVAL;
+
+	start = map->offset & ~(page - 1);
+	size = align_up(map->offset + map->size, page) - start;
+	base = mmap(NULL, size, protection(map->perm), MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+	if (base == MAP_FAILED)
+		return -errno;
+
+	*ret = (struct iommu_region){
+		.map = *map,
+		.host = (uint8_t *)base + (map->offset - start),
+		.base = base,
+		.base_size = size,
+		.device = st.st_dev,
+		.inode = st.st_ino,
+	};
+	return 0;
+}
+
+void iommu_region_close(struct iommu_region *region)
+{
+	munmap(region->base, region->base_size);
+	region->base = NULL;
+}
+
+int iommu_init(struct iommu *iommu)
+{
+	*iommu = (struct iommu){ .regions = calloc(SIM_MAX_REGIONS, sizeof(*iommu->regions)) };
+	return iommu->regions ? 0 : -ENOMEM;
+}
+
+void iommu_free(struct iommu *iommu)
+{
+	for (uint32_t i = 0; i < iommu->n_regions; i++)
+		iommu_region_close(&iommu->regions[i]);
+	free(iommu->regions);
+	*iommu = (struct iommu){ 0 };
+}
+
+/* Index of the first region that ends after @iova; n_regions when there is none. */
+static uint32_t first_after(const struct iommu *iommu, uint64_t iova)
+{
+	uint32_t low = 0, high = iommu->n_regions;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		const struct sim_map *map = &iommu->regions[middle].map;
+
+		if (map->iova + map->size - 1 < iova)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool same_region(const struct iommu_region *a, const struct iommu_region *b)
+{
+	return a->map.iova == b->map.iova && a->map.size == b->map.size &&
+	       a->map.offset == b->map.offset && a->map.perm == b->map.perm &&
+	       a->device == b->device && a->inode == b->inode;
+}
+
+int iommu_insert(struct iommu *iommu, const struct iommu_region *region)
+{
+	uint32_t at = first_after(iommu, region->map.iova);
+	struct iommu_region *next = &iommu->regions[at];
+
+	if (at < iommu->n_regions && same_region(next, region))
+		return 1;
+	if (at < iommu->n_regions && iommu_overlaps(next->map.iova, next->map.size,
+					     region->map.iova, region->map.size))
+		return -EEXIST;
+	if (iommu->n_regions == SIM_MAX_REGIONS ||
+		iommu->n_bytes + region->map.size > IOMMU_MAX_BYTES)
+		return -ENOSPC;
+
+	memmove(next + 1, next, (iommu->n_regions - at) * sizeof(*next));
+	*next = *region;
+	iommu->n_regions++;
+	iommu->n_bytes += region->map.size;
+	return 0;
+}
+
+bool iommu_remove(struct iommu *iommu, uint64_t iova, uint64_t size, struct iommu_region *ret)
+{
+	uint32_t at = first_after(iommu, iova);
+	struct iommu_region *region = &iommu->regions[at];
+
+	if (at == iommu->n_regions || region->map.iova != iova || region->map.size != size)
+		return false;
+	*ret = *region;
+	iommu->n_regions--;
+	iommu->n_bytes -= size;
+	memmove(region, region + 1, (iommu->n_regions - at) * sizeof(*region));
+	return true;
+}
+
+const struct iommu_region *iommu_find(const struct iommu *iommu, uint64_t iova)
+{
+	uint32_t at = first_after(iommu, iova);
+
+	if (at == iommu->n_regions || iommu->regions[at].map.iova > iova)
+		return NULL;
+	return &iommu->regions[at];
+}
+
+void *iommu_lookup(const struct iommu *iommu, struct iommu_hit *hit, uint64_t iova, uint32_t size,
+	uint32_t perm, uint32_t *ret_size)
+{
+	const struct iommu_region *region = iommu_find(iommu, iova);
+	uint64_t into, there;
+
+	if (!region || (region->map.perm & perm) != perm)
+		return NULL;
+	*hit = (struct iommu_hit){
+		.iova = region->map.iova,
+		.size = region->map.size,
+		.host = region->host,
+		.perm = region->map.perm,
+	};
+	into = iova - region->map.iova;
+	there = region->map.size - into;
+	*ret_size = there < size ? (uint32_t)there : size;
+	return region->host + into;
+}
+
+void *iommu_range(const struct iommu *iommu, uint64_t iova, uint64_t size, uint32_t perm)
+{
+	const struct iommu_region *region = iommu_find(iommu, iova);
+
+	if (!region || size == 0 || (region->map.perm & perm) != perm)
+		return NULL;
+	if (size > region->map.size - (iova - region->map.iova))
+		return NULL;
+	return region->host + (iova - region->map.iova);
+}

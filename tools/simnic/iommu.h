@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The memory that one function reaches, and nothing else of it: ranges of IOVAs and where they are
+ * mapped here.
+ */
+#ifndef SIMNIC_IOMMU_H
+#define SIMNIC_IOMMU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "drivers/sim/mailbox.h"
+
+#define IOMMU_MAX_BYTES (1ULL << 42) /* of one function, so that none takes all address space */
+
+struct iommu_region {
+	struct sim_map map;
+	uint8_t *host; /* where map.iova is */
+	void *base;    /* what mmap() gave, @base_size bytes */
+	uint64_t base_size;
+	dev_t device; /* the file, to know it again */
+	ino_t inode;
+};
+
+struct iommu {
+	uint32_t n_regions;
+	uint64_t n_bytes;
+	struct iommu_region *regions; /* SIM_MAX_REGIONS, by IOVA, never overlapping */
+};
+
+/* A copy of the region that was used last. */
+struct iommu_hit {
+	uint64_t iova;
+	uint64_t size; /* 0: none */
+	uint8_t *host;
+	uint32_t perm;
+};
+
+/**
+ * iommu_region_open() - map a file range; touches no page of it.
+ * @map: a request, checked here
+ * @fd:  stays the caller's
+ * @ret: released by iommu_region_close()
+ *
+ * Return: 0; -EINVAL empty or wrapping range, unknown permission, the file is no memory file or is
+ *         too short; or an errno of mmap(2).
+ */
+int iommu_region_open(const struct sim_map *map, int fd, struct iommu_region *ret);
+void iommu_region_close(struct iommu_region *region);
+
+int iommu_init(struct iommu *iommu);
+void iommu_free(struct iommu *iommu);
+
+/**
+ * iommu_insert() - make a region known. Paused.
+ * Return: 0, the region is the table's; 1, the same one is known already, @region stays the
+ *         caller's; -EEXIST overlaps; -ENOSPC too many regions or bytes.
+ */
+int iommu_insert(struct iommu *iommu, const struct iommu_region *region);
+
+/**
+ * iommu_remove() - forget a region, whole. Paused.
+ * Return: true, and @ret is the caller's to close; false: no region begins and ends there.
+ */
+bool iommu_remove(struct iommu *iommu, uint64_t iova, uint64_t size, struct iommu_region *ret);
+
+/** iommu_find() - the region with @iova, or NULL. */
+const struct iommu_region *iommu_find(const struct iommu *iommu, uint64_t iova);
+
+/** iommu_lookup() - as iommu_at(), the long way; refills @hit. */
+void *iommu_lookup(const struct iommu *iommu, struct iommu_hit *hit, uint64_t iova, uint32_t size,
+	uint32_t perm, uint32_t *ret_size);
+
+/**
+ * iommu_at() - our address of guest memory.
+ * @hit:      the caller's cache
+ * @size:     bytes wanted, not 0
+ * @perm:     SIM_PERM_ bits that are needed
+ * @ret_size: bytes that are there in one piece, at most @size
+ *
+ * Return: address, or NULL when @iova is not mapped for this.
+ */
+static inline void *iommu_at(const struct iommu *iommu, struct iommu_hit *hit, uint64_t iova,
+	uint32_t size, uint32_t perm, uint32_t *ret_size)
+{
+	uint64_t into = iova - hit->iova;
+
+	if (__builtin_expect(into >= hit->size || size > hit->size - into, 0) ||
+		__builtin_expect((hit->perm & perm) != perm, 0))
+		return iommu_lookup(iommu, hit, iova, size, perm, ret_size);
+	*ret_size = size;
+	return hit->host + into;
+}
+
+/** iommu_range() - as iommu_at(), for a range that must be in one piece; else NULL. */
+void *iommu_range(const struct iommu *iommu, uint64_t iova, uint64_t size, uint32_t perm);
+
+/** iommu_overlaps() - true when [@iova, +@size) and [@start, +@length) share a byte. */
+static inline bool iommu_overlaps(uint64_t iova, uint64_t size, uint64_t start, uint64_t length)
+{
+	return size > 0 && length > 0 && iova <= start + length - 1 && start <= iova + size - 1;
+}
+
+#endif

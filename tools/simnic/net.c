@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Frames out of transmit queues and into receive queues.
+ *
+ * Every byte of guest memory is read once, into an mbuf; what is decided on a frame is decided on
+ * that copy. A frame that no rule of the ring forbids, but that is nonsense (too short, too long,
+ * offloads that don't fit), is dropped, and its chain goes back as usual.
+ */
+#include "tools/simnic/net.h"
+
+#include <string.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_memcpy.h>
+#include <rte_prefetch.h>
+
+#include "tools/simnic/flow.h"
+#include "tools/simnic/frame.h"
+#include "tools/simnic/offload.h"
+#include "vdpa/base/bits.h"
+
+/* A place in the bytes of consecutive chains. */
+struct cursor {
+	struct chain *chain;
+	uint32_t piece;
+	uint32_t offset;
+};
+
+static void copy_bytes(void *restrict to, const void *restrict from, size_t size)
+{
+	rte_memcpy(to, from, size);
+}
+
+/* Our address of the next bytes, at most *@size of them, which it reduces; steps over them. */
+static uint8_t *cursor_next(struct cursor *at, uint32_t *size)
+{
+	struct piece *p;
+	uint8_t *ret;
+
+	while (at->piece == at->chain->n_pieces) {
+		at->chain++;
+		at->piece = 0;
+	}
+	p = &at->chain->pieces[at->piece];
+	ret = p->at + at->offset;
+	if (*size < p->size - at->offset) {
+		at->offset += *size;
+	} else {
+		*size = p->size - at->offset;
+		at->piece++;
+		at->offset = 0;
+	}
+	return ret;
+}
+
+static void cursor_get(struct cursor *at, uint8_t *to, uint32_t size)
+{
+	while (size > 0) {
+		uint32_t n = size;
+		const uint8_t *from = cursor_next(at, &n);
+
+		copy_bytes(to, from, n);
+		to += n;
+		size -= n;
+	}
+}
+
+static void cursor_put(struct cursor *at, const uint8_t *from, uint32_t size)
+{
+	while (size > 0) {
+		uint32_t n = size;
+		uint8_t *to = cursor_next(at, &n);
+
+		copy_bytes(to, from, n);
+		from += n;
+		size -= n;
+	}
+}
+
+/* ------------------------------------------------------------------ transmit */
+
+static bool read_pieces(struct data_thread *t, struct vq *q, struct chain *c, struct rte_mbuf *m)
+{
+	uint8_t header[sizeof(struct virtio_net_hdr_mrg_rxbuf)];
+	struct cursor at = { .chain = c };
+	uint32_t left = c->size - q->header_size;
+	struct rte_mbuf *last = m;
+
+	cursor_get(&at, header, q->header_size);
+	memcpy(frame_offload(m), header, sizeof(struct virtio_net_hdr));
+	for (;;) {
+		uint32_t room = rte_pktmbuf_tailroom(last), n = left < room ? left : room;
+
+		cursor_get(&at, rte_pktmbuf_mtod(last, uint8_t *), n);
+		last->data_len = (uint16_t)n;
+		m->pkt_len += n;
+		left -= n;
+		if (left == 0)
+			return true;
+		last->next = rte_pktmbuf_alloc(t->nic->pool);
+		if (!last->next)
+			return false;
+		last = last->next;
+		m->nb_segs++;
+	}
+}
+
+static void reset_frame(struct rte_mbuf *m)
+{
+	rte_pktmbuf_free(m->next);
+	m->next = NULL;
+	m->nb_segs = 1;
+	m->pkt_len = 0;
+	m->data_len = 0;
+}
+
+/* Return: false, and @m is empty again, when the frame is to be dropped. */
+static inline bool read_frame(struct data_thread *t, struct vq *q, struct chain *c,
+	struct rte_mbuf *m)
+{
+	uint32_t size = c->size - q->header_size;
+
+	if (unlikely(c->size < q->header_size + FRAME_MIN_SIZE || size > FRAME_MAX_SIZE))
+		return false;
+	if (likely(c->n_pieces == 1 && size <= FRAME_DATA_ROOM - RTE_PKTMBUF_HEADROOM)) {
+		memcpy(frame_offload(m), c->pieces->at, sizeof(struct virtio_net_hdr));
+		copy_bytes(rte_pktmbuf_mtod(m, void *), c->pieces->at + q->header_size, size);
+		m->data_len = (uint16_t)size;
+		m->pkt_len = size;
+	} else if (!read_pieces(t, q, c, m)) {
+		reset_frame(m);
+		return false;
+	}
+	if (unlikely(frame_has_offload(m)) && !offload_check(m, q->function->features)) {
+		reset_frame(m);
+		return false;
+	}
+	return true;
+}
+
+uint32_t net_transmit(struct data_thread *t, struct vq *q, struct rte_mbuf **frames,
+	uint32_t *ret_chains)
+{
+	struct burst *b = t->burst;
+	uint32_t n, kept = 0;
+	uint64_t bytes = 0;
+
+	ring_begin(q, b);
+	n = ring_collect(q, b, NIC_BURST, SIM_PERM_READ);
+	if (n > 0 && rte_pktmbuf_alloc_bulk(t->nic->pool, frames, n) < 0)
+		n = 0; /* no memory for frames: they wait in the ring */
+
+	for (uint32_t i = 0; i < n; i++) {
+		b->chains[i].used = 0;
+		if (unlikely(!read_frame(t, q, &b->chains[i], frames[kept])))
+			continue;
+		bytes += frames[kept++]->pkt_len;
+	}
+	if (unlikely(kept < n)) {
+		rte_pktmbuf_free_bulk(&frames[kept], n - kept);
+		q->regs->drops += n - kept;
+	}
+	q->regs->bytes += bytes;
+	ring_publish(q, b, n);
+	if (unlikely(q->fault != NULL))
+		ring_fail(q);
+
+	if (kept > 0) {
+		struct sim_regs *regs = q->function->regs;
+
+		__atomic_fetch_add(&regs->tx_frames, kept, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&regs->tx_bytes, bytes, __ATOMIC_RELAXED);
+	}
+	*ret_chains = n;
+	return kept;
+}
+
+/* ------------------------------------------------------------------- receive */
+
+/*
+ * How many chains from @first on hold @size bytes.
+ * Return: 0 when the ring has not so many now; negative when it never will.
+ */
+static int chains_for(struct vq *q, struct burst *b, uint32_t first, uint32_t size)
+{
+	uint64_t room = 0;
+	uint32_t n = 0;
+
+	while (room < size) {
+		if (first + n == b->n_chains && ring_collect(q, b, 4, SIM_PERM_WRITE) == 0)
+			return n + 1 >= RING_MAX_CHAINS ? -1 : 0;
+		room += b->chains[first + n].size;
+		n++;
+		if (!q->mergeable && room < size)
+			return -1;
+	}
+	return (int)n;
+}
+
+static void write_frame(struct vq *q, struct chain *c, uint16_t n_chains, struct rte_mbuf *m)
+{
+	struct virtio_net_hdr_mrg_rxbuf header = {
+		.hdr = *frame_offload(m),
+		.num_buffers = n_chains,
+	};
+	uint32_t left = q->header_size + m->pkt_len;
+	struct cursor at = { .chain = c };
+
+	if (likely(n_chains == 1 && c->n_pieces == 1 && m->nb_segs == 1)) {
+		memcpy(c->pieces->at, &header, sizeof(header.hdr));
+		if (q->header_size == sizeof(header))
+			memcpy(c->pieces->at + sizeof(header.hdr), &header.num_buffers, 2);
+		copy_bytes(c->pieces->at + q->header_size, rte_pktmbuf_mtod(m, void *), m->data_len);
+		c->used = left;
+		return;
+	}
+
+	cursor_put(&at, (const uint8_t *)&header, q->header_size);
+	for (; m; m = m->next)
+		cursor_put(&at, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
+	for (uint32_t i = 0; i < n_chains; i++) {
+		c[i].used = left < c[i].size ? left : c[i].size;
+		left -= c[i].used;
+	}
+}
+
+/* One burst into a queue. Return: frames done with, written or dropped; 0: no room. */
+static uint32_t fill_burst(struct vq *q, struct burst *b, struct rte_mbuf **frames, uint32_t n,
+	uint32_t *ret_written, uint64_t *ret_bytes)
+{
+	uint32_t used = 0, i;
+
+	ring_begin(q, b);
+	ring_collect(q, b, n, SIM_PERM_WRITE);
+	for (i = 0; i < n; i++) {
+		int chains = chains_for(q, b, used, q->header_size + frames[i]->pkt_len);
+
+		if (chains == 0)
+			break;
+		if (chains < 0)
+			continue;
+		write_frame(q, &b->chains[used], (uint16_t)chains, frames[i]);
+		used += (uint32_t)chains;
+		(*ret_written)++;
+		*ret_bytes += frames[i]->pkt_len;
+	}
+	ring_publish(q, b, used);
+	return i;
+}
+
+static void fill_queue(struct data_thread *t, struct vq *q, struct rte_mbuf **frames, uint32_t n)
+{
+	struct sim_regs *regs = q->function->regs;
+	uint32_t done = 0, written = 0;
+	uint64_t bytes = 0;
+
+	rte_spinlock_lock(&q->lock);
+	while (done < n && q->status == SIM_QUEUE_RUNNING) {
+		uint32_t i = fill_burst(q, t->burst, frames + done, n - done, &written, &bytes);
+
+		done += i;
+		if (unlikely(q->fault != NULL))
+			ring_fail(q);
+		if (i == 0)
+			break;
+	}
+	q->regs->bytes += bytes;
+	if (written < n)
+		q->regs->drops += n - written;
+	rte_spinlock_unlock(&q->lock);
+
+	__atomic_fetch_add(&regs->rx_frames, written, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&regs->rx_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+/* Spreads at most NIC_BURST frames over the running receive queues, in order for each flow. */
+static void spread(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n)
+{
+	struct rte_mbuf *same[NIC_BURST];
+	uint16_t queue[NIC_BURST];
+	uint32_t left = n;
+
+	for (uint32_t i = 0; i < n; i++)
+		queue[i] = f->rx_running[((uint64_t)flow_hash(frames[i]) * f->n_rx_running) >> 32];
+	for (uint32_t i = 0; left > 0; i++) {
+		uint32_t n_same = 0;
+		uint16_t wanted = queue[i];
+
+		if (wanted == UINT16_MAX)
+			continue;
+		for (uint32_t j = i; j < n; j++) {
+			if (queue[j] == wanted) {
+				same[n_same++] = frames[j];
+				queue[j] = UINT16_MAX;
+			}
+		}
+		fill_queue(t, &f->queues[wanted], same, n_same);
+		left -= n_same;
+	}
+}
+
+static void deliver(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n)
+{
+	while (n > 0) {
+		uint32_t some = n < NIC_BURST ? n : NIC_BURST;
+
+		if (likely(f->n_rx_running == 1))
+			fill_queue(t, &f->queues[f->rx_running[0]], frames, some);
+		else
+			spread(t, f, frames, some);
+		frames += some;
+		n -= some;
+	}
+}
+
+/* A frame whose offloads the function's driver does not know. */
+static void deliver_software(struct data_thread *t, struct function *f, struct rte_mbuf *m)
+{
+	struct rte_mbuf *segments[OFFLOAD_MAX_SEGMENTS];
+	uint32_t n;
+
+	if (frame_offload(m)->gso_type == VIRTIO_NET_HDR_GSO_NONE) {
+		offload_checksum(m);
+		deliver(t, f, &m, 1);
+		return;
+	}
+	n = offload_segment(m, t->nic->pool, segments);
+	deliver(t, f, segments, n);
+	rte_pktmbuf_free_bulk(segments, n);
+}
+
+static bool too_long(const struct function *f, struct rte_mbuf *m)
+{
+	return m->pkt_len > f->mtu + 18U &&
+	       frame_offload(m)->gso_type == VIRTIO_NET_HDR_GSO_NONE;
+}
+
+void net_receive(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n)
+{
+	uint32_t from = 0, i;
+
+	if (f->n_rx_running == 0 || !(f->identity.flags & SIM_FUNCTION_LINK_UP) || f->memory_lost) {
+		__atomic_fetch_add(&f->regs->no_queue_drops, n, __ATOMIC_RELAXED);
+		return;
+	}
+	for (i = 0; i < n; i++) {
+		bool software = frame_has_offload(frames[i]) &&
+				!offload_suits(frames[i], f->features);
+
+		if (likely(!software && !too_long(f, frames[i])))
+			continue;
+		deliver(t, f, frames + from, i - from);
+		from = i + 1;
+		if (software)
+			deliver_software(t, f, frames[i]);
+		else
+			__atomic_fetch_add(&f->queues[f->rx_running[0]].regs->drops, 1,
+				__ATOMIC_RELAXED);
+	}
+	deliver(t, f, frames + from, i - from);
+}

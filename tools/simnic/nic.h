@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The device as a whole: functions, queues, data threads.
+ *
+ * Two contexts touch these structures. The control thread (sockets, commands) and the data threads
+ * (rings, frames). A data thread holds its own lock while it looks at anything but its sleep; the
+ * control thread changes what data threads read only between nic_pause() and nic_resume(), when
+ * it holds all of these locks. So no member below needs more than the comment at its group says.
+ */
+#ifndef SIMNIC_NIC_H
+#define SIMNIC_NIC_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+#include <rte_spinlock.h>
+
+#include "drivers/sim/mailbox.h"
+#include "tools/simnic/iommu.h"
+#include "tools/simnic/loop.h"
+#include "tools/simnic/macs.h"
+#include "tools/simnic/options.h"
+#include "vdpa/queue.h"
+
+#define NIC_MAX_FUNCTIONS 1024
+#define NIC_BURST	  32
+#define NIC_MAX_THREADS	  16
+
+struct data_thread;
+struct function;
+
+/* One virtqueue. */
+struct vq {
+	/* fixed while the function lives */
+	struct function *function;
+	struct data_thread *thread; /* serves it; NULL for receive queues */
+	struct sim_queue_regs *regs; /* in the BAR: written, never read */
+	uint16_t index;
+
+	/* changed while paused */
+	enum sim_queue_status status; /* a data thread sets SIM_QUEUE_ERROR */
+	uint32_t size;
+	uint64_t desc_iova, driver_iova, device_iova;
+	void *desc, *driver, *device; /* the same in our memory */
+	int kick_fd, call_fd, err_fd;
+	bool packed, event_idx, indirect, mergeable;
+	uint8_t header_size; /* of virtio-net */
+	bool poll;	     /* must not sleep: no kick descriptor, or doorbell page */
+
+	/* the serving data thread; receive queues: under lock */
+	rte_spinlock_t lock;
+	bool active; /* in the thread's list */
+	struct queue_position at;
+	struct iommu_hit hit; /* the region that was used last; cleared while paused */
+	uint64_t idle_since;  /* cycles; 0: was busy */
+	const char *fault;    /* why the ring is given up */
+	uint32_t wrong_index; /* test interface: so much is added to the next used index */
+};
+
+static inline bool vq_is_receive(const struct vq *q)
+{
+	return q->index % 2 == 0;
+}
+
+/* A virtio-net function of the NIC. */
+struct function {
+	/* fixed */
+	struct nic *nic;
+	uint32_t slot; /* in nic->functions */
+	uint16_t n_queues;
+	int bar_fd;
+	uint8_t *bar;
+	struct sim_regs *regs; /* in the BAR */
+
+	/* changed while paused */
+	struct sim_function identity;
+	uint64_t features; /* negotiated */
+	uint16_t mtu;
+	struct iommu iommu;
+	uint16_t n_rx_running;
+	uint16_t rx_running[SIM_MAX_PAIRS];
+	uint64_t running_since; /* order of starts; 0: no receive queue runs */
+	bool doorbell;
+
+	/* data threads, under flood_lock */
+	rte_spinlock_t flood_lock;
+	uint64_t flood_tokens; /* frames, times the clock's frequency */
+	uint64_t flood_stamp;  /* cycles */
+
+	/* data threads to control thread */
+	atomic_bool memory_lost;
+	atomic_uint_least64_t faulty[SIM_MAX_QUEUES / 64];
+	atomic_bool faulty_any;
+
+	/* control thread */
+	struct source mailbox;
+	struct misbehaviour *waiting; /* a command that the test interface delays */
+	struct source waiting_timer;
+	struct sim_message waiting_msg;
+	bool failed_said;
+
+	struct vq queues[];
+};
+
+struct nic {
+	/* fixed after start */
+	struct options options;
+	struct loop loop;
+	struct rte_mempool *pool;
+	struct data_thread *threads[NIC_MAX_THREADS];
+	unsigned int n_threads;
+	struct port *uplink; /* NULL: none */
+	uid_t owner;	     /* may use the admin socket, as root may */
+
+	/* changed while paused */
+	struct function *functions[NIC_MAX_FUNCTIONS];
+	uint32_t n_slots; /* all used slots are below */
+	struct macs macs;
+	uint64_t start_count;
+
+	/* control thread */
+	uint32_t n_functions;
+	struct source attention; /* data threads write here when a queue or memory failed */
+	struct source listener;
+	struct source signals;
+	struct source test_listener;
+	struct misbehaviour *misbehaviours;
+	struct data_thread *own; /* what the control thread needs to send frames itself */
+
+	atomic_uint pauses;
+	unsigned int pause_depth;
+};
+
+/** nic_pause(), nic_resume() - keep data threads away; nests. Control thread only. */
+void nic_pause(struct nic *nic);
+void nic_resume(struct nic *nic);
+
+/** nic_attention() - make the control thread look at the functions. Any thread. */
+void nic_attention(struct nic *nic);
+
+/**
+ * nic_rescan() - tell the switch which functions have which MACs, after a change of functions,
+ * their MACs, or their running receive queues. Paused.
+ */
+void nic_rescan(struct nic *nic);
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Queues: prepare, start, stop.
+ *
+ * The three areas of a ring must each lie in one mapped region, so that the data threads reach
+ * them by a plain pointer. Only eventfds are taken as kick, call and err, made non-blocking: the
+ * data threads must never wait for whatever else a descriptor could be.
+ */
+#include "tools/simnic/queues.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "drivers/sim/position.h"
+#include "tools/simnic/thread.h"
+#include "vdpa/base/bits.h"
+#include "vdpa/base/cleanup.h"
+
+struct area {
+	uint64_t iova, size;
+	uint64_t align;
+	uint32_t perm;
+};
+
+#define N_AREAS 3
+
+static bool has(const struct function *f, unsigned int feature)
+{
+	return f->features & BIT_ULL(feature);
+}
+
+/* Source: virtio 1.2, 2.7 and 2.8.10. */
+static void list_areas(const struct sim_queue_setup *s, bool packed, struct area areas[N_AREAS])
+{
+	const uint32_t rw = SIM_PERM_READ | SIM_PERM_WRITE;
+	const uint64_t n = s->size;
+
+	areas[0] = (struct area){ s->desc, 16 * n, 16, packed ? rw : SIM_PERM_READ };
+	areas[1] = packed ? (struct area){ s->driver, 4, 4, SIM_PERM_READ } :
+			    (struct area){ s->driver, 6 + 2 * n, 2, SIM_PERM_READ };
+	areas[2] = packed ? (struct area){ s->device, 4, 4, SIM_PERM_WRITE } :
+			    (struct area){ s->device, 6 + 8 * n, 4, SIM_PERM_WRITE };
+}
+
+static bool size_ok(uint32_t size, bool packed)
+{
+	return size >= 1 && size <= SIM_MAX_QUEUE_SIZE && (packed || !(size & (size - 1)));
+}
+
+static bool position_ok(uint32_t word, uint32_t size, bool packed)
+{
+	struct queue_position p = sim_position(word, packed);
+
+	if (packed)
+		return p.avail < size && p.used < size;
+	return (uint16_t)(p.avail - p.used) <= size;
+}
+
+static bool is_eventfd(int fd)
+{
+	char path[32], target[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	return strcmp(target, "anon_inode:[eventfd]") == 0;
+}
+
+static int check_fd(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || !is_eventfd(fd))
+		return -EINVAL;
+	if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	return 0;
+}
+
+static int check_fds(uint32_t have, const int *fds)
+{
+	int n = __builtin_popcount(have), r = 0;
+
+	for (int i = 0; i < n && r == 0; i++)
+		r = check_fd(fds[i]);
+	return r;
+}
+
+/* Puts the descriptors of @change's bits in place; those not in @have are removed. */
+static void place_fds(struct vq *q, uint32_t change, uint32_t have, int *fds)
+{
+	int *const places[] = { &q->kick_fd, &q->call_fd, &q->err_fd };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(places); i++) {
+		if (!(change & BIT(i)))
+			continue;
+		close_keep_errno(*places[i]);
+		*places[i] = have & BIT(i) ? TAKE_FD(*fds) : -1;
+		if (have & BIT(i))
+			fds++;
+	}
+}
+
+static bool same_facts(const struct vq *q, const struct sim_queue_setup *s)
+{
+	return q->size == s->size && q->desc_iova == s->desc && q->driver_iova == s->driver &&
+	       q->device_iova == s->device;
+}
+
+/* Registers of a queue that does not run. */
+static void write_regs(struct vq *q)
+{
+	uint32_t word = sim_position_word(q->at, q->packed);
+
+	q->regs->next_position = word;
+	q->regs->position = word;
+	__atomic_store_n(&q->regs->status, (uint32_t)q->status, __ATOMIC_RELEASE);
+}
+
+static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const areas[N_AREAS])
+{
+	const struct function *f = q->function;
+	bool modern = has(f, VIRTIO_F_VERSION_1);
+
+	q->size = s->size;
+	q->desc_iova = s->desc;
+	q->driver_iova = s->driver;
+	q->device_iova = s->device;
+	q->desc = areas[0];
+	q->driver = areas[1];
+	q->device = areas[2];
+	q->packed = has(f, VIRTIO_F_RING_PACKED);
+	q->event_idx = has(f, VIRTIO_RING_F_EVENT_IDX);
+	q->indirect = has(f, VIRTIO_RING_F_INDIRECT_DESC);
+	q->mergeable = has(f, VIRTIO_NET_F_MRG_RXBUF);
+	q->header_size = modern || q->mergeable ? sizeof(struct virtio_net_hdr_mrg_rxbuf) :
+						  sizeof(struct virtio_net_hdr);
+	q->at = sim_position(s->position, q->packed);
+	q->hit.size = 0;
+	q->fault = NULL;
+	q->wrong_index = 0;
+	q->status = SIM_QUEUE_PREPARED;
+}
+
+int queue_prepare(struct function *f, const struct sim_queue_setup *s, int *fds)
+{
+	bool packed = has(f, VIRTIO_F_RING_PACKED);
+	struct area areas[N_AREAS];
+	void *hosts[N_AREAS];
+	struct vq *q;
+	int r;
+
+	if (s->queue >= f->n_queues)
+		return -EINVAL;
+	q = &f->queues[s->queue];
+	if (q->status == SIM_QUEUE_RUNNING && same_facts(q, s)) {
+		const struct sim_queue_fds all = {
+			.queue = s->queue,
+			.change = SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR,
+			.have_fds = s->have_fds,
+		};
+
+		return queue_set_fds(f, &all, fds);
+	}
+	if (q->status >= SIM_QUEUE_RUNNING)
+		return -EBUSY;
+	if (!size_ok(s->size, packed) || !position_ok(s->position, s->size, packed))
+		return -EINVAL;
+	r = check_fds(s->have_fds, fds);
+	if (r < 0)
+		return r;
+	list_areas(s, packed, areas);
+	for (int i = 0; i < N_AREAS; i++) {
+		if (areas[i].iova % areas[i].align)
+			return -EINVAL;
+		hosts[i] = iommu_range(&f->iommu, areas[i].iova, areas[i].size, areas[i].perm);
+		if (!hosts[i])
+			return -EFAULT;
+	}
+
+	place_fds(q, SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR, s->have_fds, fds);
+	set_facts(q, s, hosts);
+	write_regs(q);
+	return 0;
+}
+
+static bool must_poll(const struct vq *q)
+{
+	return q->kick_fd < 0 || q->function->doorbell || q->function->nic->options.poll;
+}
+
+void queue_update_poll(struct vq *q)
+{
+	q->poll = must_poll(q);
+	if (q->poll && q->status == SIM_QUEUE_RUNNING && !vq_is_receive(q))
+		thread_wake_queue(q->thread, q);
+}
+
+int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *fds)
+{
+	struct vq *q;
+	bool watched;
+	int r;
+
+	if (change->queue >= f->n_queues || change->have_fds & ~change->change ||
+		change->change & ~(uint32_t)(SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR))
+		return -EINVAL;
+	r = check_fds(change->have_fds, fds);
+	if (r < 0)
+		return r;
+
+	q = &f->queues[change->queue];
+	watched = q->status == SIM_QUEUE_RUNNING && !vq_is_receive(q) &&
+		  change->change & SIM_FD_KICK;
+	nic_pause(f->nic);
+	if (watched)
+		thread_unwatch_queue(q->thread, q);
+	place_fds(q, change->change, change->have_fds, fds);
+	if (watched) {
+		r = thread_watch_queue(q->thread, q);
+		thread_wake_queue(q->thread, q); /* it may have been kicked in between */
+	}
+	queue_update_poll(q);
+	nic_resume(f->nic);
+	return r;
+}
+
+static bool in_set(const struct sim_queue_set *set, uint32_t index)
+{
+	return set->bits[index / 64] & BIT_ULL(index % 64);
+}
+
+static bool set_ok(const struct function *f, const struct sim_queue_set *set)
+{
+	for (uint32_t i = f->n_queues; i < SIM_MAX_QUEUES; i++) {
+		if (in_set(set, i))
+			return false;
+	}
+	return true;
+}
+
+static int start_one(struct vq *q)
+{
+	int r = 0;
+
+	q->idle_since = 0;
+	q->poll = must_poll(q);
+	q->status = SIM_QUEUE_RUNNING;
+	if (vq_is_receive(q))
+		ring_refuse_kicks(q);
+	else
+		r = thread_add_queue(q->thread, q);
+	if (r < 0)
+		q->status = SIM_QUEUE_PREPARED;
+	write_regs(q);
+	return r;
+}
+
+static void stop_one(struct vq *q)
+{
+	if (q->status < SIM_QUEUE_RUNNING)
+		return;
+	if (!vq_is_receive(q))
+		thread_remove_queue(q->thread, q);
+	q->status = SIM_QUEUE_PREPARED;
+	q->fault = NULL;
+	write_regs(q);
+}
+
+static int start_check(const struct function *f, const struct sim_queue_set *set)
+{
+	if (!set_ok(f, set))
+		return -EINVAL;
+	if (f->memory_lost)
+		return -EIO;
+	for (uint16_t i = 0; i < f->n_queues; i++) {
+		enum sim_queue_status status = f->queues[i].status;
+
+		if (in_set(set, i) && status != SIM_QUEUE_PREPARED && status != SIM_QUEUE_RUNNING)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+int queues_start(struct function *f, const struct sim_queue_set *set)
+{
+	struct sim_queue_set started = { 0 };
+	int r;
+
+	nic_pause(f->nic);
+	r = start_check(f, set);
+	for (uint16_t i = 0; i < f->n_queues && r == 0; i++) {
+		if (!in_set(set, i) || f->queues[i].status == SIM_QUEUE_RUNNING)
+			continue;
+		r = start_one(&f->queues[i]);
+		if (r == 0)
+			started.bits[i / 64] |= BIT_ULL(i % 64);
+	}
+	for (uint16_t i = 0; i < f->n_queues && r < 0; i++) {
+		if (in_set(&started, i))
+			stop_one(&f->queues[i]);
+	}
+	function_rescan(f);
+	nic_resume(f->nic);
+	return r;
+}
+
+int queues_stop(struct function *f, const struct sim_queue_set *set, struct sim_positions *ret)
+{
+	if (!set_ok(f, set))
+		return -EINVAL;
+	nic_pause(f->nic);
+	for (uint16_t i = 0; i < f->n_queues; i++) {
+		struct vq *q = &f->queues[i];
+
+		if (!in_set(set, i))
+			continue;
+		stop_one(q);
+		ret->position[i] = sim_position_word(q->at, q->packed);
+	}
+	function_rescan(f);
+	nic_resume(f->nic);
+	return 0;
+}
+
+void queue_disable(struct vq *q)
+{
+	if (q->status != SIM_QUEUE_PREPARED)
+		return;
+	q->status = SIM_QUEUE_DISABLED;
+	__atomic_store_n(&q->regs->status, (uint32_t)SIM_QUEUE_DISABLED, __ATOMIC_RELEASE);
+}
+
+void queue_clear(struct vq *q, bool keep_regs)
+{
+	if (q->status >= SIM_QUEUE_RUNNING && !vq_is_receive(q))
+		thread_remove_queue(q->thread, q);
+	q->kick_fd = close_keep_errno(q->kick_fd);
+	q->call_fd = close_keep_errno(q->call_fd);
+	q->err_fd = close_keep_errno(q->err_fd);
+	q->status = SIM_QUEUE_DISABLED;
+	q->size = 0;
+	q->at = (struct queue_position){ 0 };
+	q->packed = false;
+	q->hit.size = 0;
+	q->fault = NULL;
+	if (!keep_regs)
+		write_regs(q);
+}
+
+bool queue_lies_in(const struct vq *q, uint64_t iova, uint64_t size)
+{
+	struct sim_queue_setup s = {
+		.size = q->size,
+		.desc = q->desc_iova,
+		.driver = q->driver_iova,
+		.device = q->device_iova,
+	};
+	struct area areas[N_AREAS];
+
+	if (q->status == SIM_QUEUE_DISABLED)
+		return false;
+	list_areas(&s, q->packed, areas);
+	for (int i = 0; i < N_AREAS; i++) {
+		if (iommu_overlaps(areas[i].iova, areas[i].size, iova, size))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What both ring layouts share. */
+#include "tools/simnic/ring.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vdpa/base/bits.h"
+
+uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm)
+{
+	if (max > RING_MAX_CHAINS - b->n_chains)
+		max = RING_MAX_CHAINS - b->n_chains;
+	if (max == 0 || b->n_pieces > RING_BURST_PIECES)
+		return 0;
+	return q->packed ? packed_collect(q, b, max, perm) : split_collect(q, b, max, perm);
+}
+
+static void signal_call(struct vq *q)
+{
+	uint64_t one = 1;
+
+	if (q->call_fd < 0)
+		return;
+	if (write(q->call_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is signalled already */
+	q->regs->calls++;
+}
+
+void ring_publish(struct vq *q, const struct burst *b, uint32_t n)
+{
+	bool wanted;
+
+	if (n == 0)
+		return;
+	q->regs->received_desc += n;
+	wanted = q->packed ? packed_publish(q, b, n) : split_publish(q, b, n);
+	q->regs->completed_desc += n;
+	if (wanted)
+		signal_call(q);
+}
+
+bool ring_ask_kicks(struct vq *q)
+{
+	return q->packed ? packed_ask_kicks(q) : split_ask_kicks(q);
+}
+
+void ring_refuse_kicks(struct vq *q)
+{
+	if (q->packed)
+		packed_refuse_kicks(q);
+	else
+		split_refuse_kicks(q);
+}
+
+void ring_fail(struct vq *q)
+{
+	struct function *f = q->function;
+	uint64_t one = 1;
+
+	q->status = SIM_QUEUE_ERROR;
+	q->regs->errors++;
+	__atomic_store_n(&q->regs->status, (uint32_t)SIM_QUEUE_ERROR, __ATOMIC_RELEASE);
+	if (q->err_fd >= 0 && write(q->err_fd, &one, sizeof(one)) < 0)
+		q->err_fd = q->err_fd; /* full: signalled already */
+	atomic_fetch_or(&f->faulty[q->index / 64], BIT_ULL(q->index % 64));
+	f->faulty_any = true;
+	nic_attention(f->nic);
+}
+
+bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iova, uint32_t size,
+	uint32_t perm)
+{
+	if (size > UINT32_MAX - c->size) {
+		q->fault = "a chain is longer than 4 GiB";
+		return false;
+	}
+	c->size += size;
+	while (size > 0) {
+		uint32_t there;
+		uint8_t *at = iommu_at(&q->function->iommu, &q->hit, iova, size, perm, &there);
+
+		if (!at) {
+			q->fault = "a buffer is not in mapped memory";
+			return false;
+		}
+		if (b->n_pieces == RING_MAX_PIECES) {
+			q->fault = "a chain has too many pieces";
+			return false;
+		}
+		b->pieces[b->n_pieces++] = (struct piece){ at, there };
+		c->n_pieces++;
+		iova += there;
+		size -= there;
+	}
+	return true;
+}
+
+bool ring_copy_in(struct vq *q, void *to, uint64_t iova, uint32_t size)
+{
+	while (size > 0) {
+		uint32_t there;
+		const uint8_t *at = iommu_at(&q->function->iommu, &q->hit, iova, size,
+			SIM_PERM_READ, &there);
+
+		if (!at) {
+			q->fault = "an indirect table is not in mapped memory";
+			return false;
+		}
+		memcpy(to, at, there);
+		to = (uint8_t *)to + there;
+		iova += there;
+		size -= there;
+	}
+	return true;
+}

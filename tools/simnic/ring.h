@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Rings, as the device sees them, for both layouts.
+ *
+ * A burst is: ring_collect() looks at available chains without taking them; the caller moves
+ * bytes; ring_publish() takes the first of them and gives them back used. So a ring holds no state
+ * in between, and its positions are exact whenever its lock is free.
+ *
+ * Guest memory is hostile: a descriptor is read once into private memory, then checked.
+ */
+#ifndef SIMNIC_RING_H
+#define SIMNIC_RING_H
+
+#include <linux/virtio_ring.h>
+
+#include "tools/simnic/nic.h"
+
+#define RING_MAX_CHAINS	 512	    /* looked at in one burst */
+#define RING_MAX_PIECES	 (72 * 1024) /* of all of them; more than the longest legal chain */
+#define RING_BURST_PIECES 4096	    /* a burst that has so many ends, for the others' sake */
+#define RING_MAX_INDIRECT 1024	    /* entries of a table when the ring is smaller */
+
+/* Contiguous bytes in our address space. */
+struct piece {
+	uint8_t *at;
+	uint32_t size;
+};
+
+/* A chain of descriptors that the driver made available. */
+struct chain {
+	struct piece *pieces;
+	uint32_t n_pieces;
+	uint32_t size; /* bytes of all pieces, at most UINT32_MAX */
+	uint32_t used; /* bytes written, set by the caller before ring_publish() */
+	uint16_t id;
+	uint16_t n_desc; /* ring entries it takes; packed only */
+	struct piece one;
+};
+
+/* A data thread's room for one burst. */
+struct burst {
+	struct chain chains[RING_MAX_CHAINS];
+	uint32_t n_chains;
+	uint32_t n_pieces;
+	struct queue_position next; /* where the chain after the last one begins */
+	struct piece pieces[RING_MAX_PIECES];
+	union {
+		struct vring_desc split[QUEUE_SIZE_MAX];
+		struct vring_packed_desc packed[QUEUE_SIZE_MAX];
+	} table; /* an indirect table, copied */
+};
+
+/** ring_begin() - start a burst at the queue's position. */
+static inline void ring_begin(const struct vq *q, struct burst *b)
+{
+	b->n_chains = 0;
+	b->n_pieces = 0;
+	b->next = q->at;
+}
+
+/**
+ * ring_collect() - look at up to @max more chains, added to @b.
+ * @perm: SIM_PERM_READ for chains to read from, SIM_PERM_WRITE for those to write to
+ *
+ * Sets q->fault when the ring breaks the rules; the chains before that are good.
+ * Return: number of chains added.
+ */
+uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm);
+
+/**
+ * ring_publish() - give the first @n chains of @b back and move the queue's position.
+ *
+ * Stores next_position before anything becomes visible in the ring, and position after. Signals
+ * the call eventfd where the driver wants that.
+ */
+void ring_publish(struct vq *q, const struct burst *b, uint32_t n);
+
+/** ring_ask() - tell the driver whether to kick. Return: true when chains are available. */
+bool ring_ask_kicks(struct vq *q);
+void ring_refuse_kicks(struct vq *q);
+
+/** ring_fail() - give the queue up; q->fault says why. */
+void ring_fail(struct vq *q);
+
+/* What the two layouts implement. */
+uint32_t split_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm);
+bool split_publish(struct vq *q, const struct burst *b, uint32_t n);
+bool split_ask_kicks(struct vq *q);
+void split_refuse_kicks(struct vq *q);
+uint32_t packed_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm);
+bool packed_publish(struct vq *q, const struct burst *b, uint32_t n);
+bool packed_ask_kicks(struct vq *q);
+void packed_refuse_kicks(struct vq *q);
+
+/* Helpers of theirs. */
+
+/** ring_add_piece() - append guest bytes to the chain. Return: false, and q->fault is set. */
+bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iova, uint32_t size,
+	uint32_t perm);
+
+/** ring_copy_in() - copy guest bytes into private memory. Return: false, and q->fault is set. */
+bool ring_copy_in(struct vq *q, void *to, uint64_t iova, uint32_t size);
+
+/** ring_write_positions() - the registers: where the queue will be, and where it is. */
+static inline void ring_write_next(struct vq *q, uint32_t word)
+{
+	__atomic_store_n(&q->regs->next_position, word, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static inline void ring_write_position(struct vq *q, uint32_t word)
+{
+	__atomic_store_n(&q->regs->position, word, __ATOMIC_RELEASE);
+}
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What simnic gives up once it runs. */
+#ifndef SIMNIC_SANDBOX_H
+#define SIMNIC_SANDBOX_H
+
+#include "tools/simnic/options.h"
+
+/** sandbox_drop() - become the configured user; no capabilities, no new privileges, no dumps. */
+int sandbox_drop(const struct options *o);
+
+/** sandbox_filter() - allow only the system calls that a running simnic makes, in all threads. */
+int sandbox_filter(void);
+
+#endif
