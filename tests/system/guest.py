@@ -92,7 +92,8 @@ class Guest:
             listener.settimeout(30)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL,
-                                                stdout=log, stderr=log)
+                                                stdout=log, stderr=log,
+                                                start_new_session=True)
             try:
                 self.line, _ = listener.accept()
             except TimeoutError as error:

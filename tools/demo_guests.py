@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The second half of tools/demo: devices, guests, traffic, and cleaning up."""
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / "tests/system"))
+from guest import Guest, GuestError  # noqa: E402
+
+BUILD = REPO / "build"
+MACHINES = {"vm1": ("52:54:00:00:00:01", "10.0.0.1"), "vm2": ("52:54:00:00:00:02", "10.0.0.2")}
+BULK = 256 * 1024 * 1024
+
+
+def say(text):
+    print(f"\n== {text}", flush=True)
+
+
+class Demo:
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="vdpad-demo-", dir="/tmp"))
+        self.run_dir = self.folder / "run"
+        self.daemon = None
+        self.guests = {}
+
+    def vdpa(self, *words, show=True):
+        """Run one command of the CLI and show it as it would be typed."""
+        command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if show:
+            print(f"$ vdpa {' '.join(words)}\n{done.stdout}{done.stderr}", end="", flush=True)
+        return done
+
+    def start_daemon(self):
+        say(f"Starting vdpad in {self.folder}; it starts its software SmartNIC, sim/nic0")
+        with open(self.folder / "vdpad.log", "wb") as log:
+            self.daemon = subprocess.Popen(
+                [BUILD / "tools/vdpad/vdpad", "--run-dir", self.run_dir,
+                 "--state-dir", self.folder / "state"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 30
+        while self.vdpa("mgmtdev", "show", "sim/nic0", show=False).returncode != 0:
+            if self.daemon.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("vdpad didn't start:\n"
+                                 + (self.folder / "vdpad.log").read_text(errors="replace"))
+            time.sleep(0.1)
+        self.vdpa("mgmtdev", "show")
+
+    def make_devices(self):
+        say("Making a device for each virtual machine")
+        for name, (mac, _) in MACHINES.items():
+            done = self.vdpa("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", mac)
+            if done.returncode != 0:
+                raise SystemExit(1)
+        self.vdpa("dev", "show")
+
+    def boot(self):
+        say("Booting two guests in QEMU (emulated, 5 to 20 seconds), one on each device's socket")
+        for name, (mac, address) in MACHINES.items():
+            guest = Guest(self.folder, name, self.run_dir / "vhost" / f"{name}.sock", mac, address)
+            self.guests[name] = guest
+            guest.start()
+        begun = time.monotonic()
+        for guest in self.guests.values():
+            guest.wait_ready()
+        print(f"both are up after {time.monotonic() - begun:.1f} s")
+        self.vdpa("dev", "status", "show", "vm1")
+
+    def ping(self):
+        say("vm1 pings vm2")
+        print(self.guests["vm1"].run("ping -c 4 -i 0.3 10.0.0.2"), end="")
+
+    def transfer(self):
+        say(f"vm1 sends {BULK >> 20} MiB to vm2, which checks each byte; counters meanwhile")
+        self.guests["vm2"].serve()
+        begun = time.monotonic()
+        self.guests["vm1"].begin(f"xfer send 10.0.0.2 5000 {BULK}")
+        for _ in range(2):
+            time.sleep(1.5)
+            self.vdpa("dev", "vstats", "show", "vm1", "qidx", "1")
+            self.vdpa("dev", "vstats", "show", "vm2", "qidx", "0")
+        status, output = self.guests["vm1"].result(180)
+        seconds = time.monotonic() - begun
+        print(f"{output.strip()} ({BULK * 8 / seconds / 1e6:.0f} Mbit/s between emulated guests)")
+        if status != 0:
+            raise SystemExit("the bulk transfer failed")
+        self.vdpa("dev", "status", "show")
+
+    def keep(self):
+        say("Leaving it running. In another terminal:")
+        print(f"  export VDPAD_SOCKET={self.run_dir}/control.sock\n"
+              f"  {BUILD}/tools/vdpa/vdpa dev show\n"
+              f"  {BUILD}/tools/vdpa/vdpa dev status show\n"
+              f"  {BUILD}/tools/vdpa/vdpa monitor\n"
+              f"  less {self.folder}/vdpad.log {self.folder}/vm1.console\n"
+              "Enter or Ctrl-C ends it.")
+        sys.stdin.readline()
+
+    def nic_pid(self):
+        """simnic outlives vdpad on purpose; ask it who it is, to end it."""
+        request = struct.pack("=IIiI", 64, 1, 0, 0)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+                link.settimeout(5)
+                link.connect(str(self.run_dir / "sim/nic0.sock"))
+                link.send(request)
+                return struct.unpack_from("=I", link.recv(4096), 16 + 28)[0]
+        except (OSError, struct.error):
+            return None
+
+    def clean_up(self):
+        say("Cleaning up")
+        for guest in self.guests.values():
+            guest.end()
+        if self.daemon and self.daemon.poll() is None:
+            for name in MACHINES:
+                self.vdpa("dev", "del", name, show=False)
+            nic = self.nic_pid()
+            self.daemon.terminate()
+            try:
+                self.daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+                self.daemon.wait()
+            if nic:
+                try:
+                    os.kill(nic, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    demo = Demo()
+    status = 0
+    try:
+        demo.start_daemon()
+        demo.make_devices()
+        demo.boot()
+        demo.ping()
+        demo.transfer()
+        if "--keep" in sys.argv[1:]:
+            demo.keep()
+        say("All as it should be")
+    except KeyboardInterrupt:
+        status = 130
+    except GuestError as error:
+        print(error, file=sys.stderr)
+        demo.vdpa("dev", "status", "show")
+        print((demo.folder / "vdpad.log").read_text(errors="replace")[-4000:], file=sys.stderr)
+        status = 1
+    finally:
+        # A second Ctrl-C must not leave processes behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        demo.clean_up()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
