@@ -54,8 +54,9 @@ static int check_shape(const struct message_desc *desc, const struct message *m,
 	if (desc->check_size ? m->header.size < desc->size || desc->check_size(m) < 0
 			     : m->header.size != desc->size)
 		return refuse(reason, -EBADMSG, "payload of %u bytes", m->header.size);
-	if (m->n_fds < desc->min_fds || m->n_fds > desc->max_fds)
-		return refuse(reason, -EBADMSG, "%zu descriptors", m->n_fds);
+	if (m->n_fds != message_expected_fds(m))
+		return refuse(reason, -EBADMSG, "%zu descriptors instead of %zu", m->n_fds,
+			message_expected_fds(m));
 	return 0;
 }
 
@@ -83,9 +84,6 @@ static int check_fd_word(const struct message *m, uint32_t *ret_ring,
 
 	if (word & ~(uint64_t)(WIRE_VRING_INDEX_MASK | WIRE_VRING_NO_FD))
 		return refuse(reason, -EBADMSG, "reserved bits in %#llx", (unsigned long long)word);
-	if (!(word & WIRE_VRING_NO_FD) != (m->n_fds == 1))
-		return refuse(reason, -EBADMSG, "the word says %s descriptor, %zu came",
-			word & WIRE_VRING_NO_FD ? "no" : "one", m->n_fds);
 	*ret_ring = word & WIRE_VRING_INDEX_MASK;
 	return 0;
 }
@@ -184,9 +182,12 @@ int dispatch_message(struct session *s, struct message *m)
 {
 	const struct message_desc *desc = message_find(m->header.request);
 	char reason[SESSION_REASON_SIZE];
-	size_t n_fds = m->n_fds;
+	size_t n_fds;
 	int r;
 
+	if (m->fds_doubtful && message_expected_fds(m) == 0)
+		message_close_fds(m);
+	n_fds = m->n_fds;
 	s->state->reply_size = 0;
 	r = handle(s, desc, m, reason);
 	message_close_fds(m);

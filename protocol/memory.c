@@ -41,7 +41,7 @@ static int take_region(struct session *s, struct message *m, size_t i, struct me
 
 /**
  * on_set_mem_table() - replace all memory.
- * @m: one descriptor for each region, in order, or it is refused
+ * @m: one descriptor for each region, in order
  *
  * An empty table is accepted while no ring runs.
  */
@@ -50,8 +50,6 @@ int on_set_mem_table(struct session *s, struct message *m, uint32_t ring)
 	struct memory_table *table = &s->table;
 
 	table->n_regions = m->payload.memory.n_regions;
-	if (m->n_fds != table->n_regions)
-		return -EBADMSG;
 	if (table->n_regions == 0 && device_runs(s->device))
 		return -EBUSY;
 	for (uint32_t i = 0; i < table->n_regions; i++) {

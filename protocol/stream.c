@@ -4,9 +4,11 @@
  * the offset back by as many. So after a message was handled, the offset is what is left of it in
  * the socket, for anybody who holds the socket.
  *
- * Descriptors come with the first byte. A peek that returned more than the message may have picked
- * up those of the next one; it is then repeated for exactly this message. Descriptors with later
- * bytes mean nothing in the protocol and are refused.
+ * Descriptors come with the first byte; with a later byte they mean nothing in the protocol and are
+ * refused. A peek ends behind the first write that carries descriptors, and goes on through later
+ * writes until it finds some, whatever size was asked for (Linux up to 6.18 at least). So a peek
+ * asks for more than any message: what came with no more than this message's bytes is this
+ * message's. What came with more is most likely the next one's: message.fds_doubtful.
  *
  * Source: vhost-user specification, "Message Specification" (header, flags); unix(7) (SO_PEEK_OFF,
  * SCM_RIGHTS).
@@ -162,17 +164,9 @@ static int give_back_excess(struct stream *s)
 	return set_peek_offset(s->sock, s->total);
 }
 
-/* The descriptors of this chunk may be the next message's: look again, at this message only. */
-static int look_again(struct stream *s, size_t before, int *fds, size_t n_fds)
-{
-	for (size_t i = 0; i < n_fds; i++)
-		close_keep_errno(fds[i]);
-	s->have = before;
-	return set_peek_offset(s->sock, before);
-}
-
 static int take_chunk(struct stream *s, size_t before, int *fds, size_t n_fds)
 {
+	bool over;
 	int r;
 
 	if (s->total == 0 && s->have >= sizeof(struct wire_header)) {
@@ -182,17 +176,15 @@ static int take_chunk(struct stream *s, size_t before, int *fds, size_t n_fds)
 			goto close_fds;
 		s->total = sizeof(struct wire_header) + s->message.header.size;
 	}
-	if (s->total > 0 && s->have > s->total) {
-		if (n_fds > 0)
-			return look_again(s, before, fds, n_fds);
-		r = give_back_excess(s);
-		if (r < 0)
-			goto close_fds;
-	}
+	over = s->total > 0 && s->have > s->total;
+	r = over ? give_back_excess(s) : 0;
+	if (r < 0)
+		goto close_fds;
 	if (n_fds > 0 && before > 0) {
-		r = bad(s, "descriptors in the middle of a message");
+		r = over ? 0 : bad(s, "descriptors in the middle of a message");
 		goto close_fds;
 	}
+	s->message.fds_doubtful = over;
 	for (size_t i = 0; i < n_fds; i++)
 		s->message.fds[s->message.n_fds++] = fds[i];
 	return 0;
@@ -216,10 +208,9 @@ int stream_peek(struct stream *s)
 {
 	while (s->total == 0 || s->have < s->total) {
 		size_t before = s->have;
-		size_t want = (s->total > 0 ? s->total : sizeof(s->bytes)) - before;
 		int fds[WIRE_MAX_FDS], r;
 		size_t n_fds;
-		ssize_t n = peek_some(s, want, fds, &n_fds);
+		ssize_t n = peek_some(s, sizeof(s->bytes) - before, fds, &n_fds);
 
 		if (n == -EAGAIN || n == -EINTR)
 			return 0;

@@ -15,7 +15,7 @@ struct stream {
 	size_t have;	 /* bytes of the present message peeked so far */
 	size_t total;	 /* its size with header; 0: not known yet */
 	const char *fault; /* what was wrong when stream_peek() said -EBADMSG */
-	uint8_t bytes[sizeof(struct wire_header) + WIRE_MAX_PAYLOAD];
+	uint8_t bytes[sizeof(struct wire_header) + WIRE_MAX_PAYLOAD + 1];
 	struct message message;
 };
 

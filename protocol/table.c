@@ -46,7 +46,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.handle = on_set_mem_table,
 		.size = 8,
 		.check_size = check_mem_table_size,
-		.max_fds = WIRE_MAX_REGIONS,
+		.fds = FDS_PER_REGION,
 		.states = ANY_STATE,
 	},
 	[WIRE_SET_LOG_BASE] = { .name = "SET_LOG_BASE" },
@@ -86,7 +86,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.name = "SET_VRING_KICK",
 		.handle = on_set_vring_kick,
 		.size = sizeof(uint64_t),
-		.max_fds = 1,
+		.fds = FDS_BY_WORD,
 		.ring = RING_IN_FD_WORD,
 		.states = ANY_STATE,
 	},
@@ -94,7 +94,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.name = "SET_VRING_CALL",
 		.handle = on_set_vring_call,
 		.size = sizeof(uint64_t),
-		.max_fds = 1,
+		.fds = FDS_BY_WORD,
 		.ring = RING_IN_FD_WORD,
 		.states = ANY_STATE,
 	},
@@ -102,7 +102,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.name = "SET_VRING_ERR",
 		.handle = on_set_vring_err,
 		.size = sizeof(uint64_t),
-		.max_fds = 1,
+		.fds = FDS_BY_WORD,
 		.ring = RING_IN_FD_WORD,
 		.states = ANY_STATE,
 	},
@@ -150,8 +150,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 	[WIRE_SET_BACKEND_REQ_FD] = {
 		.name = "SET_BACKEND_REQ_FD",
 		.handle = on_set_backend_req_fd,
-		.min_fds = 1,
-		.max_fds = 1,
+		.fds = FDS_ONE,
 		.needs = NEEDS(WIRE_PF_BACKEND_REQ),
 		.states = ANY_STATE,
 	},
@@ -215,6 +214,22 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 const struct message_desc *message_find(uint32_t request)
 {
 	return request < WIRE_N_REQUESTS ? &messages[request] : NULL;
+}
+
+size_t message_expected_fds(const struct message *m)
+{
+	const struct message_desc *desc = message_find(m->header.request);
+
+	switch (desc ? desc->fds : FDS_NONE) {
+	case FDS_ONE:
+		return 1;
+	case FDS_BY_WORD:
+		return m->payload.u64 & WIRE_VRING_NO_FD ? 0 : 1;
+	case FDS_PER_REGION:
+		return m->payload.memory.n_regions;
+	default:
+		return 0;
+	}
 }
 
 const char *message_name(uint32_t request)

@@ -12,7 +12,14 @@ enum message_ring {
 	RING_NOWHERE,	 /* concerns the whole device */
 	RING_IN_STATE,	 /* wire_vring_state.index */
 	RING_IN_ADDR,	 /* wire_vring_addr.index */
-	RING_IN_FD_WORD, /* low byte of the word; the word says whether a descriptor came */
+	RING_IN_FD_WORD, /* low byte of the word; other bits but FDS_BY_WORD's are reserved */
+};
+
+enum message_fds {
+	FDS_NONE,
+	FDS_ONE,
+	FDS_BY_WORD,	/* one, or none when the word says so */
+	FDS_PER_REGION, /* one for each region of the memory table */
 };
 
 enum message_reply {
@@ -36,7 +43,7 @@ enum message_ring_state {
  * @size:   payload bytes, exactly; with @check_size the least
  * @check_size: further demands on the size; NULL: exactly @size.
  *          Return: 0 or -EBADMSG
- * @min_fds, @max_fds: descriptors
+ * @fds:    how many descriptors come with it
  * @ring:   where the ring's index is
  * @ring_state: what the ring has to be doing
  * @needs:  NEEDS() of a protocol feature
@@ -49,7 +56,7 @@ struct message_desc {
 	int (*handle)(struct session *s, struct message *m, uint32_t ring);
 	uint16_t size;
 	int (*check_size)(const struct message *m);
-	uint8_t min_fds, max_fds;
+	enum message_fds fds;
 	enum message_ring ring;
 	enum message_ring_state ring_state;
 	uint8_t needs;
@@ -60,6 +67,9 @@ struct message_desc {
 
 /** message_find() - the row of @request, or NULL. */
 const struct message_desc *message_find(uint32_t request);
+
+/** message_expected_fds() - how many descriptors @m has to have by its row and payload. */
+size_t message_expected_fds(const struct message *m);
 
 /** message_name() - for people; never NULL. */
 const char *message_name(uint32_t request);

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Wire tests: a real worker and a real simnic; the tests are front-end and shim."""
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from frontend import FrontEnd, Guest  # noqa: E402
+from shimside import Shim  # noqa: E402
+from simnic import Simnic  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, os.environ.get("VDPAD_BUILD", "build"))
+WORKER = os.path.join(BUILD, "tools/worker/vdpa-worker")
+
+
+@pytest.fixture(scope="session")
+def simnic():
+    nic = Simnic(BUILD)
+    nic.start()
+    yield nic
+    nic.stop()
+    shutil.rmtree(nic.folder)
+
+
+class Stand:
+    """A worker in front of a function of its own."""
+
+    def __init__(self, nic, pairs=1, **facts):
+        self.folder = tempfile.mkdtemp(prefix="vdpad-wire-", dir="/tmp")
+        self.nic = nic
+        self.name, mailbox = nic.add(pairs, **facts)
+        self.shim = Shim(WORKER, self.folder, mailbox)
+        self.path = self.shim.path
+        self.opened = []
+
+    def front_end(self, negotiate=True):
+        fe = FrontEnd(self.path)
+        self.opened.append(fe)
+        if negotiate:
+            fe.negotiate()
+        return fe
+
+    def guest(self, **facts):
+        guest = Guest(self.path, **facts)
+        self.opened.append(guest)
+        return guest
+
+    def close(self):
+        for thing in self.opened:
+            thing.close()
+        self.shim.__exit__()
+        self.nic.delete(self.name)
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture
+def make_stand(simnic):
+    stands = []
+
+    def make(start=True, **facts):
+        stand = Stand(simnic, **facts)
+        stands.append(stand)
+        if start:
+            stand.shim.start()
+        return stand
+
+    yield make
+    for stand in stands:
+        stand.close()
+
+
+@pytest.fixture
+def stand(make_stand):
+    return make_stand(pairs=2)
+
+
+@pytest.fixture
+def fe(stand):
+    return stand.front_end()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""simnic's process and its admin socket (drivers/sim/mailbox.h)."""
+import os
+import socket
+import struct
+import subprocess
+import tempfile
+
+from shimside import wait_for
+
+ADMIN_ADD, ADMIN_ATTACH, ADMIN_DEL = 65, 66, 67
+SPOOF_CHECK, LINK_UP = 1, 2
+NAME = struct.Struct("=64s6sHHHIQ")
+HEADER = struct.Struct("=IIiI")
+
+
+class Simnic:
+    """A simnic of the tests' own; `loop` sends a function's frames back to it."""
+
+    def __init__(self, build, uplink="loop"):
+        self.program = os.path.join(build, "tools/simnic/simnic")
+        self.folder = tempfile.mkdtemp(prefix="vdpad-wire-", dir="/tmp")
+        self.path = os.path.join(self.folder, "nic.sock")
+        self.uplink = uplink
+        self.process = None
+        self.sock = None
+        self.seq = 0
+        self.names = 0
+
+    def start(self):
+        with open(os.path.join(self.folder, "simnic.log"), "ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, "--name", "nic0", "--listen", self.path, "--uplink", self.uplink],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(self._connect, "simnic's admin socket", 60)
+
+    def _connect(self):
+        assert self.process.poll() is None, self.log()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.connect(self.path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            sock.close()
+            return False
+        self.sock = sock
+        return True
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        if self.sock:
+            self.sock.close()
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def log(self):
+        with open(os.path.join(self.folder, "simnic.log"), encoding="utf-8",
+                  errors="replace") as f:
+            return f.read()
+
+    def call(self, command, payload=b""):
+        """Return: (status, payload, descriptors)."""
+        self.seq += 1
+        self.sock.send(HEADER.pack(command, self.seq, 0, len(payload)) + payload)
+        while True:
+            data, fds, _, _ = socket.recv_fds(self.sock, 8192, 4)
+            assert data, "simnic ended: " + self.log()
+            got, seq, status, size = HEADER.unpack_from(data)
+            if seq == self.seq:
+                assert got == command and size == len(data) - HEADER.size
+                return status, data[HEADER.size:], fds
+
+    def function(self, name=b"", mac=b"\x52\x54\0\0\0\1", pairs=1, features=0, flags=LINK_UP,
+                 mtu=1500):
+        return NAME.pack(name, mac, mtu, pairs, 0, flags, features)
+
+    def features(self):
+        status, info, _ = self.call(64)
+        assert status == 0
+        return struct.unpack_from("=IIIIQ", info)[4]
+
+    def add(self, pairs=1, features=None, name=None, **facts):
+        """A new function. Return: (name, mailbox)."""
+        if name is None:
+            self.names += 1
+            name = f"f{self.names}".encode()
+        if features is None:
+            features = self.features()
+        status, _, fds = self.call(ADMIN_ADD, self.function(name, pairs=pairs, features=features,
+                                                            **facts))
+        assert status == 0, os.strerror(-status)
+        return name, fds[0]
+
+    def attach(self, name):
+        status, _, fds = self.call(ADMIN_ATTACH, self.function(name))
+        assert status == 0, os.strerror(-status)
+        return fds[0]
+
+    def delete(self, name):
+        status, _, _ = self.call(ADMIN_DEL, self.function(name))
+        return status

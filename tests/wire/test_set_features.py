@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: BSD-2-Clause
+import pytest
+from frontend import F_PACKED, F_PROTOCOL, F_VERSION_1, state, u64
+from unchanged import unchanged
+
+GOOD = F_PROTOCOL | F_VERSION_1
+
+
+def test_accepts_a_subset_and_the_same_again_while_rings_run(stand):
+    guest = stand.guest().setup()
+    guest.fe.accepted("SET_FEATURES", u64(guest.features))
+    guest.exchange()
+
+
+@pytest.mark.parametrize("features", [GOOD | 1 << 26, GOOD | 1 << 63, GOOD | 1 << 33, F_PROTOCOL])
+def test_refuses_what_was_not_offered_and_a_legacy_driver(stand, fe, features):
+    with unchanged(stand.shim):
+        fe.refused("SET_FEATURES", u64(features))
+
+
+def test_refuses_a_change_while_rings_run_and_they_go_on(stand):
+    guest = stand.guest().setup()
+    with unchanged(stand.shim):
+        guest.fe.refused("SET_FEATURES", u64(guest.features & ~(1 << 15)))
+        guest.fe.refused("SET_FEATURES", u64(guest.features & ~F_PROTOCOL))
+    guest.exchange()
+
+
+def test_after_a_refusal_features_are_not_ok(fe):
+    fe.refused("SET_FEATURES", u64(1 << 26))
+    fe.accepted("SET_STATUS", u64(0xb))
+    assert fe.ask_u64("GET_STATUS") == 0x3
+    fe.accepted("SET_FEATURES", u64(GOOD))
+    fe.accepted("SET_STATUS", u64(0xb))
+    assert fe.ask_u64("GET_STATUS") == 0xb
+
+
+def test_another_ring_layout_forgets_what_was_said_of_the_rings(stand, fe):
+    fe.accepted("SET_FEATURES", u64(GOOD))
+    fe.accepted("SET_VRING_NUM", state(0, 64))
+    fe.accepted("SET_FEATURES", u64(GOOD | F_PACKED))
+    assert stand.shim.dump()["device"]["rings"][0]["size"] == 0
+
+
+def test_without_protocol_features_all_rings_are_on(stand, fe):
+    fe.accepted("SET_FEATURES", u64(F_VERSION_1))
+    assert all(ring["enabled"] for ring in stand.shim.dump()["device"]["rings"])

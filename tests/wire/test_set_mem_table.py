@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: BSD-2-Clause
+import os
+import struct
+
+import pytest
+from frontend import Memory, eventfd, state, table
+from shimside import wait_for
+from unchanged import unchanged
+
+
+def region(gpa=0, size=4096, uva=0x10000, offset=0):
+    return struct.pack("=QQQQ", gpa, size, uva, offset)
+
+
+def regions(*parts):
+    return struct.pack("=II", len(parts), 0) + b"".join(parts)
+
+
+@pytest.fixture
+def memory():
+    m = Memory(1 << 20)
+    yield m
+    m.close()
+
+
+def test_accepts_one_to_eight_regions(stand, fe, memory):
+    for n in range(1, 9):
+        fe.accepted("SET_MEM_TABLE",
+                    regions(*(region(gpa=i << 20, uva=i + 1 << 24) for i in range(n))),
+                    [memory.fd] * n)
+        assert len(stand.shim.dump()["device"]["memory"]) == n
+
+
+BAD = {
+    "size 0": [region(size=0)],
+    "guest address wraps": [region(gpa=2**64 - 4096, size=8192)],
+    "user address wraps": [region(uva=2**64 - 4096, size=8192)],
+    "offset wraps": [region(offset=2**64 - 4096, size=8192)],
+    "beyond the file": [region(size=(1 << 20) + 4096)],
+    "offset beyond the file": [region(offset=1 << 20)],
+    "guest addresses overlap": [region(), region(gpa=2048, uva=0x100000)],
+    "user addresses overlap": [region(), region(gpa=1 << 20, uva=0x10800)],
+    "one good, one bad": [region(), region(gpa=1 << 20, uva=1 << 30, size=1 << 40)],
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
+    fe.accepted("SET_MEM_TABLE", table(memory), [memory.fd])
+    with unchanged(stand.shim):
+        fe.refused("SET_MEM_TABLE", regions(*BAD[what]), [memory.fd] * len(BAD[what]))
+
+
+def test_refuses_a_count_that_does_not_fit_size_or_descriptors(stand, fe, memory):
+    with unchanged(stand.shim):
+        fe.refused("SET_MEM_TABLE", regions(region()) + region(), [memory.fd])
+        fe.refused("SET_MEM_TABLE", regions(region()), [memory.fd] * 2)
+        fe.refused("SET_MEM_TABLE", regions(region()))
+        fe.refused("SET_MEM_TABLE", struct.pack("=II", 9, 0) + region() * 9, [memory.fd] * 8)
+        fe.refused("SET_MEM_TABLE", struct.pack("=II", 0xffffffff, 0) + region(), [memory.fd])
+        fe.refused("SET_MEM_TABLE", b"\1\0\0\0")
+
+
+def test_refuses_what_is_no_memory(stand, fe, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(8192))
+    read_only = os.open(path, os.O_RDONLY)
+    pipe = os.pipe()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    zero = os.open("/dev/zero", os.O_RDWR)
+    event = eventfd()
+    with unchanged(stand.shim):
+        for fd in (read_only, *pipe, folder, zero, event):
+            fe.refused("SET_MEM_TABLE", regions(region()), [fd])
+    for fd in (read_only, *pipe, folder, zero, event):
+        os.close(fd)
+
+
+def test_an_empty_table_is_accepted_only_while_nothing_runs(stand):
+    guest = stand.guest().setup()
+    with unchanged(stand.shim):
+        guest.fe.refused("SET_MEM_TABLE", regions())
+    for ring in (0, 1):
+        guest.fe.vring_base(ring)
+    guest.fe.accepted("SET_MEM_TABLE", regions())
+    assert stand.shim.dump()["device"]["memory"] == []
+
+
+def test_rings_go_on_while_memory_grows(stand):
+    guest = stand.guest().setup()
+    guest.exchange(3)
+    more = Memory(1 << 20, gpa=0x80000000)
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory, more), [guest.memory.fd, more.fd])
+    guest.exchange(3)
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory), [guest.memory.fd])
+    guest.exchange(3)
+    more.close()
+
+
+def test_a_ring_whose_memory_goes_stops_and_runs_again_when_it_is_back(stand):
+    guest = stand.guest().setup()
+    guest.exchange(3)
+    other = Memory(1 << 20, gpa=0x80000000)
+    guest.fe.accepted("SET_MEM_TABLE", table(other), [other.fd])
+    assert not any(r["running"] for r in stand.shim.dump()["device"]["rings"])
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory), [guest.memory.fd])
+    wait_for(lambda: stand.shim.dump()["device"]["rings"][0]["running"], "the ring to run")
+    guest.exchange(3)
+    other.close()
+
+
+def test_the_same_region_grows_while_rings_run(stand):
+    """What DPDK's virtio-user does when it needs more memory: the same addresses, a larger file."""
+    guest = stand.guest().setup()
+    guest.exchange(2)
+    os.ftruncate(guest.memory.fd, guest.memory.size * 2)
+    for ring in guest.rings:
+        guest.fe.accepted("SET_VRING_ENABLE", state(ring.index, 0))
+    guest.memory.size *= 2
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory), [guest.memory.fd])
+    for ring in guest.rings:
+        guest.fe.accepted("SET_VRING_ENABLE", state(ring.index, 1))
+    guest.exchange(2)
+
+
+def test_kept_descriptors_are_as_many_as_regions(stand, fe, memory):
+    registers = len(stand.shim.kept())
+    for _ in range(50):
+        fe.accepted("SET_MEM_TABLE", table(memory), [memory.fd])
+    assert len(stand.shim.kept()) == registers + 1

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""GET_STATUS, SET_STATUS, RESET_DEVICE."""
+import pytest
+from frontend import F_PROTOCOL, F_VERSION_1, OFFERED_PF, PF, state, table, u64
+from unchanged import unchanged
+
+
+def running(stand):
+    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
+
+
+def test_status_is_kept(fe):
+    assert fe.ask_u64("GET_STATUS") == 0
+    fe.accepted("SET_FEATURES", u64(F_PROTOCOL | F_VERSION_1))
+    for status in (1, 3, 0xb, 0xf, 0):
+        fe.accepted("SET_STATUS", u64(status))
+        assert fe.ask_u64("GET_STATUS") == status
+
+
+@pytest.mark.parametrize("status", [0x100, 0x10f, 1 << 63])
+def test_more_than_8_bits_are_refused(stand, fe, status):
+    with unchanged(stand.shim):
+        fe.refused("SET_STATUS", u64(status))
+
+
+def test_rings_run_when_the_driver_is_ready_and_not_before(stand):
+    guest = stand.guest()
+    guest.fe.negotiate()
+    *steps, last = guest.setup_steps()
+    for name, payload, fds in steps:
+        guest.fe.accepted(name, payload, fds)
+    assert not any(running(stand))
+    guest.fe.accepted(*last)
+    assert running(stand) == [1, 1, 0, 0]
+
+
+def test_without_the_status_feature_rings_run_when_they_are_complete(stand):
+    guest = stand.guest(pf=OFFERED_PF & ~(1 << PF["STATUS"]))
+    guest.fe.negotiate(guest.pf)
+    for name, payload, fds in guest.setup_steps():
+        if name != "SET_STATUS":
+            guest.fe.accepted(name, payload, fds)
+    assert running(stand) == [1, 1, 0, 0]
+    guest.exchange()
+
+
+def test_a_reset_by_status_stops_and_a_second_start_runs(stand):
+    guest = stand.guest().setup()
+    guest.exchange(2)
+    guest.fe.accepted("SET_STATUS", u64(0))
+    assert not any(running(stand))
+    for ring in guest.rings:
+        guest.fe.vring_base(ring.index)
+    for name, payload, fds in guest.setup_steps():
+        if name == "SET_VRING_BASE":
+            payload = payload[:4] + state(0, 2)[4:]
+        guest.fe.accepted(name, payload, fds)
+    guest.exchange(2)
+
+
+def test_reset_device_forgets_what_the_driver_set_and_keeps_the_memory(stand):
+    guest = stand.guest().setup()
+    guest.exchange(2)
+    guest.fe.accepted("RESET_DEVICE")
+    device = stand.shim.dump()["device"]
+    assert device["status"] == 0 and device["features"] == 0 and len(device["memory"]) == 1
+    assert not any(ring["size"] or ring["kick"] or ring["enabled"] for ring in device["rings"])
+    fresh = stand.guest()
+    fresh.fe.close()
+    fresh.fe = guest.fe
+    for name, payload, fds in fresh.setup_steps():
+        guest.fe.accepted(name, payload, fds)
+    fresh.exchange(2)
+    fresh.fe.accepted("SET_MEM_TABLE", table(fresh.memory), [fresh.memory.fd])
