@@ -360,9 +360,12 @@ class SplitRing:
             self.expose()
         return heads[0]
 
+    def has_used(self):
+        return self.memory.get("<H", self.device + 2)[0] != self.used
+
     def take_used(self):
         """The next used chain: (its chain, bytes written), or None."""
-        if self.memory.get("<H", self.device + 2)[0] == self.used:
+        if not self.has_used():
             return None
         head, size = self.memory.get("<II", self.device + 4 + 8 * (self.used % self.size))
         self.used = (self.used + 1) & 0xffff
@@ -442,11 +445,14 @@ class PackedRing:
     def expose(self):
         pass
 
+    def has_used(self):
+        flags, = self.memory.get("<H", self.desc + 16 * self.used + 14)
+        return (bool(flags & DESC_AVAIL), bool(flags & DESC_USED)) == (self.used_wrap == 1,) * 2
+
     def take_used(self):
-        at = self.desc + 16 * self.used
-        flags, = self.memory.get("<H", at + 14)
-        if (bool(flags & DESC_AVAIL), bool(flags & DESC_USED)) != (self.used_wrap == 1,) * 2:
+        if not self.has_used():
             return None
+        at = self.desc + 16 * self.used
         size, ident = self.memory.get("<IH", at + 8)
         n, chain = self.chains.pop(ident)
         self.ids.append(ident)
@@ -563,7 +569,7 @@ class Guest:
         return data[:self.HEADER], data[self.HEADER:]
 
     def nothing_received(self, pair=0):
-        return self.queues[2 * pair].ring.take_used() is None
+        return not self.queues[2 * pair].ring.has_used()
 
     def close(self):
         for queue in self.queues:
