@@ -303,7 +303,7 @@ void page_poke(struct page *p, uint64_t *member, uint64_t value)
 			return;
 		}
 	}
-	assert(!"member of no section");
+	assert(false && "member of no section");
 }
 
 void page_rollback(const struct page *p)

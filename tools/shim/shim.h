@@ -71,7 +71,6 @@ struct shim {
 		uint64_t connected_at;
 		uint32_t attempt;	 /* connections in a row that failed or did not last */
 		int last_error;		 /* said in the log already */
-		char awaited[SHIM_PATH_SIZE]; /* name of the folder's entry that is missing */
 	} client;
 };
 
@@ -105,7 +104,7 @@ void connection_end(struct shim *s);
  * @path:	program, absolute
  * @name:	for its --name
  * @uid, @gid:	its identity; 0: as the shim
- * @ret_sock:	our end of its socket, non-blocking
+ * @ret_sock:	our end of its socket; a send that takes over 2 s fails with -EAGAIN
  * @ret_pidfd:	of the process
  *
  * Return: its pid; a negative errno when any step up to execve(2) failed, then nobody is left.
@@ -139,7 +138,8 @@ int worker_revive(struct shim *s);
 /** worker_check_deadline() - loop: an upgrade may have taken too long. */
 void worker_check_deadline(struct shim *s, uint64_t now);
 
-/** worker_send() - a message to the worker; one that does not read is killed. -EHOSTDOWN: none. */
+/** worker_send() - a message to the worker; one that does not read for 2 s is killed.
+ * Return: 0; -EHOSTDOWN there is none; another negative errno. */
 int worker_send(struct shim *s, enum shim_kind kind, const void *payload, size_t size,
 	const int *fds, size_t n_fds);
 

@@ -126,6 +126,7 @@ static int read_report(int fd)
 pid_t spawn_worker(const char *path, const char *name, uid_t uid, gid_t gid, int *ret_sock,
 	int *ret_pidfd)
 {
+	const struct timeval patience = { .tv_sec = 2 };
 	int pair[2], report[2], pidfd, error;
 	pid_t pid;
 
@@ -137,7 +138,7 @@ pid_t spawn_worker(const char *path, const char *name, uid_t uid, gid_t gid, int
 		return -errno;
 	_cleanup_close_ int report_read = report[0], report_write = report[1];
 
-	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+	if (setsockopt(ours, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
 		return -errno;
 
 	struct child child = { .path = path, .name = name, .uid = uid, .gid = gid,
