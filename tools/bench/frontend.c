@@ -173,6 +173,13 @@ static void acked(struct message *msg, int fd)
 	}
 }
 
+static void set_owner(void)
+{
+	struct message msg = { .request = SET_OWNER, .flags = FLAG_VERSION };
+
+	send_message(&msg, -1);
+}
+
 static void set(uint32_t request, uint64_t value)
 {
 	struct message msg = { request, FLAG_VERSION, sizeof(msg.u64), .u64 = value };
@@ -275,7 +282,7 @@ static void qemu_connect(void)
 		close(pair[1]);
 		fe.channel = pair[0];
 	}
-	set(SET_OWNER, 0);
+	set_owner();
 	get(GET_FEATURES);
 	qemu_ring_fds(0);
 	for (i = 1; i < fe.pairs; i++) {
@@ -449,7 +456,7 @@ static void ready_once(const char *path, const struct frontend *kind)
 	begun = now_ns();
 	dial(path);
 	if (kind->owner_first)
-		set(SET_OWNER, 0);
+		set_owner();
 	fe.offered = get(GET_FEATURES);
 	choose_features();
 	first = now_ns();
@@ -499,7 +506,7 @@ static int trip(int argc, char **argv)
 	if (count == 0)
 		return -EINVAL;
 	dial(argv[1]);
-	set(SET_OWNER, 0);
+	set_owner();
 	get(GET_FEATURES);
 	for (i = 0; i < blocks; i++) {
 		begun = now_ns();

@@ -51,17 +51,21 @@ class Testpmd:
     """DPDK's testpmd, told what to do over its standard input.
 
     forward_cpu: processor of the one forwarding thread; the other threads get the other one
+    locked:      it locks its memory, as it does unless told not to; then each mapping of a guest's
+                 memory is filled at once
     """
 
-    def __init__(self, folder, name, devices, queues=1, forward_cpu=1, forward="io", size=None):
+    def __init__(self, folder, name, devices, queues=1, forward_cpu=1, forward="io", size=None,
+                 locked=True):
         self.log = folder / f"{name}.log"
         other = 1 - forward_cpu
         command = ["stdbuf", "-oL", "dpdk-testpmd", *EAL, "--file-prefix", f"{folder.name}{name}",
                    "--lcores", f"0@{other},1@{forward_cpu}", "--log-level=lib.vhost:error"]
         for device in devices:
             command += ["--vdev", device]
-        command += ["--", "-i", "--no-mlockall", "--total-num-mbufs=8192", "--nb-cores=1",
+        command += ["--", "-i", "--total-num-mbufs=8192", "--nb-cores=1",
                     f"--rxq={queues}", f"--txq={queues}", f"--forward-mode={forward}"]
+        command += [] if locked else ["--no-mlockall"]
         command += [f"--txpkts={size}"] if size else []
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)

@@ -7,7 +7,10 @@ from figures import load, ratio_text, spread_text
 from peers import FRONTEND, BenchError, Testpmd, Vdpad, pin, wait_for
 
 MEMORY_MIB = 256
-CASES = [("qemu", 1), ("qemu", 8), ("qemu", 64), ("virtio-user", 1), ("virtio-user", 8)]
+# Front-end, pairs, whether the peer locks its memory: testpmd's default, which fills a guest's
+# memory when it maps it. The last case is without, to tell what of a ratio comes from that.
+CASES = [("qemu", 1, True), ("qemu", 8, True), ("qemu", 64, True),
+         ("virtio-user", 1, True), ("virtio-user", 8, True), ("qemu", 1, False)]
 
 
 def frontend(path, *words, cpu):
@@ -21,12 +24,13 @@ def frontend(path, *words, cpu):
 class Pair:
     """Both back-ends for one number of pairs, on the same processor; one of them paused."""
 
-    def __init__(self, folder, vdpad, pairs):
+    def __init__(self, folder, vdpad, pairs, locked=True):
         self.vdpad = vdpad
         self.name, self.ours = vdpad.add(f"p{pairs}", "max_vqp", str(pairs))
         self.theirs = folder / f"peer{pairs}.sock"
+        self.theirs.unlink(missing_ok=True)
         self.peer = Testpmd(folder, f"peer{pairs}", [f"net_vhost0,iface={self.theirs},queues={pairs}"],
-                            pairs)
+                            pairs, locked=locked)
         wait_for("the peer's socket", self.theirs.exists)
         pin(self.peer.process.pid, 1)
         for program in ("vdpa-worker", "simnic"):
@@ -47,11 +51,12 @@ class Pair:
         self.vdpad.remove(self.name)
 
 
-def report_ready(kind, pairs, ours, theirs):
+def report_ready(kind, pairs, locked, ours, theirs):
     def block(rows, *columns):
         return statistics.median(sum(row[column] for column in columns) for row in rows)
 
-    print(f"\nready, {kind}, {pairs} pairs, {int(ours[0][0][4])} messages; "
+    print(f"\nready, {kind}, {pairs} pairs, {int(ours[0][0][4])} messages, "
+          f"peer's memory {'locked' if locked else 'not locked'}; "
           f"{len(ours)} blocks of {len(ours[0])} each, in turn; {load()}")
     for title, columns, goal in [("first answer", (0,), None), ("connect", (1,), None),
                                  ("first SET_MEM_TABLE", (2,), None), ("rest of start", (3,), None),
@@ -66,14 +71,14 @@ def report_ready(kind, pairs, ours, theirs):
 def ready(folder, quick):
     vdpad = Vdpad(folder)
     try:
-        for kind, pairs in CASES:
-            pair = Pair(folder, vdpad, pairs)
+        for kind, pairs, locked in CASES:
+            pair = Pair(folder, vdpad, pairs, locked)
             try:
                 # The peer's very first table takes several times as long as any later one.
                 frontend(pair.theirs, "ready", kind, pairs, 1, MEMORY_MIB, cpu=0)
                 frontend(pair.ours, "ready", kind, pairs, 1, MEMORY_MIB, cpu=0)
-                report_ready(kind, pairs, *pair.in_turn(3 if quick else 11, "ready", kind, pairs,
-                                                        3 if quick else 5, MEMORY_MIB, cpu=0))
+                report_ready(kind, pairs, locked, *pair.in_turn(
+                    3 if quick else 11, "ready", kind, pairs, 3 if quick else 5, MEMORY_MIB, cpu=0))
             finally:
                 pair.end()
     finally:
