@@ -174,7 +174,7 @@ static int start(struct nic *nic)
 	if (r == 0)
 		r = start_threads(nic);
 	if (r == 0)
-		r = sandbox_filter();
+		r = sandbox_filter(&nic->options);
 	return r;
 }
 

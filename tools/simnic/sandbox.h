@@ -9,6 +9,6 @@
 int sandbox_drop(const struct options *o);
 
 /** sandbox_filter() - allow only the system calls that a running simnic makes, in all threads. */
-int sandbox_filter(void);
+int sandbox_filter(const struct options *o);
 
 #endif

@@ -211,6 +211,7 @@ static void *run(void *arg)
 
 	if (rte_thread_register() < 0)
 		log_warning("data thread %u works without a packet cache", t->index);
+	sem_post(&t->ready);
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop) {
 		bool uplink_idle;
@@ -262,6 +263,7 @@ int thread_create(struct nic *nic, unsigned int index, struct data_thread **ret)
 	t->nic = nic;
 	t->index = index;
 	pthread_mutex_init(&t->lock, NULL);
+	sem_init(&t->ready, 0, 0);
 	t->burst = calloc(1, sizeof(*t->burst));
 	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -280,7 +282,11 @@ int thread_create(struct nic *nic, unsigned int index, struct data_thread **ret)
 
 int thread_start(struct data_thread *t)
 {
-	return -pthread_create(&t->thread, NULL, run, t);
+	int r = -pthread_create(&t->thread, NULL, run, t);
+
+	while (r == 0 && sem_wait(&t->ready) < 0)
+		continue;
+	return r;
 }
 
 void thread_free(struct data_thread *t)
@@ -288,9 +294,7 @@ void thread_free(struct data_thread *t)
 	if (!t)
 		return;
 	if (t->thread) {
-		pthread_mutex_lock(&t->lock);
 		t->stop = true;
-		pthread_mutex_unlock(&t->lock);
 		thread_wake(t);
 		pthread_join(t->thread, NULL);
 	}

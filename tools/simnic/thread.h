@@ -3,6 +3,8 @@
 #ifndef SIMNIC_THREAD_H
 #define SIMNIC_THREAD_H
 
+#include <semaphore.h>
+
 #include "tools/simnic/nic.h"
 #include "tools/simnic/ring.h"
 
@@ -13,7 +15,8 @@ struct data_thread {
 	unsigned int index;
 	pthread_t thread;
 	pthread_mutex_t lock; /* held by the thread but for its sleep, see nic_pause() */
-	bool stop;
+	sem_t ready;	      /* posted once the thread has made its unusual system calls */
+	atomic_bool stop;
 
 	/* by its holder of the lock */
 	struct vq **active; /* transmit queues that are polled */
