@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tools/simnic/misbehave.h"
 #include "tools/simnic/queues.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
@@ -116,7 +117,7 @@ int function_create(struct nic *nic, const struct sim_function *identity, struct
 	f->identity = *identity;
 	f->mtu = identity->mtu;
 	f->n_queues = n_queues;
-	f->bar_fd = f->mailbox.fd = f->waiting_timer.fd = -1;
+	f->bar_fd = f->mailbox.fd = -1;
 	rte_spinlock_init(&f->flood_lock);
 	init_queues(f);
 	r = open_bar(&bar_fd, &bar);
@@ -147,7 +148,7 @@ void function_free(struct function *f)
 
 	function_reset(f);
 	loop_remove(&nic->loop, &f->mailbox);
-	loop_remove(&nic->loop, &f->waiting_timer);
+	misbehave_forget(f);
 	nic_pause(nic);
 	nic->functions[f->slot] = NULL;
 	nic->n_functions--;

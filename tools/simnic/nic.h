@@ -97,9 +97,7 @@ struct function {
 
 	/* control thread */
 	struct source mailbox;
-	struct misbehaviour *waiting; /* a command that the test interface delays */
-	struct source waiting_timer;
-	struct sim_message waiting_msg;
+	struct waiting *waiting; /* a command that the test interface delays; NULL: none */
 	bool failed_said;
 
 	struct vq queues[];
