@@ -158,6 +158,7 @@ static int on_set(struct nic *nic, const union sim_payload *in, union sim_payloa
 		return -EINVAL;
 	nic_pause(nic);
 	f->identity = *new;
+	f->mac = macs_word(new->mac);
 	nic_rescan(nic);
 	nic_resume(nic);
 	mailbox_config_changed(f);

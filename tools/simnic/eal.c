@@ -26,7 +26,7 @@
 #define FRAMES_PER_THREAD 2048
 #define FRAMES_OF_UPLINK  2048
 #define FRAMES_CACHED	  256
-#define FRAME_MEMORY	  (FRAME_DATA_ROOM + FRAME_PRIVATE_SIZE + 256) /* with mempool's share */
+#define FRAME_MEMORY	  (FRAME_DATA_ROOM + 256) /* with mempool's share */
 
 static unsigned int n_frames(const struct options *o)
 {
@@ -78,8 +78,8 @@ int eal_start(const struct options *o, struct rte_mempool **ret)
 			o->hugepages ? "; are huge pages set up (vm.nr_hugepages)?" : "");
 		return -rte_errno;
 	}
-	*ret = rte_pktmbuf_pool_create("frames", n_frames(o), FRAMES_CACHED, FRAME_PRIVATE_SIZE,
-		FRAME_DATA_ROOM, SOCKET_ID_ANY);
+	*ret = rte_pktmbuf_pool_create("frames", n_frames(o), FRAMES_CACHED, 0, FRAME_DATA_ROOM,
+		SOCKET_ID_ANY);
 	if (!*ret) {
 		log_error("no memory for %u frames: %s; try a larger --memory", n_frames(o),
 			rte_strerror(rte_errno));

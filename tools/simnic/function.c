@@ -115,6 +115,7 @@ int function_create(struct nic *nic, const struct sim_function *identity, struct
 	f->nic = nic;
 	f->slot = slot;
 	f->identity = *identity;
+	f->mac = macs_word(identity->mac);
 	f->mtu = identity->mtu;
 	f->n_queues = n_queues;
 	f->bar_fd = f->mailbox.fd = -1;

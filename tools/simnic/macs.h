@@ -34,10 +34,12 @@ struct macs {
 /** macs_word() - a MAC as a number below 2^48. */
 static inline uint64_t macs_word(const uint8_t mac[6])
 {
-	uint64_t word = 0;
+	uint32_t low;
+	uint16_t high;
 
-	__builtin_memcpy(&word, mac, 6);
-	return word;
+	__builtin_memcpy(&low, mac, sizeof(low)); /* two loads, no round trip through the stack */
+	__builtin_memcpy(&high, mac + 4, sizeof(high));
+	return low | (uint64_t)high << 32;
 }
 
 /** macs_own_clear(), macs_own_add() - the functions' own addresses anew. Paused. */

@@ -26,9 +26,14 @@ struct cursor {
 	uint32_t offset;
 };
 
-static void copy_bytes(void *restrict to, const void *restrict from, size_t size)
+#define COPY_INLINE 256 /* the C library's copy is faster from here on: it knows the CPU */
+
+static inline void copy_bytes(void *restrict to, const void *restrict from, size_t size)
 {
-	rte_memcpy(to, from, size);
+	if (size < COPY_INLINE)
+		rte_memcpy(to, from, size);
+	else
+		memcpy(to, from, size);
 }
 
 /* Our address of the next bytes, at most *@size of them, which it reduces; steps over them. */
@@ -122,9 +127,9 @@ static inline bool read_frame(struct data_thread *t, struct vq *q, struct chain 
 
 	if (unlikely(c->size < q->header_size + FRAME_MIN_SIZE || size > FRAME_MAX_SIZE))
 		return false;
-	if (likely(c->n_pieces == 1 && size <= FRAME_DATA_ROOM - RTE_PKTMBUF_HEADROOM)) {
-		memcpy(frame_offload(m), c->pieces->at, sizeof(struct virtio_net_hdr));
-		copy_bytes(rte_pktmbuf_mtod(m, void *), c->pieces->at + q->header_size, size);
+	if (likely(c->n_pieces == 1 && size <= FRAME_ROOM &&
+		    q->header_size == sizeof(struct virtio_net_hdr_mrg_rxbuf))) {
+		copy_bytes(frame_header(m), c->pieces->at, c->size);
 		m->data_len = (uint16_t)size;
 		m->pkt_len = size;
 	} else if (!read_pieces(t, q, c, m)) {
@@ -199,23 +204,19 @@ static int chains_for(struct vq *q, struct burst *b, uint32_t first, uint32_t si
 
 static void write_frame(struct vq *q, struct chain *c, uint16_t n_chains, struct rte_mbuf *m)
 {
-	struct virtio_net_hdr_mrg_rxbuf header = {
-		.hdr = *frame_offload(m),
-		.num_buffers = n_chains,
-	};
+	struct virtio_net_hdr_mrg_rxbuf *header = frame_header(m);
 	uint32_t left = q->header_size + m->pkt_len;
 	struct cursor at = { .chain = c };
 
-	if (likely(n_chains == 1 && c->n_pieces == 1 && m->nb_segs == 1)) {
-		memcpy(c->pieces->at, &header, sizeof(header.hdr));
-		if (q->header_size == sizeof(header))
-			memcpy(c->pieces->at + sizeof(header.hdr), &header.num_buffers, 2);
-		copy_bytes(c->pieces->at + q->header_size, rte_pktmbuf_mtod(m, void *), m->data_len);
+	header->num_buffers = n_chains;
+	if (likely(n_chains == 1 && c->n_pieces == 1 && m->nb_segs == 1 &&
+		    q->header_size == sizeof(*header))) {
+		copy_bytes(c->pieces->at, header, left);
 		c->used = left;
 		return;
 	}
 
-	cursor_put(&at, (const uint8_t *)&header, q->header_size);
+	cursor_put(&at, (const uint8_t *)header, q->header_size);
 	for (; m; m = m->next)
 		cursor_put(&at, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
 	for (uint32_t i = 0; i < n_chains; i++) {

@@ -78,6 +78,7 @@ struct function {
 	/* changed while paused */
 	struct sim_function identity;
 	uint64_t features; /* negotiated */
+	uint64_t mac; /* identity's, as macs_word() */
 	uint16_t mtu;
 	struct iommu iommu;
 	uint16_t n_rx_running;

@@ -118,7 +118,7 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, struct v
 			c->one.size = c->size = d.len;
 			c->pieces = &c->one;
 			c->n_pieces = 1;
-			rte_prefetch0(c->one.at);
+			ring_prefetch(c->one.at, d.len, perm);
 			return true;
 		}
 	}

@@ -33,7 +33,7 @@ void nic_rescan(struct nic *nic)
 
 		if (!f)
 			continue;
-		mac = macs_word(f->identity.mac);
+		mac = f->mac;
 		at = macs_find_own(&nic->macs, mac);
 		other = at == MACS_NOWHERE ? NULL : nic->functions[at];
 		if (!other || f->running_since >= other->running_since)
@@ -72,7 +72,7 @@ static bool check_source(struct data_thread *t, struct function *from, uint64_t 
 {
 	bool group = source & 1;
 
-	if (from && likely(source == macs_word(from->identity.mac)))
+	if (from && likely(source == from->mac))
 		return true;
 	if (from && from->identity.flags & SIM_FUNCTION_SPOOF_CHECK) {
 		__atomic_fetch_add(&from->regs->spoof_drops, 1, __ATOMIC_RELAXED);
