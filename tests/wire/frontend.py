@@ -316,7 +316,7 @@ class Guest:
         """Send frames through a NIC that returns them, and check each byte that comes back."""
         for i in range(n):
             body = (payload or bytes([i & 0xff])) * frame_size
-            frame = b"\x52\x54\0\0\0\1" + b"\x52\x54\0\0\0\1" + b"\x88\xb5" + body[:frame_size]
+            frame = b"\2\0\0\0\0\x99" + b"\x52\x54\0\0\0\1" + b"\x88\xb5" + body[:frame_size]
             self.rings[rx].offer(writable=2048)
             self.rings[rx].notify()
             self.rings[tx].offer(bytes(12) + frame)

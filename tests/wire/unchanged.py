@@ -14,4 +14,6 @@ def facts(shim):
 def unchanged(shim):
     before = facts(shim)
     yield
-    assert facts(shim) == before
+    after = facts(shim)
+    for was, now in zip(before, after):
+        assert now == was, f"{was} became {now}"

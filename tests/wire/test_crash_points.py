@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A worker is killed at every edge of every system call that a message makes it do. Its successor
+answers the message exactly once and has the same state as if nothing had happened; or it closes the
+connection, but only where nobody can know whether the front-end got its answer."""
+import os
+import socket
+
+import pytest
+from frontend import F_PACKED, Closed, Memory, eventfd, state, table, u64
+from tracer import Tracer
+from unchanged import facts
+
+NEED_REPLY = 9
+
+
+def normal(shim):
+    """The facts, without what differs from run to run."""
+    device, rings, features, kept = facts(shim)
+    for region in device["memory"]:
+        region.pop("ino")
+    return device, rings, features, len(kept)
+
+
+class Case:
+    """A message, what comes before it, and what it needs."""
+
+    def __init__(self, stand, name):
+        self.stand, self.name = stand, name
+        self.guest = stand.guest(packed=name.endswith("packed"))
+        self.things = []
+
+    def memory(self):
+        memory = Memory(1 << 20, gpa=0x80000000)
+        self.things.append(memory.close)
+        return memory
+
+    def fd(self):
+        fd = eventfd()
+        self.things.append(lambda: os.close(fd))
+        return fd
+
+    def close(self):
+        for thing in self.things:
+            thing()
+
+
+def running(case):
+    case.guest.setup()
+    case.guest.exchange(3)
+
+
+def negotiated(case):
+    case.guest.fe.negotiate()
+
+
+def almost(case):
+    """All but DRIVER_OK."""
+    case.guest.fe.negotiate()
+    for name, payload, fds in list(case.guest.setup_steps())[:-1]:
+        case.guest.fe.accepted(name, payload, fds)
+
+
+def with_memory(case):
+    case.guest.fe.negotiate()
+    for name, payload, fds in list(case.guest.setup_steps())[:3]:
+        case.guest.fe.accepted(name, payload, fds)
+
+
+def backend(case):
+    pair = socket.socketpair()
+    case.things += [pair[0].close, pair[1].close]
+    return b"", [pair[1].fileno()]
+
+
+def grown(case):
+    more = case.memory()
+    return table(case.guest.memory, more), [case.guest.memory.fd, more.fd]
+
+
+def moved(case):
+    more = case.memory()
+    return table(more), [more.fd]
+
+
+# name: (message, the state before, a function that returns (payload, descriptors), own reply)
+CASES = {
+    "get_features": ("GET_FEATURES", negotiated, lambda c: (b"", []), True),
+    "get_protocol_features": ("GET_PROTOCOL_FEATURES", negotiated, lambda c: (b"", []), True),
+    "set_protocol_features": ("SET_PROTOCOL_FEATURES", negotiated,
+                              lambda c: (u64(c.guest.pf & ~4), []), False),
+    "set_owner": ("SET_OWNER", negotiated, lambda c: (b"", []), False),
+    "set_features": ("SET_FEATURES", negotiated, lambda c: (u64(c.guest.features), []), False),
+    "set_features_packed": ("SET_FEATURES", negotiated,
+                            lambda c: (u64(c.guest.features | F_PACKED), []), False),
+    "set_features_refused": ("SET_FEATURES", negotiated, lambda c: (u64(1 << 26), []), False),
+    "set_mem_table": ("SET_MEM_TABLE", negotiated,
+                      lambda c: (table(c.guest.memory), [c.guest.memory.fd]), False),
+    "set_mem_table_refused": ("SET_MEM_TABLE", negotiated,
+                              lambda c: (table(c.guest.memory), [c.fd()]), False),
+    "set_mem_table_grown": ("SET_MEM_TABLE", running, grown, False),
+    "set_mem_table_moved": ("SET_MEM_TABLE", running, moved, False),
+    "set_vring_num": ("SET_VRING_NUM", negotiated, lambda c: (state(0, 64), []), False),
+    "set_vring_addr": ("SET_VRING_ADDR", with_memory, lambda c: (c.guest.rings[0].addr(), []),
+                       False),
+    "set_vring_base": ("SET_VRING_BASE", with_memory, lambda c: (state(0, 5), []), False),
+    "set_vring_kick": ("SET_VRING_KICK", with_memory, lambda c: (u64(0), [c.fd()]), False),
+    "set_vring_call": ("SET_VRING_CALL", with_memory, lambda c: (u64(0), [c.fd()]), False),
+    "set_vring_call_running": ("SET_VRING_CALL", running, lambda c: (u64(1), [c.fd()]), False),
+    "set_vring_err": ("SET_VRING_ERR", with_memory, lambda c: (u64(0), [c.fd()]), False),
+    "set_vring_enable_off": ("SET_VRING_ENABLE", running, lambda c: (state(1, 0), []), False),
+    "get_vring_base": ("GET_VRING_BASE", running, lambda c: (state(1, 0), []), True),
+    "get_vring_base_packed": ("GET_VRING_BASE", running, lambda c: (state(1, 0), []), True),
+    "set_status_driver_ok": ("SET_STATUS", almost, lambda c: (u64(0xf), []), False),
+    "set_status_driver_ok_packed": ("SET_STATUS", almost, lambda c: (u64(0xf), []), False),
+    "set_status_reset": ("SET_STATUS", running, lambda c: (u64(0), []), False),
+    "get_status": ("GET_STATUS", running, lambda c: (b"", []), True),
+    "reset_device": ("RESET_DEVICE", running, lambda c: (b"", []), False),
+    "send_rarp": ("SEND_RARP", running, lambda c: (bytes.fromhex("5254000000010000"), []), False),
+    "net_set_mtu": ("NET_SET_MTU", running, lambda c: (u64(1400), []), False),
+    "set_backend_req_fd": ("SET_BACKEND_REQ_FD", negotiated, backend, False),
+    "get_config": ("GET_CONFIG", negotiated, lambda c: (bytes(4) + b"\6" + bytes(13), []), True),
+    "get_queue_num": ("GET_QUEUE_NUM", negotiated, lambda c: (b"", []), True),
+}
+
+
+def prepare(make_stand, name):
+    case = Case(make_stand(pairs=1), name)
+    message, before, make, own = CASES[name]
+    before(case)
+    payload, fds = make(case)
+    return case, message, payload, fds, own
+
+
+def outcome(case, message):
+    """(reply, facts) of a message that was sent and has to be answered once."""
+    body = case.guest.fe.reply(message)
+    assert case.guest.fe.ask_u64("GET_FEATURES") == case.guest.fe.features
+    return body, normal(case.stand.shim)
+
+
+def run_killed(case, message, payload, fds, own, edge):
+    """Kill at the edge. Return: (name of the call, outcome or None when the connection closed), or
+    None when the message was over before."""
+    tracer = Tracer(case.stand.shim.process.pid)
+    case.guest.fe.send(message, payload, fds, flags=1 if own else NEED_REPLY)
+    # The first edge is the end of the wait that the worker was in.
+    for _ in range(edge + 1):
+        call, begins = tracer.next_edge()
+    where = f"{call} {'begins' if begins else 'ended'}"
+    over = call == "epoll_wait" and begins and edge > 1
+    case.stand.shim.restart()
+    try:
+        return where, over, outcome(case, message)
+    except Closed:
+        return where, over, None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_killed_anywhere_a_message_is_answered_once(make_stand, name):
+    case, message, payload, fds, own = prepare(make_stand, name)
+    case.guest.fe.send(message, payload, fds, flags=1 if own else NEED_REPLY)
+    expected = outcome(case, message)
+    case.close()
+    case.stand.close_now()
+
+    closed, edge, over = [], 0, False
+    while not over:
+        case, message, payload, fds, own = prepare(make_stand, name)
+        where, over, got = run_killed(case, message, payload, fds, own, edge)
+        if got is None:
+            closed.append(where)
+        else:
+            assert got == expected, f"killed where {where} (edge {edge})"
+        case.close()
+        case.stand.close_now()
+        edge += 1
+    assert edge > 8, "this walked over nothing"
+    assert all(where.startswith("sendto") for where in closed), closed
+    assert len(closed) <= 2, closed
