@@ -149,6 +149,7 @@ class FrontEnd:
         self.send("SET_PROTOCOL_FEATURES", u64(pf))
         self.acks = bool(pf & 1 << PF["REPLY_ACK"])
         self.send("SET_OWNER")
+        assert self.ask_u64("GET_FEATURES") == self.features  # all before it has taken effect
 
     def vring_base(self, index):
         ring, num = struct.unpack("=II", self.ask("GET_VRING_BASE", state(index, 0)))
