@@ -22,13 +22,12 @@
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 
-#define F_IN_ORDER   35 /* virtio 1.2, 6; linux/virtio_config.h of older kernels lacks it */
 #define F_ANY_LAYOUT 27
 
 _Static_assert(SIM_BAR_REGS_OFFSET + sizeof(struct sim_regs) <= SIM_BAR_SIZE, "BAR is too small");
 
 const uint64_t function_features =
-	BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(F_IN_ORDER) |
+	BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(FUNCTION_F_IN_ORDER) |
 	BIT_ULL(F_ANY_LAYOUT) | BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |
 	BIT_ULL(VIRTIO_RING_F_EVENT_IDX) | BIT_ULL(VIRTIO_NET_F_MAC) |
 	BIT_ULL(VIRTIO_NET_F_STATUS) | BIT_ULL(VIRTIO_NET_F_MTU) | BIT_ULL(VIRTIO_NET_F_MQ) |

@@ -5,6 +5,9 @@
 
 #include "tools/simnic/nic.h"
 
+/* Source: virtio 1.2, 6; linux/virtio_config.h of older kernels lacks it. */
+#define FUNCTION_F_IN_ORDER 35
+
 /* What a function can offer. */
 extern const uint64_t function_features;
 

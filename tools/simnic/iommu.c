@@ -38,9 +38,10 @@ static bool map_ok(const struct sim_map *map)
 	       map->offset + map->size <= INT64_MAX && map->size <= IOMMU_MAX_BYTES;
 }
 
+/* What may be written may be read here, as on most CPUs anyway; the table says what a guest may. */
 static int protection(uint32_t perm)
 {
-	return (perm & SIM_PERM_READ ? PROT_READ : 0) | (perm & SIM_PERM_WRITE ? PROT_WRITE : 0);
+	return perm & SIM_PERM_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
 }
 
 int iommu_region_open(const struct sim_map *map, int fd, struct iommu_region *ret)

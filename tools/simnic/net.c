@@ -127,9 +127,13 @@ static inline bool read_frame(struct data_thread *t, struct vq *q, struct chain 
 
 	if (unlikely(c->size < q->header_size + FRAME_MIN_SIZE || size > FRAME_MAX_SIZE))
 		return false;
-	if (likely(c->n_pieces == 1 && size <= FRAME_ROOM &&
-		    q->header_size == sizeof(struct virtio_net_hdr_mrg_rxbuf))) {
-		copy_bytes(frame_header(m), c->pieces->at, c->size);
+	if (likely(c->n_pieces == 1 && size <= FRAME_ROOM)) {
+		const uint8_t *at = c->pieces->at;
+
+		frame_clear_offload(m);
+		if (q->takes_offloads)
+			memcpy(frame_offload(m), at, sizeof(struct virtio_net_hdr));
+		copy_bytes(rte_pktmbuf_mtod(m, void *), at + q->header_size, size);
 		m->data_len = (uint16_t)size;
 		m->pkt_len = size;
 	} else if (!read_pieces(t, q, c, m)) {
@@ -202,20 +206,40 @@ static int chains_for(struct vq *q, struct burst *b, uint32_t first, uint32_t si
 	return (int)n;
 }
 
+/*
+ * Header and frame into one piece. The header is most often the one that is there already; then its
+ * cache line is left alone, and the driver's CPU need not fetch it again. It is put together in
+ * registers: a load from two stores that are still under way would wait for both.
+ */
+static void write_piece(struct vq *q, uint8_t *to, struct rte_mbuf *m)
+{
+	const struct virtio_net_hdr *offload = frame_offload(m);
+	uint64_t begin, there_begin;
+	uint32_t end = offload->csum_offset | 1U << 16, there_end; /* one buffer */
+
+	memcpy(&begin, offload, sizeof(begin));
+	memcpy(&there_begin, to, sizeof(begin));
+	memcpy(&there_end, to + sizeof(begin), sizeof(end));
+	if (begin != there_begin || end != there_end) {
+		memcpy(to, &begin, sizeof(begin));
+		memcpy(to + sizeof(begin), &end, q->header_size - sizeof(begin));
+	}
+	copy_bytes(to + q->header_size, rte_pktmbuf_mtod(m, void *), m->data_len);
+}
+
 static void write_frame(struct vq *q, struct chain *c, uint16_t n_chains, struct rte_mbuf *m)
 {
 	struct virtio_net_hdr_mrg_rxbuf *header = frame_header(m);
 	uint32_t left = q->header_size + m->pkt_len;
 	struct cursor at = { .chain = c };
 
-	header->num_buffers = n_chains;
-	if (likely(n_chains == 1 && c->n_pieces == 1 && m->nb_segs == 1 &&
-		    q->header_size == sizeof(*header))) {
-		copy_bytes(c->pieces->at, header, left);
+	if (likely(n_chains == 1 && c->n_pieces == 1 && m->nb_segs == 1)) {
+		write_piece(q, c->pieces->at, m);
 		c->used = left;
 		return;
 	}
 
+	header->num_buffers = n_chains;
 	cursor_put(&at, (const uint8_t *)header, q->header_size);
 	for (; m; m = m->next)
 		cursor_put(&at, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);

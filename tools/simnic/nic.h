@@ -47,6 +47,8 @@ struct vq {
 	void *desc, *driver, *device; /* the same in our memory */
 	int kick_fd, call_fd, err_fd;
 	bool packed, event_idx, indirect, mergeable;
+	bool batch_used;     /* one used entry may stand for several chains: in order, transmit */
+	bool takes_offloads; /* a transmitted frame's header is read */
 	uint8_t header_size; /* of virtio-net */
 	bool poll;	     /* must not sleep: no kick descriptor, or doorbell page */
 

@@ -142,6 +142,8 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const
 	q->event_idx = has(f, VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = has(f, VIRTIO_RING_F_INDIRECT_DESC);
 	q->mergeable = has(f, VIRTIO_NET_F_MRG_RXBUF);
+	q->batch_used = has(f, FUNCTION_F_IN_ORDER) && !vq_is_receive(q);
+	q->takes_offloads = has(f, VIRTIO_NET_F_CSUM);
 	q->header_size = modern || q->mergeable ? sizeof(struct virtio_net_hdr_mrg_rxbuf) :
 						  sizeof(struct virtio_net_hdr);
 	q->at = sim_position(s->position, q->packed);

@@ -102,17 +102,18 @@ bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iov
 bool ring_copy_in(struct vq *q, void *to, uint64_t iova, uint32_t size);
 
 /*
- * ring_prefetch() - a buffer's first bytes, which the driver's CPU has: with virtio-net's header a
- * small frame takes two cache lines.
+ * ring_prefetch() - the lines of a buffer that will be needed first: the frame's first one, and the
+ * header's before it, unless nobody looks at it.
  */
-static inline void ring_prefetch(const uint8_t *at, uint32_t size, uint32_t perm)
+static inline void ring_prefetch(const struct vq *q, const uint8_t *at, uint32_t perm)
 {
 	if (perm == SIM_PERM_WRITE) {
-		__builtin_prefetch(at, 1);
-		__builtin_prefetch(at + 64, 1);
-	} else {
 		__builtin_prefetch(at);
-		__builtin_prefetch(at + (size < 64 ? size : 64));
+		__builtin_prefetch(at + q->header_size, 1);
+	} else {
+		if (q->takes_offloads)
+			__builtin_prefetch(at);
+		__builtin_prefetch(at + q->header_size);
 	}
 }
 

@@ -118,7 +118,7 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, struct v
 			c->one.size = c->size = d.len;
 			c->pieces = &c->one;
 			c->n_pieces = 1;
-			ring_prefetch(c->one.at, d.len, perm);
+			ring_prefetch(q, c->one.at, perm);
 			return true;
 		}
 	}
@@ -142,6 +142,15 @@ static inline void step(uint16_t *at, bool *wrap, uint32_t n, uint32_t size)
 	*at = (uint16_t)to;
 }
 
+/* The line after the one at @at: to be read now, and to be written when its entries are used. */
+static inline void prefetch_descs(const struct vq *q, uint32_t at)
+{
+	const struct vring_packed_desc *ring = q->desc;
+	uint32_t next = (at & ~3U) + 4;
+
+	__builtin_prefetch(&ring[next < q->size ? next : 0], 1);
+}
+
 uint32_t packed_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm)
 {
 	const struct vring_packed_desc *ring = q->desc;
@@ -149,10 +158,13 @@ uint32_t packed_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t pe
 
 	for (n = 0; n < b->n_chains; n++)
 		ring_used += b->chains[n].n_desc;
+	prefetch_descs(q, b->next.avail);
 	for (n = 0; n < max && b->n_pieces <= RING_BURST_PIECES; n++) {
 		struct vring_packed_desc d = read_desc(&ring[b->next.avail]);
 		struct chain *c = &b->chains[b->n_chains];
 
+		if (b->next.avail % 4 == 0)
+			prefetch_descs(q, b->next.avail + 4U);
 		if (!is_available(d.flags, b->next.avail_wrap) || ring_used >= q->size)
 			break;
 		if (unlikely(!collect_one(q, b, c, d, perm)))
@@ -210,12 +222,13 @@ static void write_used(struct vq *q, uint32_t at, uint64_t word)
 bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
 {
 	struct queue_position before = q->at, after = q->at;
-	uint64_t first = used_word(q, &b->chains[0], before.used_wrap);
+	const struct chain *named = &b->chains[q->batch_used ? n - 1 : 0];
+	uint64_t first = used_word(q, named, before.used_wrap);
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct chain *c = &b->chains[i];
 
-		if (i > 0)
+		if (i > 0 && !q->batch_used)
 			write_used(q, after.used, used_word(q, c, after.used_wrap));
 		step(&after.used, &after.used_wrap, c->n_desc, q->size);
 		step(&after.avail, &after.avail_wrap, c->n_desc, q->size);

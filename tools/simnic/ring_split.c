@@ -110,7 +110,7 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, uint16_t
 			c->one.size = c->size = d.len;
 			c->pieces = &c->one;
 			c->n_pieces = 1;
-			ring_prefetch(c->one.at, d.len, perm);
+			ring_prefetch(q, c->one.at, perm);
 			return true;
 		}
 	}
@@ -127,6 +127,7 @@ uint32_t split_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t per
 {
 	struct vring_avail *avail = q->driver;
 	const struct vring_desc *desc = q->desc;
+	struct vring_used *used = q->device;
 	uint16_t mask = (uint16_t)(q->size - 1);
 	uint16_t heads[RING_MAX_CHAINS];
 	uint32_t n, i;
@@ -140,6 +141,8 @@ uint32_t split_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t per
 	}
 	if (n > max)
 		n = max;
+	for (i = 0; i < n && !q->batch_used; i += 8) /* entries of the used ring, of which a line holds eight */
+		__builtin_prefetch(&used->ring[(uint16_t)(b->next.used + i) & mask], 1);
 	for (i = 0; i < n; i++) {
 		heads[i] = read16(&avail->ring[(uint16_t)(b->next.avail + i) & mask]);
 		rte_prefetch0(&desc[heads[i] & mask]);
@@ -168,12 +171,14 @@ bool split_publish(struct vq *q, const struct burst *b, uint32_t n)
 	struct vring_used *used = q->device;
 	uint16_t mask = (uint16_t)(q->size - 1), before = q->at.used;
 	struct queue_position after = q->at;
+	uint32_t n_entries = q->batch_used ? 1 : n; /* of the last chain, at the first one's place */
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < n_entries; i++) {
 		struct vring_used_elem *e = &used->ring[(uint16_t)(before + i) & mask];
+		const struct chain *c = &b->chains[n_entries == n ? i : n - 1];
 
-		e->id = htole32(b->chains[i].id);
-		e->len = htole32(b->chains[i].used);
+		e->id = htole32(c->id);
+		e->len = htole32(c->used);
 	}
 	after.avail = (uint16_t)(after.avail + n);
 	after.used = (uint16_t)(after.used + n);
