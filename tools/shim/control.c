@@ -15,6 +15,7 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/fdmsg.h"
 #include "vdpa/base/log.h"
+#include "vdpa/sandbox/sandbox.h"
 
 struct request {
 	struct shim_message message;
@@ -120,12 +121,18 @@ static int on_configure(struct shim *s, struct request *q)
 {
 	const struct shim_spec *spec = &q->message.payload.spec;
 	size_t n_listeners = spec->flags & SHIM_SPEC_CLIENT ? 0 : 1;
+	int r;
 
 	if (s->configured)
 		return -EALREADY;
 	if (!spec_ok(spec) || q->n_fds < n_listeners ||
 		q->n_fds - n_listeners > SHIM_MAX_DEVICE_FDS)
 		return -EINVAL;
+	if (!(spec->flags & SHIM_SPEC_CLIENT)) {
+		r = sandbox_keep_capabilities(SHIM_CAPABILITIES);
+		if (r < 0)
+			return r;
+	}
 	s->spec = *spec;
 	s->configured = true;
 	log_set_level((enum log_level)spec->log_level);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vdpa-shim: keeps what must outlive a device's worker, and the worker alive. It is started by vdpad
- * and goes on without it. It reads nothing that a guest or a front-end wrote.
+ * vdpa-shim: keeps what must outlive a device's worker, and the worker alive. It is started by
+ * vdpad and goes on without it. It reads nothing that a guest or a front-end wrote.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -16,6 +16,7 @@
 #include "tools/shim/shim.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
+#include "vdpa/sandbox/sandbox.h"
 
 static const char usage[] =
 	"usage: vdpa-shim --name NAME --listen-fd N [--log-level LEVEL]\n"
@@ -28,6 +29,9 @@ static const char usage[] =
 	"  --log-level LEVEL  error, warning, info or debug\n"
 	"  --help             this text\n"
 	"  --version          the version\n";
+
+/* Slots, a message's descriptors, and the shim's own. */
+#define SHIM_MIN_FILES (SHIM_MAX_SLOTS + SHIM_FDS_A_MESSAGE + 64)
 
 static struct shim shim;
 
@@ -173,7 +177,14 @@ int main(int argc, char **argv)
 	log_open(ident);
 	signal(SIGPIPE, SIG_IGN);
 	setsid();
-	r = run(&shim, listener);
+	r = sandbox_enter(&(struct sandbox_policy){
+		.filter = SANDBOX_FILTER_SHIM,
+		.capabilities = SHIM_CAPABILITIES | SHIM_CAPABILITIES_CLIENT,
+		.keep_fd = listener,
+		.min_files = SHIM_MIN_FILES,
+	});
+	if (r == 0)
+		r = run(&shim, listener);
 	if (r < 0)
 		log_error("ends: %s", strerror(-r));
 	return r < 0 ? 1 : 0;

@@ -6,12 +6,14 @@
 #ifndef TOOLS_SHIM_SHIM_H
 #define TOOLS_SHIM_SHIM_H
 
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "tools/shim/wire.h"
+#include "vdpa/base/bits.h"
 
 #define SHIM_MAX_DEVICE_FDS (SHIM_SLOT_FREE - SHIM_SLOT_DEVICE)
 
@@ -24,6 +26,12 @@
 #define SHIM_MAX_EVENTS	     64
 /* Requests of vdpad that wait for the worker's answer. */
 #define SHIM_MAX_PENDING     8
+
+/* To start a worker with its own identity, and to end it. */
+#define SHIM_CAPABILITIES \
+	(BIT_ULL(CAP_SETUID) | BIT_ULL(CAP_SETGID) | BIT_ULL(CAP_KILL))
+/* Client mode: the front-end's socket belongs to the front-end's user. Dropped in server mode. */
+#define SHIM_CAPABILITIES_CLIENT BIT_ULL(CAP_DAC_OVERRIDE)
 
 /* What the loop waits for; the number is the place in shim.poll_fd. */
 enum shim_source {

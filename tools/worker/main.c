@@ -12,6 +12,7 @@
 
 #include "tools/worker/worker.h"
 #include "vdpa/base/log.h"
+#include "vdpa/sandbox/sandbox.h"
 
 static const char usage[] =
 	"usage: vdpa-worker --fd N --name NAME\n"
@@ -133,7 +134,13 @@ int main(int argc, char **argv)
 	}
 	snprintf(ident, sizeof(ident), "vdpa-worker[%.40s]", name);
 	log_open(ident);
-	r = run(&worker);
+	/* All that is opened, the shim opened: nothing is needed before, and the page is hostile. */
+	r = sandbox_enter(&(struct sandbox_policy){
+		.filter = SANDBOX_FILTER_WORKER,
+		.keep_fd = worker.shim,
+	});
+	if (r == 0)
+		r = run(&worker);
 	if (r < 0)
 		log_error("ends: %s", strerror(-r));
 	return r < 0 ? 1 : 0;
