@@ -110,10 +110,10 @@ static int allow_uses(scmp_filter_ctx filter)
 			SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (r == 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
-			SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+			SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
 	if (r == 0) /* the first log line asks whether stderr is a terminal */
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-			SCMP_A1(SCMP_CMP_EQ, TCGETS));
+			SCMP_A1(SCMP_CMP_EQ, TCGETS, 0));
 	return r;
 }
 
