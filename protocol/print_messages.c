@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Prints the table of messages as docs/messages.md shows it; a unit test compares the two. */
+#include <stdio.h>
+
+#include "protocol/table.h"
+#include "vdpa/base/bits.h"
+#include "vdpa/health.h"
+
+static const char head[] =
+	"# Messages\n"
+	"\n"
+	"Made from [protocol/table.c](../protocol/table.c) by `meson compile -C build messages`; a unit\n"
+	"test compares the two. Every message of the specification is here. One without an entry under\n"
+	"*payload* is not built: it is refused like a message that nobody knows.\n"
+	"\n"
+	"*payload*: bytes, `+` when more may follow. *ring*: has to be below the number of queues;\n"
+	"*stopped*: refused while the device serves it. *failed*: what becomes of it on a failed device.\n"
+	"*reply*: `ack` when the front-end asks for it, `own` always; where neither is possible a refusal\n"
+	"ends the connection. `own or empty`: refused by a reply without a body.\n"
+	"\n"
+	"| | message | payload | descriptors | ring | needs | failed | reply |\n"
+	"|---|---|---|---|---|---|---|---|\n";
+
+static const char *const fds[] = {
+	[FDS_NONE] = "",
+	[FDS_ONE] = "1",
+	[FDS_BY_WORD] = "1 or 0",
+	[FDS_PER_REGION] = "1 a region",
+};
+
+static const char *const rings[] = {
+	[RING_NOWHERE] = "",
+	[RING_IN_STATE] = "index",
+	[RING_IN_ADDR] = "index",
+	[RING_IN_FD_WORD] = "low byte",
+};
+
+static const char *const replies[] = {
+	[REPLY_ACK] = "ack",
+	[REPLY_OWN] = "own",
+	[REPLY_OWN_EMPTY] = "own or empty",
+};
+
+/* Of the protocol features that rows need. */
+static const char *const features[] = {
+	[WIRE_PF_MQ] = "MQ",
+	[WIRE_PF_RARP] = "RARP",
+	[WIRE_PF_MTU] = "MTU",
+	[WIRE_PF_BACKEND_REQ] = "BACKEND_REQ",
+	[WIRE_PF_CONFIG] = "CONFIG",
+	[WIRE_PF_RESET_DEVICE] = "RESET_DEVICE",
+	[WIRE_PF_STATUS] = "STATUS",
+};
+
+static void print_needs(const struct message_desc *row)
+{
+	unsigned int bit = row->needs - 1U;
+
+	if (row->needs != NEEDS_NOTHING && bit < ARRAY_SIZE(features) && features[bit])
+		printf("%s", features[bit]);
+	else if (row->needs != NEEDS_NOTHING)
+		printf("%u", bit);
+	for (unsigned int i = 0; i < 64; i++) {
+		if (row->needs_virtio & BIT_ULL(i))
+			printf(", virtio bit %u", i);
+	}
+}
+
+static void print_row(uint32_t request, const struct message_desc *row)
+{
+	if (!row->handle) {
+		printf("| %u | %s | | | | | | |\n", request, row->name);
+		return;
+	}
+	printf("| %u | %s | %u%s | %s | %s%s | ", request, row->name, row->size,
+		row->check_size ? "+" : "", fds[row->fds], rings[row->ring],
+		row->ring_state == RING_STOPPED ? ", stopped" : "");
+	print_needs(row);
+	printf(" | %s | %s |\n", row->states & BIT(DEVICE_FAILED) ? "" : "refused",
+		replies[row->reply]);
+}
+
+int main(void)
+{
+	fputs(head, stdout);
+	for (uint32_t i = 1; i < WIRE_N_REQUESTS; i++)
+		print_row(i, message_find(i));
+	return fflush(stdout) == 0 ? 0 : 1;
+}
