@@ -81,7 +81,7 @@ struct health {
 	uint16_t mtu;
 	uint16_t max_pairs;
 	uint16_t link_up;
-	uint32_t pad;
+	uint32_t lost;		   /* 1: the device is away, another one is waited for */
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t spoof_drops, flood_drops, no_queue_drops;
 	uint8_t last_spoof_mac[6];

@@ -257,6 +257,22 @@ void channel_free(struct channel *ch)
 		free(ch);
 }
 
+static void forgotten(void *arg, struct channel_answer *answer)
+{
+}
+
+void channel_forget(struct channel *ch, const void *arg)
+{
+	struct pending *p;
+
+	if (!ch)
+		return;
+	TAILQ_FOREACH(p, &ch->pending, link) {
+		if (p->arg == arg)
+			p->done = forgotten;
+	}
+}
+
 int channel_call(struct channel *ch, const struct channel_request *q)
 {
 	struct message m = { .header = { .kind = q->kind, .size = (uint32_t)q->size } };

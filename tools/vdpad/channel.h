@@ -58,6 +58,9 @@ int channel_open(sd_event *event, const char *path, const struct channel_owner *
 /** channel_free() - end the connection; pending requests are answered with -ECANCELED. NULL is fine. */
 void channel_free(struct channel *ch);
 
+/** channel_forget() - drop the answers of requests with this @arg: it will not be there any more. */
+void channel_forget(struct channel *ch, const void *arg);
+
 /** struct channel_request - one request. */
 struct channel_request {
 	uint32_t kind;

@@ -87,6 +87,10 @@ static int read_text(struct parser *p, const struct key *key, const char *value)
 {
 	if (!*value || strlen(value) >= CONFIG_TEXT_SIZE)
 		return -EINVAL;
+	for (const char *c = value; *c; c++) {
+		if (*c < ' ' || *c > '~')
+			return -EINVAL;
+	}
 	strcpy(target_of(p, key), value);
 	return 0;
 }

@@ -27,6 +27,10 @@ int failure_set(struct failure *why, enum failure_code code, const char *format,
 	va_start(args, format);
 	vsnprintf(why->text, sizeof(why->text), format, args);
 	va_end(args);
+	for (char *c = why->text; *c; c++) { /* it may repeat what somebody sent, cut anywhere */
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	}
 	return codes[code].error;
 }
 

@@ -145,13 +145,33 @@ int uids_get(struct uids *u, const char *owner, uid_t *ret, struct failure *why)
 	return 0;
 }
 
-void uids_put(struct uids *u, const char *owner)
+static void save_or_warn(struct uids *u)
 {
-	int r;
+	int r = save(u);
 
-	if (json_object_del(u->by_owner, owner) < 0)
-		return;
-	r = save(u);
 	if (r < 0)
 		log_warning("%s can't be written: %s", u->path, strerror(-r));
+}
+
+void uids_put(struct uids *u, const char *owner)
+{
+	if (json_object_del(u->by_owner, owner) == 0)
+		save_or_warn(u);
+}
+
+void uids_put_where(struct uids *u, bool (*gone)(void *arg, const char *owner), void *arg)
+{
+	const char *owner;
+	json_t *value;
+	bool any = false;
+	void *next;
+
+	json_object_foreach_safe(u->by_owner, next, owner, value) {
+		if (!gone(arg, owner))
+			continue;
+		json_object_del(u->by_owner, owner);
+		any = true;
+	}
+	if (any)
+		save_or_warn(u);
 }

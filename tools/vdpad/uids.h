@@ -3,6 +3,7 @@
 #ifndef VDPAD_UIDS_H
 #define VDPAD_UIDS_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "tools/vdpad/failure.h"
@@ -28,5 +29,8 @@ int uids_get(struct uids *uids, const char *owner, uid_t *ret, struct failure *r
 
 /** uids_put() - the owner is gone. */
 void uids_put(struct uids *uids, const char *owner);
+
+/** uids_put_where() - all owners of which @gone() is true are gone. */
+void uids_put_where(struct uids *uids, bool (*gone)(void *arg, const char *owner), void *arg);
 
 #endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A vDPA device: its facts, its shim, and its function of a NIC. */
+#ifndef VDPAD_DEVICE_H
+#define VDPAD_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drivers/sim/mailbox.h"
+#include "tools/shim/wire.h"
+#include "tools/vdpad/channel.h"
+#include "tools/vdpad/failure.h"
+#include "tools/vdpad/restart.h"
+#include "tools/vdpad/vdpad.h"
+#include "vdpa/base/etheraddr.h"
+#include "vdpa/health.h"
+
+struct nic;
+
+/* What a user asked for: all that STATE keeps. */
+struct device_spec {
+	char name[NAME_SIZE];
+	char mgmtdev[CONFIG_NIC_NAME_MAX + 8]; /* "sim/NAME" */
+	char vm[NAME_SIZE];
+	char socket[SHIM_PATH_SIZE];	      /* absolute */
+	char worker[256];		      /* program; "": ours */
+	uint8_t mac[ETHERADDR_SIZE];
+	bool client;			      /* the shim connects */
+	bool spoof_check;
+	bool link_up;			      /* as the operator wants it */
+	uint16_t mtu;
+	uint16_t max_pairs;
+	uint64_t features;		      /* offered; a subset of the NIC's */
+	enum log_level log_level;
+};
+
+enum device_phase {
+	DEVICE_DOWN,	 /* nothing runs; starts when the NIC is up and no timer waits */
+	DEVICE_FINDING,	 /* a shim of an earlier vdpad is asked who it is */
+	DEVICE_STARTING, /* step by step, see device_start.c */
+	DEVICE_UP,	 /* the shim is configured */
+	DEVICE_ENDING,	 /* being deleted */
+	DEVICE_BROKEN,	 /* given up or beyond help, see reason */
+};
+
+struct device;
+
+/* How something ended that takes its time; @dev is NULL when that was the end of the device. */
+typedef void (*device_done)(void *arg, struct device *dev, int status, const struct failure *why);
+
+struct device {
+	TAILQ_ENTRY(device) link;
+	struct vdpad *vdpad;
+	struct nic *nic; /* NULL: the configuration has no such NIC any more */
+	struct device_spec spec;
+	enum device_phase phase;
+	bool stored;	  /* STATE has it */
+	bool function_ok; /* the NIC has our function, and the worker its mailbox */
+	bool checking;	  /* that is being found out */
+	char reason[200];
+	struct restart restart;
+	sd_event_source *timer; /* next attempt, or the deadline of the end */
+	bool busy;		/* a request changes it */
+
+	struct channel *shim;
+	pid_t shim_pid;		/* 0: not known */
+	int shim_pidfd;		/* -1 */
+	struct shim_status status; /* as the shim last told, texts end */
+	bool stale;		   /* it did not answer when it was asked last */
+	const volatile struct health *health; /* mapped; NULL */
+
+	/* While DEVICE_STARTING, DEVICE_ENDING, or busy */
+	size_t step;
+	struct device_spec old_spec;
+	struct failure why;
+	int listener, mailbox; /* for the shim; -1 */
+	device_done done;
+	void *done_arg;
+};
+
+/* device.c */
+
+/** device_new() - a device with these facts, DEVICE_DOWN; added to @v. -ENOMEM. */
+int device_new(struct vdpad *v, const struct device_spec *spec, struct device **ret);
+
+/** device_free() - forget it; processes and files stay as they are. NULL is fine. */
+void device_free(struct device *dev);
+
+struct device *device_find(struct vdpad *v, const char *name);
+
+/** device_begin() - for a device of STATE: find its shim, or start one. */
+void device_begin(struct device *dev);
+
+/** devices_start_more() - start those that wait for their turn. */
+void devices_start_more(struct vdpad *v);
+
+/** device_connect_shim() - open the channel; -ECONNREFUSED, -ENOENT: there is none. */
+int device_connect_shim(struct device *dev);
+
+/** device_take_status() - check and keep what SHIM_HELLO brought. 0, or -EBADMSG. */
+int device_take_status(struct device *dev, struct channel_answer *answer);
+
+/** device_lost() - what runs for it is of no use any more: forget it, and start it again later. */
+void device_lost(struct device *dev, const char *reason);
+
+/** device_forget_shim() - drop the channel to it and what it told. */
+void device_forget_shim(struct device *dev);
+
+/** device_kill_shim() - if it is known. */
+void device_kill_shim(const struct device *dev);
+
+/** device_call() - a request to the shim, deadline in milliseconds. */
+int device_call(struct device *dev, enum shim_kind kind, const void *payload, size_t size, int fd,
+	size_t answer_size, uint64_t deadline_ms, channel_done done);
+
+/** device_shim_path() - of the shim's control socket. */
+void device_shim_path(const struct device *dev, char ret[VDPAD_PATH_SIZE]);
+
+/** device_function() - its function in the NIC's words. */
+void device_function(const struct device *dev, struct sim_function *ret);
+
+/** device_shim_spec() - its facts in the shim's words. -EINVAL with @why. */
+int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct failure *why);
+
+/** devices_loading() - some are being looked for, or started for the first time. */
+bool devices_loading(const struct vdpad *v);
+
+/** devices_nic_up(), devices_nic_down() - a NIC tells its devices. */
+void devices_nic_up(struct nic *nic);
+void devices_nic_down(struct nic *nic);
+
+#define DEVICE_CALL_MS 2000
+
+/* device_start.c */
+
+/**
+ * device_start() - make all that the device needs, or nothing.
+ * @done: called once, later or at once
+ */
+void device_start(struct device *dev, device_done done, void *arg);
+
+/* device_end.c */
+
+/**
+ * device_end() - take it away with all that belongs to it; the device is freed before @done.
+ * @done: called once, later or at once; always with status 0
+ */
+void device_end(struct device *dev, device_done done, void *arg);
+
+/** device_end_shim_gone() - DEVICE_ENDING, and its shim closed its socket. */
+void device_end_shim_gone(struct device *dev);
+
+/* device_function.c */
+
+/** device_check_function() - see to it that the NIC has our function and the worker its mailbox. */
+void device_check_function(struct device *dev);
+
+/* device_change.c */
+
+/**
+ * device_change() - give a running device other facts: mac, spoof_check, link_up, log_level, worker.
+ * @spec: all facts; others than these are as they are
+ * @done: called once, later or at once; after a failure the device is as it was
+ */
+void device_change(struct device *dev, const struct device_spec *spec, device_done done, void *arg);
+
+/** device_upgrade() - replace the worker by one of @worker, "" for ours. @done as above. */
+void device_upgrade(struct device *dev, const char *worker, device_done done, void *arg);
+
+/* device_state.c */
+
+/** device_store() - write its facts to STATE. 0, or negative with @why. */
+int device_store(struct device *dev, struct failure *why);
+
+/** device_unstore() - STATE does not have it any more. */
+void device_unstore(struct device *dev);
+
+/** devices_load() - make a device of each file in STATE; bad ones are skipped, and said so. */
+int devices_load(struct vdpad *v);
+
+#endif

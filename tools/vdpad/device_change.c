@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Other facts for a device that runs, in three steps: the NIC, the shim, STATE. STATE is last: a
+ * vdpad that dies before leaves it as it was, and the next one tells the NIC and the shim again. When
+ * a step fails, those before it are told the old facts.
+ */
+#include "tools/vdpad/device.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tools/vdpad/nic.h"
+#include "vdpa/base/cleanup.h"
+
+#define UPGRADE_MS 30000 /* the shim's own deadline for it is shorter */
+
+static void finish(struct device *dev, int r)
+{
+	device_done done = dev->done;
+
+	dev->busy = false;
+	done(dev->done_arg, dev, r, &dev->why);
+}
+
+static int fail(struct device *dev, const char *what, int error)
+{
+	return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s: %s: %s", dev->spec.name, what,
+		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
+}
+
+static void on_ignored(void *arg, struct channel_answer *answer)
+{
+}
+
+static int tell_nic(struct device *dev, channel_done done, void *arg)
+{
+	struct sim_function function;
+
+	device_function(dev, &function);
+	return nic_call(dev->nic, SIM_ADMIN_SET, &function, done, arg);
+}
+
+static int tell_shim(struct device *dev, channel_done done)
+{
+	struct shim_spec spec;
+	int r = device_shim_spec(dev, &spec, &dev->why);
+
+	return r < 0 ? r : device_call(dev, SHIM_SET_SPEC, &spec, sizeof(spec), -1, 0,
+				   DEVICE_CALL_MS, done);
+}
+
+static void go_back(struct device *dev)
+{
+	dev->spec = dev->old_spec;
+	tell_nic(dev, on_ignored, NULL);
+	tell_shim(dev, on_ignored);
+}
+
+static void on_shim_told(void *arg, struct channel_answer *answer)
+{
+	struct device *dev = arg;
+	int r = 0;
+
+	if (answer->status < 0)
+		r = fail(dev, "its shim does not take the change", answer->status);
+	if (r == 0)
+		r = device_store(dev, &dev->why);
+	if (r < 0)
+		go_back(dev);
+	else
+		event_send(dev->vdpad, "changed", "dev", dev->spec.name, "");
+	finish(dev, r);
+}
+
+static void on_nic_told(void *arg, struct channel_answer *answer)
+{
+	struct device *dev = arg;
+	int r = answer->status;
+
+	if (r == 0)
+		r = tell_shim(dev, on_shim_told);
+	if (r < 0) {
+		r = fail(dev, "the NIC does not take the change", r);
+		go_back(dev);
+		finish(dev, r);
+	}
+}
+
+/* Return: 0, or negative with dev->why when it can't be changed now. */
+static int begin(struct device *dev, device_done done, void *arg)
+{
+	dev->busy = true;
+	dev->done = done;
+	dev->done_arg = arg;
+	dev->old_spec = dev->spec;
+	if (dev->phase != DEVICE_UP)
+		return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s does not run: %s",
+			dev->spec.name, dev->reason[0] ? dev->reason : "it is being started");
+	return nic_require(dev->nic, &dev->why);
+}
+
+void device_change(struct device *dev, const struct device_spec *spec, device_done done, void *arg)
+{
+	int r = begin(dev, done, arg);
+
+	if (r == 0) {
+		dev->spec = *spec;
+		r = tell_nic(dev, on_nic_told, dev);
+		if (r < 0) {
+			dev->spec = dev->old_spec;
+			r = fail(dev, "the NIC does not take the change", r);
+		}
+	}
+	if (r < 0)
+		finish(dev, r);
+}
+
+static void on_upgraded(void *arg, struct channel_answer *answer)
+{
+	struct device *dev = arg;
+	int r = 0;
+
+	if (answer->status < 0)
+		r = failure_set(&dev->why, FAILURE_UNAVAILABLE,
+			"%s: the new worker does not serve: %s; the old one does again",
+			dev->spec.name,
+			answer->status == -ETIMEDOUT ? "not ready in time"
+						     : strerror(-answer->status));
+	if (r == 0)
+		r = device_store(dev, &dev->why);
+	if (r < 0) {
+		dev->spec = dev->old_spec;
+		tell_shim(dev, on_ignored);
+	} else {
+		event_send(dev->vdpad, "changed", "dev", dev->spec.name, "a new worker serves it");
+	}
+	finish(dev, r);
+}
+
+static void on_path_told(void *arg, struct channel_answer *answer)
+{
+	struct device *dev = arg;
+	int r = answer->status;
+
+	if (r == 0)
+		r = device_call(dev, SHIM_UPGRADE, NULL, 0, -1, 0, UPGRADE_MS, on_upgraded);
+	if (r < 0) {
+		r = fail(dev, "its shim does not take the new worker", r);
+		dev->spec = dev->old_spec;
+		finish(dev, r);
+	}
+}
+
+void device_upgrade(struct device *dev, const char *worker, device_done done, void *arg)
+{
+	int r = begin(dev, done, arg);
+
+	if (r == 0) {
+		snprintf(dev->spec.worker, sizeof(dev->spec.worker), "%s", worker);
+		r = tell_shim(dev, on_path_told);
+		if (r < 0) {
+			dev->spec = dev->old_spec;
+			r = fail(dev, "its shim does not take the new worker", r);
+		}
+	}
+	if (r < 0)
+		finish(dev, r);
+}

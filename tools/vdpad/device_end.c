@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The end of a device. First STATE forgets it: from then on it is gone, and if vdpad dies here the
+ * next one removes what is left as strangers. Then its shim ends, with its worker and the front-end's
+ * connection; a shim that does not is killed. Then the function goes, and last the names in the file
+ * system and the user id, so that nobody gets them while they are in use.
+ */
+#include "tools/vdpad/device.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tools/vdpad/listener.h"
+#include "tools/vdpad/nic.h"
+#include "tools/vdpad/uids.h"
+#include "vdpa/base/cleanup.h"
+
+#define STOP_MS 5000
+#define KILL_MS 2000
+
+static void set_deadline(struct device *dev, uint64_t ms, sd_event_time_handler_t handler)
+{
+	dev->timer = sd_event_source_disable_unref(dev->timer);
+	if (sd_event_add_time_relative(dev->vdpad->event, &dev->timer, CLOCK_MONOTONIC, ms * 1000,
+		    1000, handler, dev) < 0)
+		log_error("%s: no timer can be made", dev->spec.name);
+}
+
+static void finish(struct device *dev)
+{
+	struct vdpad *v = dev->vdpad;
+	device_done done = dev->done;
+	void *arg = dev->done_arg;
+	const struct failure nothing = { .text = "" };
+	char path[VDPAD_PATH_SIZE], owner[NAME_SIZE + 8];
+
+	device_shim_path(dev, path);
+	listener_remove(path);
+	if (!dev->spec.client)
+		listener_remove(dev->spec.socket);
+	if (v->uids) {
+		snprintf(owner, sizeof(owner), "device:%s", dev->spec.name);
+		uids_put(v->uids, owner);
+	}
+	event_send(v, "removed", "dev", dev->spec.name, "");
+	device_free(dev);
+	done(arg, NULL, 0, &nothing);
+}
+
+static void on_function_gone(void *arg, struct channel_answer *answer)
+{
+	finish(arg);
+}
+
+static void remove_function(struct device *dev)
+{
+	struct sim_function function;
+
+	device_function(dev, &function);
+	if (!dev->nic || dev->nic->state != NIC_UP ||
+		nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_function_gone, dev) < 0)
+		finish(dev); /* one that comes back is a stranger then, or has forgotten it */
+}
+
+void device_end_shim_gone(struct device *dev)
+{
+	dev->timer = sd_event_source_disable_unref(dev->timer);
+	device_forget_shim(dev);
+	remove_function(dev);
+}
+
+static int on_kill_deadline(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct device *dev = arg;
+
+	log_error("%s: shim %d does not end; it is left behind", dev->spec.name, dev->shim_pid);
+	device_end_shim_gone(dev);
+	return 0;
+}
+
+static int on_stop_deadline(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct device *dev = arg;
+
+	log_warning("%s: shim %d does not end and is killed", dev->spec.name, dev->shim_pid);
+	device_kill_shim(dev);
+	set_deadline(dev, KILL_MS, on_kill_deadline);
+	return 0;
+}
+
+static void on_stopping(void *arg, struct channel_answer *answer)
+{
+	/* The end of the connection tells that it is over. */
+}
+
+void device_end(struct device *dev, device_done done, void *arg)
+{
+	int r = -ENOTCONN;
+
+	dev->phase = DEVICE_ENDING;
+	dev->done = done;
+	dev->done_arg = arg;
+	device_unstore(dev);
+	if (dev->shim)
+		r = device_call(dev, SHIM_STOP, NULL, 0, -1, 0, STOP_MS, on_stopping);
+	if (r < 0)
+		device_end_shim_gone(dev);
+	else
+		set_deadline(dev, STOP_MS, on_stop_deadline);
+}

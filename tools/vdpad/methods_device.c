@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What admins do with devices. Everything that a user can get wrong is checked here, before anything
+ * is made; each message names the object, the reason and the remedy.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/vdpad/control.h"
+#include "tools/vdpad/device.h"
+#include "tools/vdpad/nic.h"
+#include "tools/vdpad/uids.h"
+#include "vdpa/base/cleanup.h"
+
+#define DEFAULT_MTU 1500
+
+static int read_name(json_t *params, const char *key, char ret[NAME_SIZE], struct failure *why)
+{
+	const char *text = param_text(params, key);
+
+	if (!name_ok(text))
+		return failure_set(why, FAILURE_INVALID,
+			"%s \"%.80s\" is not possible; a name has 1 to %d letters, digits, '.', '_' "
+			"and '-', and begins with neither '.' nor '-'", key, text, NAME_MAX_LENGTH);
+	strcpy(ret, text);
+	return 0;
+}
+
+static int read_mac(const char *text, uint8_t ret[ETHERADDR_SIZE], struct failure *why)
+{
+	if (etheraddr_parse(text, ret) < 0)
+		return failure_set(why, FAILURE_INVALID,
+			"mac %.40s is not an Ethernet address; it has six groups, as 52:54:00:12:34:56",
+			text);
+	if (!etheraddr_ok_for_device(ret))
+		return failure_set(why, FAILURE_INVALID,
+			"mac %s can't be a device's: it is zero or a group's; the first byte is even "
+			"in a device's address", text);
+	return 0;
+}
+
+static int read_number(json_t *params, const char *key, json_int_t least, json_int_t most,
+	uint16_t *ret, struct failure *why)
+{
+	const json_t *value = json_object_get(params, key);
+
+	if (!value)
+		return 0;
+	if (json_integer_value(value) < least || json_integer_value(value) > most)
+		return failure_set(why, FAILURE_INVALID, "%s %lld is not possible; %lld to %lld are",
+			key, (long long)json_integer_value(value), (long long)least,
+			(long long)most);
+	*ret = (uint16_t)json_integer_value(value);
+	return 0;
+}
+
+static int read_features(const char *text, const struct nic *nic, uint64_t *ret, struct failure *why)
+{
+	uint64_t value;
+	char *end;
+
+	if (!text)
+		return 0;
+	errno = 0;
+	value = strtoull(text, &end, 16);
+	if (strncmp(text, "0x", 2) != 0 || errno || *end || !text[2])
+		return failure_set(why, FAILURE_INVALID,
+			"features %.40s are no hexadecimal number of 64 bits", text);
+	if (value & ~nic->info.features)
+		return failure_set(why, FAILURE_INVALID,
+			"features 0x%llx: %s does not have 0x%llx of them; it has 0x%llx",
+			(unsigned long long)value, nic->handle,
+			(unsigned long long)(value & ~nic->info.features),
+			(unsigned long long)nic->info.features);
+	*ret = value;
+	return 0;
+}
+
+static int read_mode(const char *text, bool *ret, struct failure *why)
+{
+	if (!text)
+		return 0;
+	if (strcmp(text, "server") != 0 && strcmp(text, "client") != 0)
+		return failure_set(why, FAILURE_INVALID, "mode %.40s is not possible; server or client is",
+			text);
+	*ret = *text == 'c';
+	return 0;
+}
+
+static int read_socket(const struct vdpad *v, const char *text, const char *name,
+	char ret[SHIM_PATH_SIZE], struct failure *why)
+{
+	char path[VDPAD_PATH_SIZE];
+	const struct device *dev;
+
+	if (!text) {
+		snprintf(path, sizeof(path), "%s/vhost/%s.sock", v->run_dir, name);
+		text = path;
+	}
+	if (*text != '/')
+		return failure_set(why, FAILURE_INVALID, "socket %.80s is no absolute path", text);
+	if (strlen(text) >= SHIM_PATH_SIZE)
+		return failure_set(why, FAILURE_INVALID,
+			"socket %.120s is too long: %zu bytes, %d are possible; choose a shorter path",
+			text, strlen(text), SHIM_PATH_SIZE - 1);
+	TAILQ_FOREACH(dev, &v->devices, link) {
+		if (strcmp(dev->spec.socket, text) == 0)
+			return failure_set(why, FAILURE_EXISTS,
+				"socket %s is that of device %s; choose another path", text,
+				dev->spec.name);
+	}
+	strcpy(ret, text);
+	return 0;
+}
+
+static int check_new_name(struct vdpad *v, const char *name, struct failure *why)
+{
+	const struct skipped *skipped;
+
+	if (device_find(v, name))
+		return failure_set(why, FAILURE_EXISTS,
+			"there is a device %s already; choose another name, or delete it first", name);
+	SLIST_FOREACH(skipped, &v->skipped, link) {
+		if (strcmp(skipped->name, name) == 0)
+			return failure_set(why, FAILURE_EXISTS,
+				"%s is a device whose file in %s/devices can't be read; restart vdpad "
+				"when that is mended or removed", name, v->state_dir);
+	}
+	return 0;
+}
+
+static int find_nic(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why)
+{
+	*ret = nic_find(v, handle);
+	if (!*ret)
+		return failure_set(why, FAILURE_NOT_FOUND,
+			"there is no management device %.80s; vdpa mgmtdev show lists those that there "
+			"are", handle);
+	return nic_require(*ret, why);
+}
+
+/* Who it is, and on which NIC. */
+static int read_identity(struct vdpad *v, json_t *params, struct device_spec *ret, struct nic **ret_nic,
+	struct failure *why)
+{
+	int r = read_name(params, "name", ret->name, why);
+
+	if (r == 0)
+		r = check_new_name(v, ret->name, why);
+	if (r == 0)
+		r = find_nic(v, param_text(params, "mgmtdev"), ret_nic, why);
+	if (r < 0)
+		return r;
+	strcpy(ret->mgmtdev, (*ret_nic)->handle);
+	strcpy(ret->vm, ret->name);
+	return param_text(params, "vm") ? read_name(params, "vm", ret->vm, why) : 0;
+}
+
+/* What the guest sees. */
+static int read_facts(json_t *params, const struct nic *nic, struct device_spec *ret, struct failure *why)
+{
+	const char *mac = param_text(params, "mac");
+	int r = 0;
+
+	ret->features = nic->info.features;
+	if (mac)
+		r = read_mac(mac, ret->mac, why);
+	else if (etheraddr_random(ret->mac) < 0)
+		r = failure_set(why, FAILURE_INTERNAL, "no random address can be made");
+	if (r == 0)
+		r = read_number(params, "mtu", 68, UINT16_MAX, &ret->mtu, why);
+	if (r == 0)
+		r = read_number(params, "max_vqp", 1, nic->info.max_pairs, &ret->max_pairs, why);
+	if (r == 0)
+		r = read_features(param_text(params, "features"), nic, &ret->features, why);
+	return r;
+}
+
+static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, struct failure *why)
+{
+	const json_t *spoof_check = json_object_get(params, "spoof_check");
+	struct nic *nic = NULL;
+	int r;
+
+	*ret = (struct device_spec){
+		.mtu = DEFAULT_MTU,
+		.max_pairs = 1,
+		.link_up = true,
+		.spoof_check = spoof_check ? json_is_true(spoof_check) : param_text(params, "mac") != NULL,
+		.log_level = v->config.log_level,
+	};
+	r = read_identity(v, params, ret, &nic, why);
+	if (r == 0)
+		r = read_facts(params, nic, ret, why);
+	if (r == 0)
+		r = read_mode(param_text(params, "mode"), &ret->client, why);
+	if (r == 0)
+		r = read_socket(v, param_text(params, "socket"), ret->name, ret->socket, why);
+	return r;
+}
+
+static void on_added(void *arg, struct device *dev, int status, const struct failure *why)
+{
+	struct request *q = arg;
+	char owner[NAME_SIZE + 8];
+
+	if (status == 0) {
+		event_send(q->vdpad, "added", "dev", dev->spec.name, "");
+		request_answer(q, json_object());
+		return;
+	}
+	snprintf(owner, sizeof(owner), "device:%s", dev->spec.name);
+	if (q->vdpad->uids)
+		uids_put(q->vdpad->uids, owner);
+	device_free(dev);
+	request_fail(q, why);
+}
+
+int method_dev_add(struct request *q, json_t *params, struct failure *why)
+{
+	struct device_spec spec;
+	struct device *dev;
+	int r = read_spec(q->vdpad, params, &spec, why);
+
+	if (r < 0)
+		return r;
+	if (device_new(q->vdpad, &spec, &dev) < 0)
+		return failure_set(why, FAILURE_INTERNAL, "there is not enough memory");
+	device_start(dev, on_added, q);
+	return 0;
+}
+
+/* Return: the device named, when nothing else is done with it; NULL with @why. */
+static struct device *claim(struct request *q, json_t *params, struct failure *why)
+{
+	struct device *dev = param_device(q, params, why);
+
+	if (dev && (dev->busy || dev->checking || dev->phase == DEVICE_STARTING ||
+			   dev->phase == DEVICE_ENDING)) {
+		failure_set(why, FAILURE_BUSY, "%s: something else is done with it; try again",
+			dev->spec.name);
+		return NULL;
+	}
+	return dev;
+}
+
+static void on_done(void *arg, struct device *dev, int status, const struct failure *why)
+{
+	if (status < 0)
+		request_fail(arg, why);
+	else
+		request_answer(arg, json_object());
+}
+
+int method_dev_del(struct request *q, json_t *params, struct failure *why)
+{
+	struct device *dev = claim(q, params, why);
+
+	if (!dev)
+		return -1;
+	if (dev->phase == DEVICE_FINDING)
+		return failure_set(why, FAILURE_UNAVAILABLE,
+			"%s: %s; end the process \"vdpa-shim --name %s\", then try again",
+			dev->spec.name, dev->reason, dev->spec.name);
+	device_end(dev, on_done, q);
+	return 0;
+}
+
+static int read_link(const char *text, bool *ret, struct failure *why)
+{
+	if (!text)
+		return 0;
+	if (strcmp(text, "up") != 0 && strcmp(text, "down") != 0)
+		return failure_set(why, FAILURE_INVALID, "link %.40s is not possible; up or down is",
+			text);
+	*ret = *text == 'u';
+	return 0;
+}
+
+static int read_changes(json_t *params, struct device_spec *spec, struct failure *why)
+{
+	const json_t *spoof_check = json_object_get(params, "spoof_check");
+	const char *mac = param_text(params, "mac"), *level = param_text(params, "log_level");
+
+	if (json_object_size(params) < 2)
+		return failure_set(why, FAILURE_INVALID,
+			"%s: nothing to set; possible are mac, spoof_check, log_level and link",
+			spec->name);
+	if (spoof_check)
+		spec->spoof_check = json_is_true(spoof_check);
+	if (level && log_level_parse(level, &spec->log_level) < 0)
+		return failure_set(why, FAILURE_INVALID,
+			"log_level %.40s is not possible; error, warning, info and debug are", level);
+	if (mac && read_mac(mac, spec->mac, why) < 0)
+		return -1;
+	return read_link(param_text(params, "link"), &spec->link_up, why);
+}
+
+int method_dev_set(struct request *q, json_t *params, struct failure *why)
+{
+	struct device *dev = claim(q, params, why);
+	struct device_spec spec;
+
+	if (!dev)
+		return -1;
+	spec = dev->spec;
+	if (read_changes(params, &spec, why) < 0)
+		return -1;
+	device_change(dev, &spec, on_done, q);
+	return 0;
+}
+
+int method_dev_upgrade(struct request *q, json_t *params, struct failure *why)
+{
+	struct device *dev = claim(q, params, why);
+	const char *worker = param_text(params, "worker");
+
+	if (!dev)
+		return -1;
+	if (!worker)
+		worker = "";
+	if (*worker && (*worker != '/' || strlen(worker) >= sizeof(dev->spec.worker)))
+		return failure_set(why, FAILURE_INVALID,
+			"worker %.80s is no absolute path of less than %zu bytes", worker,
+			sizeof(dev->spec.worker));
+	if (*worker && access(worker, X_OK) < 0)
+		return failure_set(why, FAILURE_INVALID, "worker %.200s can't be run: %s", worker,
+			strerror(errno));
+	device_upgrade(dev, worker, on_done, q);
+	return 0;
+}

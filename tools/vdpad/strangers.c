@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * STATE says which devices there are. A shim, function or user id beyond that was left by a vdpad
+ * that died between two steps. A device whose file in STATE can't be read is no stranger: it may
+ * serve a virtual machine, so all that is its own is left alone.
+ */
+#include "tools/vdpad/strangers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/vdpad/device.h"
+#include "tools/vdpad/listener.h"
+#include "tools/vdpad/nic.h"
+#include "tools/vdpad/uids.h"
+#include "vdpa/base/cleanup.h"
+
+#define STOP_MS 10000
+
+static bool is_known(struct vdpad *v, const char *name)
+{
+	const struct skipped *skipped;
+
+	SLIST_FOREACH(skipped, &v->skipped, link) {
+		if (strcmp(skipped->name, name) == 0)
+			return true;
+	}
+	return device_find(v, name) != NULL;
+}
+
+/* A shim that is asked who it is, then told to end. */
+struct stranger {
+	struct vdpad *vdpad;
+	struct channel *channel;
+	char name[NAME_MAX + 1];
+	char path[VDPAD_PATH_SIZE + NAME_MAX];
+};
+
+static void stranger_lost(void *arg)
+{
+	struct stranger *s = arg;
+
+	log_info("shim of %s, which is no device any more: ended", s->name);
+	listener_remove(s->path);
+	channel_free(s->channel);
+	free(s);
+}
+
+static void on_stopping(void *arg, struct channel_answer *answer)
+{
+	struct stranger *s = arg;
+
+	if (answer->status == -ETIMEDOUT)
+		log_error("shim of %s, which is no device any more, does not end", s->name);
+}
+
+/* Its front-end socket goes too, unless some device has that path by now. */
+static void on_hello(void *arg, struct channel_answer *answer)
+{
+	struct stranger *s = arg;
+	struct shim_status status;
+	struct device *dev;
+	bool used = false;
+
+	if (answer->status < 0)
+		return;
+	memcpy(&status, answer->payload, sizeof(status));
+	status.spec.socket_path[sizeof(status.spec.socket_path) - 1] = '\0';
+	TAILQ_FOREACH(dev, &s->vdpad->devices, link)
+		used = used || strcmp(dev->spec.socket, status.spec.socket_path) == 0;
+	if (status.version == SHIM_WIRE_VERSION && status.state != SHIM_WAITING && !used &&
+		!(status.spec.flags & SHIM_SPEC_CLIENT) && status.spec.socket_path[0] == '/')
+		listener_remove(status.spec.socket_path);
+}
+
+static int ask(struct stranger *s, enum shim_kind kind, size_t answer_size, channel_done done)
+{
+	return channel_call(s->channel, &(struct channel_request){
+		.kind = kind, .answer_size = answer_size, .deadline_ms = STOP_MS, .done = done,
+		.arg = s });
+}
+
+static void end_shim(struct vdpad *v, const char *name, const char *path)
+{
+	struct stranger *s = calloc(1, sizeof(*s));
+	const struct channel_owner owner = { .on_lost = stranger_lost, .arg = s };
+	int r;
+
+	if (!s)
+		return;
+	s->vdpad = v;
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	snprintf(s->path, sizeof(s->path), "%s", path);
+	r = channel_open(v->event, path, &owner, &s->channel);
+	if (r == 0)
+		r = ask(s, SHIM_HELLO, sizeof(struct shim_status), on_hello);
+	if (r == 0)
+		r = ask(s, SHIM_STOP, 0, on_stopping);
+	if (r == 0)
+		return;
+	if (r == -ECONNREFUSED)
+		listener_remove(path);
+	else
+		log_error("%s: %s", path, strerror(-r));
+	channel_free(s->channel);
+	free(s);
+}
+
+void strangers_remove_shims(struct vdpad *v)
+{
+	char folder[VDPAD_PATH_SIZE], path[VDPAD_PATH_SIZE + NAME_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(folder, sizeof(folder), "%s/shim", v->run_dir);
+	dir = opendir(folder);
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		char name[NAME_MAX + 1];
+		size_t n = strlen(entry->d_name);
+
+		if (n <= 5 || strcmp(entry->d_name + n - 5, ".sock") != 0)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)(n - 5), entry->d_name);
+		if (!name_ok(name) || is_known(v, name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		end_shim(v, name, path);
+	}
+	closedir(dir);
+}
+
+static void on_removed(void *arg, struct channel_answer *answer)
+{
+}
+
+void strangers_remove_functions(struct nic *nic)
+{
+	for (size_t i = 0; i < nic->n_functions; i++) {
+		const struct sim_function *function = &nic->functions[i];
+
+		if (is_known(nic->vdpad, function->name))
+			continue;
+		log_info("%s: function %s is no device any more: removed", nic->handle,
+			function->name);
+		nic_call(nic, SIM_ADMIN_DEL, function, on_removed, NULL);
+	}
+}
+
+static bool uid_is_strange(void *arg, const char *owner)
+{
+	return strncmp(owner, "device:", 7) == 0 && !is_known(arg, owner + 7);
+}
+
+void strangers_remove_uids(struct vdpad *v)
+{
+	if (v->uids)
+		uids_put_where(v->uids, uid_is_strange, v);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one structure of the supervisor. One thread, one event loop; nothing in it waits. */
+#ifndef VDPAD_VDPAD_H
+#define VDPAD_VDPAD_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include <jansson.h>
+
+#include "tools/vdpad/config.h"
+#include "tools/vdpad/name.h"
+#include "tools/vdpad/process.h"
+
+struct control;
+struct device;
+struct nic;
+struct uids;
+
+TAILQ_HEAD(device_list, device);
+TAILQ_HEAD(nic_list, nic);
+
+/* A device that STATE names but whose file can't be understood: its processes are left alone. */
+struct skipped {
+	SLIST_ENTRY(skipped) link;
+	char name[NAME_SIZE];
+};
+SLIST_HEAD(skipped_list, skipped);
+
+struct vdpad {
+	sd_event *event;
+	struct config config;
+	char run_dir[PATH_MAX], state_dir[PATH_MAX]; /* absolute */
+	char programs[N_PROGRAMS][PROGRAM_PATH_SIZE];
+	struct uids *uids; /* NULL: we are not root, everything runs as we do */
+	struct control *control;
+	struct nic_list nics;
+	struct device_list devices;
+	struct skipped_list skipped;
+	unsigned int n_starting; /* devices */
+	uint64_t started_ns;
+	bool ready;
+	sd_event_source *ready_timer;
+};
+
+#define VDPAD_PATH_SIZE (PATH_MAX + 64)
+
+/* ready.c */
+
+/** ready_begin() - NICs and devices are being looked for; requests wait for what comes of it. */
+int ready_begin(struct vdpad *v);
+
+/** ready_check() - something was found, or will not be: begin to serve if that was the last one. */
+void ready_check(struct vdpad *v);
+
+/* events.c */
+
+/**
+ * event_send() - tell everybody who monitors, and the log.
+ * @kind: "added", "connected"...; see docs/control-socket.md
+ * @what: "dev" or "mgmtdev"
+ * @name: of it
+ * @text: for people; may be ""
+ */
+void event_send(struct vdpad *v, const char *kind, const char *what, const char *name,
+	const char *text);
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What is shown of a device. Each view is a list of keys in the order in which people read them. */
+#include "tools/vdpad/views.h"
+
+#include <linux/virtio_config.h>
+#include <string.h>
+
+#include "tools/vdpad/device.h"
+#include "tools/vdpad/nic.h"
+#include "vdpa/base/bits.h"
+#include "vdpa/base/clock.h"
+#include "vdpa/base/features.h"
+
+/* Source: vhost-user, "Protocol features". */
+static const char *protocol_feature_name(unsigned int bit)
+{
+	static const char *const names[] = {
+		[0] = "MQ",
+		[1] = "LOG_SHMFD",
+		[2] = "RARP",
+		[3] = "REPLY_ACK",
+		[4] = "MTU",
+		[5] = "BACKEND_REQ",
+		[6] = "CROSS_ENDIAN",
+		[7] = "CRYPTO_SESSION",
+		[8] = "PAGEFAULT",
+		[9] = "CONFIG",
+		[10] = "BACKEND_SEND_FD",
+		[11] = "HOST_NOTIFIER",
+		[12] = "INFLIGHT_SHMFD",
+		[13] = "RESET_DEVICE",
+		[14] = "INBAND_NOTIFICATIONS",
+		[15] = "CONFIGURE_MEM_SLOTS",
+		[16] = "STATUS",
+		[17] = "XEN_MMAP",
+		[18] = "SHARED_OBJECT",
+		[19] = "DEVICE_STATE",
+	};
+
+	return bit < ARRAY_SIZE(names) ? names[bit] : NULL;
+}
+
+/* Names, and numbers for bits that have none. */
+static json_t *bits_json(uint64_t bits, const char *(*name)(unsigned int bit))
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < 64; i++) {
+		if (bits & BIT_ULL(i))
+			json_array_append_new(list, name(i) ? json_string(name(i))
+							    : json_integer((json_int_t)i));
+	}
+	return list;
+}
+
+static void put_text(json_t *object, const char *key, const char *text)
+{
+	json_object_set_new(object, key, json_string(text));
+}
+
+static void put_number(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static void put_switch(json_t *object, const char *key, bool value)
+{
+	json_object_set_new(object, key, json_boolean(value));
+}
+
+static void put_mac(json_t *object, const char *key, const uint8_t mac[ETHERADDR_SIZE])
+{
+	char text[ETHERADDR_TEXT_SIZE];
+
+	etheraddr_format(mac, text);
+	put_text(object, key, text);
+}
+
+/* Return: false when there is no health block that makes sense. */
+static bool read_health(const struct device *dev, struct health *ret)
+{
+	return dev->health && health_read(dev->health, ret, NULL) == 0 && ret->worker_pid != 0;
+}
+
+static const char *queue_type(uint32_t index)
+{
+	return index % 2 ? "tx" : "rx";
+}
+
+json_t *view_nic(struct nic *nic)
+{
+	static const char *const uplink_states[] = { "none", "up", "down" };
+	json_t *view = json_object();
+	struct device *dev;
+	uint64_t n = 0;
+
+	TAILQ_FOREACH(dev, &nic->vdpad->devices, link)
+		n += dev->nic == nic;
+	put_text(view, "handle", nic->handle);
+	put_text(view, "state", nic_state_name(nic->state));
+	if (nic->reason[0])
+		put_text(view, "reason", nic->reason);
+	json_object_set_new(view, "classes", json_pack("[s]", "net"));
+	put_number(view, "max_vqs", 2 * nic->info.max_pairs);
+	json_object_set_new(view, "features", bits_json(nic->info.features, feature_name));
+	put_number(view, "devices", n);
+	put_text(view, "uplink", nic->config->uplink);
+	put_text(view, "uplink_state",
+		uplink_states[nic->info.uplink < ARRAY_SIZE(uplink_states) ? nic->info.uplink : 0]);
+	put_number(view, "pid", (uint64_t)nic->pid);
+	put_number(view, "restarts", nic->restart.total);
+	return view;
+}
+
+json_t *view_device(const struct device *dev)
+{
+	return json_pack("{s:s,s:s,s:s,s:i,s:i,s:i}", "name", dev->spec.name, "type", "network",
+		"mgmtdev", dev->spec.mgmtdev, "vendor_id", 0, "max_vqs", 2 * dev->spec.max_pairs,
+		"max_vq_size", dev->nic && dev->nic->info.max_queue_size
+				       ? (int)dev->nic->info.max_queue_size
+				       : SIM_MAX_QUEUE_SIZE);
+}
+
+json_t *view_config(struct device *dev, json_t *params)
+{
+	json_t *view = json_object();
+	struct health health;
+
+	put_text(view, "name", dev->spec.name);
+	put_mac(view, "mac", dev->spec.mac);
+	put_switch(view, "link_up", dev->spec.link_up);
+	put_switch(view, "link_announce", false);
+	put_number(view, "max_vqp", dev->spec.max_pairs);
+	put_number(view, "mtu", dev->spec.mtu);
+	if (read_health(dev, &health) && health.features)
+		json_object_set_new(view, "negotiated_features",
+			bits_json(health.features, feature_name));
+	return view;
+}
+
+json_t *view_vstats(struct device *dev, json_t *params)
+{
+	const json_t *qidx = json_object_get(params, "qidx");
+	json_t *queues = json_array();
+	static struct health health;
+	uint32_t n = 2 * dev->spec.max_pairs;
+
+	if (!read_health(dev, &health))
+		memset(&health, 0, sizeof(health));
+	for (uint32_t i = 0; i < n && i < QUEUE_MAX; i++) {
+		const struct health_queue *q = &health.queues[i];
+		json_t *stats;
+
+		if (qidx && json_integer_value(qidx) != i)
+			continue;
+		stats = json_object();
+		put_number(stats, "received_desc", q->received_desc);
+		put_number(stats, "completed_desc", q->completed_desc);
+		put_number(stats, "bytes", q->bytes);
+		put_number(stats, "drops", q->drops);
+		put_number(stats, "errors", q->errors);
+		put_number(stats, "calls", q->calls);
+		json_array_append_new(queues, json_pack("{s:i,s:s,s:o}", "qidx", i, "queue_type",
+			queue_type(i), "stats", stats));
+	}
+	return json_pack("{s:o}", "queues", queues);
+}
+
+/* ------------------------------------------------------------------------- status */
+
+static const char *state_text(const struct device *dev, const struct health *h)
+{
+	static const char *const states[DEVICE_N_STATES] = {
+		[DEVICE_IDLE] = "idle",
+		[DEVICE_CONFIGURED] = "configured",
+		[DEVICE_RUNNING] = "running",
+		[DEVICE_FAILED] = "failed",
+	};
+
+	switch (dev->phase) {
+	case DEVICE_FINDING:
+	case DEVICE_STARTING:
+		return "starting";
+	case DEVICE_DOWN:
+	case DEVICE_ENDING:
+		return "down";
+	case DEVICE_BROKEN:
+		return "broken";
+	case DEVICE_UP:
+		break;
+	}
+	if (dev->status.state == SHIM_GIVEN_UP)
+		return "broken";
+	return h ? states[h->state] : "starting";
+}
+
+static const char *reason_text(const struct device *dev, const struct health *h)
+{
+	if (dev->reason[0])
+		return dev->reason;
+	if (dev->status.reason[0])
+		return dev->status.reason;
+	return h ? h->reason : "";
+}
+
+static void put_frontend(json_t *view, const struct health *h)
+{
+	bool connected = h && h->connected_ns != 0;
+
+	put_switch(view, "connected", connected);
+	if (!connected)
+		return;
+	put_number(view, "frontend_pid", (uint64_t)h->frontend_pid);
+	put_number(view, "frontend_uid", h->frontend_uid);
+	put_number(view, "connected_s", (clock_now_ns() - h->connected_ns) / NS_PER_S);
+}
+
+static void put_queues(json_t *view, const struct health *h)
+{
+	bool packed = h->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < h->n_queues; i++) {
+		const struct health_queue *q = &h->queues[i];
+		json_t *queue = json_pack("{s:i,s:s,s:i,s:b,s:b,s:b,s:i,s:i}", "qidx", i, "queue_type",
+			queue_type(i), "size", q->size, "enabled", q->enabled, "running", q->running,
+			"failed", q->failed, "avail", q->avail, "used", q->used);
+
+		if (packed) {
+			put_number(queue, "avail_wrap", q->avail_wrap != 0);
+			put_number(queue, "used_wrap", q->used_wrap != 0);
+		}
+		json_array_append_new(list, queue);
+	}
+	json_object_set_new(view, "queues", list);
+}
+
+static void put_health(json_t *view, const struct device *dev, const struct health *h)
+{
+	put_mac(view, "mac", h->mac);
+	put_number(view, "mtu", h->mtu);
+	put_switch(view, "link_up", h->link_up);
+	put_number(view, "max_vqp", h->max_pairs);
+	put_switch(view, "spoof_check", dev->spec.spoof_check);
+	if (!etheraddr_is_zero(h->last_spoof_mac))
+		put_mac(view, "last_spoof_mac", h->last_spoof_mac);
+	json_object_set_new(view, "counters",
+		json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "rx_frames", h->rx_frames, "rx_bytes",
+			h->rx_bytes, "tx_frames", h->tx_frames, "tx_bytes", h->tx_bytes,
+			"spoof_drops", h->spoof_drops, "flood_drops", h->flood_drops,
+			"no_queue_drops", h->no_queue_drops));
+	put_number(view, "memory_regions", h->memory_regions);
+	put_number(view, "memory_bytes", h->memory_bytes);
+	put_number(view, "messages", h->messages);
+	put_number(view, "refused", h->refused);
+	put_number(view, "connections", h->connections);
+	put_queues(view, h);
+}
+
+static void put_processes(json_t *view, const struct device *dev)
+{
+	bool known = dev->shim != NULL;
+
+	put_number(view, "shim_pid", known ? (uint64_t)dev->shim_pid : 0);
+	put_number(view, "worker_pid", known ? (uint64_t)dev->status.worker_pid : 0);
+	put_text(view, "worker", known ? dev->status.spec.worker_path : "");
+	put_number(view, "worker_restarts", dev->status.restarts);
+	put_text(view, "log_level", log_level_name(dev->spec.log_level));
+}
+
+static const char *datapath_text(const struct device *dev, const struct health *h)
+{
+	static const char *const names[DATAPATH_N] = {
+		[DATAPATH_NONE] = "none",
+		[DATAPATH_DIRECT] = "direct",
+		[DATAPATH_RELAY] = "relay",
+	};
+
+	return h && dev->phase == DEVICE_UP ? names[h->datapath] : "none";
+}
+
+json_t *view_status(struct device *dev, json_t *params)
+{
+	static struct health block; /* large, and there is one thread */
+	struct health *h = dev->phase == DEVICE_UP && read_health(dev, &block) ? &block : NULL;
+	const char *reason = reason_text(dev, h);
+	json_t *view = json_object();
+
+	put_text(view, "name", dev->spec.name);
+	put_text(view, "mgmtdev", dev->spec.mgmtdev);
+	put_text(view, "vm", dev->spec.vm);
+	put_text(view, "socket", dev->spec.socket);
+	put_text(view, "mode", dev->spec.client ? "client" : "server");
+	put_text(view, "state", state_text(dev, h));
+	if (*reason)
+		put_text(view, "reason", reason);
+	put_frontend(view, h);
+	put_text(view, "datapath", datapath_text(dev, h));
+	put_number(view, "uptime_s",
+		h && h->running_ns ? (clock_now_ns() - h->running_ns) / NS_PER_S : 0);
+	json_object_set_new(view, "features", bits_json(h ? h->features : 0, feature_name));
+	json_object_set_new(view, "protocol_features",
+		bits_json(h ? h->protocol_features : 0, protocol_feature_name));
+	put_processes(view, dev);
+	if (dev->stale)
+		put_switch(view, "stale", true);
+	if (h)
+		put_health(view, dev, h);
+	return view;
+}
