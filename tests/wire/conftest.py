@@ -27,6 +27,16 @@ def simnic():
     shutil.rmtree(nic.folder)
 
 
+@pytest.fixture(scope="session")
+def bad_simnic():
+    """One that misbehaves on demand."""
+    nic = Simnic(BUILD, misbehaves=True)
+    nic.start()
+    yield nic
+    nic.stop()
+    shutil.rmtree(nic.folder)
+
+
 class Stand:
     """A worker in front of a function of its own."""
 
@@ -82,6 +92,17 @@ def make_stand(simnic):
 @pytest.fixture
 def stand(make_stand):
     return make_stand(pairs=2)
+
+
+@pytest.fixture
+def bad_stand(bad_simnic):
+    """Its `order()` is about this stand's function."""
+    stand = Stand(bad_simnic)
+    stand.order = lambda what, **facts: bad_simnic.order(what, function=stand.name, **facts)
+    stand.shim.start()
+    yield stand
+    bad_simnic.order("clear")
+    stand.close_now()
 
 
 @pytest.fixture

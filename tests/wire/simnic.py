@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""simnic's process and its admin socket (drivers/sim/mailbox.h)."""
+"""simnic's process, its admin socket (drivers/sim/mailbox.h) and its test interface."""
+import json
 import os
 import socket
 import struct
@@ -17,11 +18,12 @@ HEADER = struct.Struct("=IIiI")
 class Simnic:
     """A simnic of the tests' own; `loop` sends a function's frames back to it."""
 
-    def __init__(self, build, uplink="loop"):
+    def __init__(self, build, uplink="loop", misbehaves=False):
         self.program = os.path.join(build, "tools/simnic/simnic")
         self.folder = tempfile.mkdtemp(prefix="vdpad-wire-", dir="/tmp")
         self.path = os.path.join(self.folder, "nic.sock")
         self.uplink = uplink
+        self.test_path = os.path.join(self.folder, "test.sock") if misbehaves else None
         self.process = None
         self.sock = None
         self.seq = 0
@@ -30,7 +32,8 @@ class Simnic:
     def start(self):
         with open(os.path.join(self.folder, "simnic.log"), "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "--name", "nic0", "--listen", self.path, "--uplink", self.uplink],
+                [self.program, "--name", "nic0", "--listen", self.path, "--uplink", self.uplink]
+                + (["--test-socket", self.test_path] if self.test_path else []),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(self._connect, "simnic's admin socket", 60)
 
@@ -70,6 +73,16 @@ class Simnic:
             if seq == self.seq:
                 assert got == command and size == len(data) - HEADER.size
                 return status, data[HEADER.size:], fds
+
+    def order(self, what, **facts):
+        """Misbehave; docs/simnic.md has the orders."""
+        facts = {key: value.decode() if isinstance(value, bytes) else value
+                 for key, value in facts.items()}
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.test_path)
+            sock.sendall(json.dumps({"do": what, **facts}).encode() + b"\n")
+            answer = json.loads(sock.makefile().readline())
+        assert answer["ok"], answer
 
     def function(self, name=b"", mac=b"\x52\x54\0\0\0\1", pairs=1, features=0, flags=LINK_UP,
                  mtu=1500):

@@ -103,6 +103,7 @@ void driver_link_receive(struct worker *w)
 	}
 	if (any)
 		commit(w);
+	w->more_events = any;
 }
 
 void driver_link_device_changed(struct worker *w)

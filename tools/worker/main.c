@@ -47,7 +47,8 @@ static int serve_once(struct worker *w)
 {
 	struct epoll_event events[WORKER_N_SOURCES];
 	bool ready[WORKER_N_SOURCES] = { false };
-	int timeout = w->more_messages ? 0 : session_timeout_ms(&w->session);
+	int timeout =
+		w->more_messages || w->more_events ? 0 : session_timeout_ms(&w->session);
 	int n = epoll_wait(w->epoll, events, WORKER_N_SOURCES, timeout);
 
 	if (n < 0 && errno != EINTR)
@@ -61,8 +62,9 @@ static int serve_once(struct worker *w)
 			receivers[source](w);
 	}
 	connection_check_deadline(w);
-	driver_link_receive(w); /* also what arrived while the driver waited for an answer */
 	report_changes(w);
+	/* Last, as events that arrived while the driver waited for an answer wake nobody. */
+	driver_link_receive(w);
 	return 0;
 }
 
@@ -80,6 +82,7 @@ static int run(struct worker *w)
 		return r;
 	report_changes(w);
 	report_health(w);
+	driver_link_receive(w);
 	shim_link_send(w, SHIM_READY);
 	while (r == 0 && !w->stopping)
 		r = serve_once(w);
