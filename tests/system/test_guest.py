@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Linux guests in QEMU as front-ends: what their users do all day."""
+import tempfile
+
+import pytest
+
+from guest import Guest
+from vdpad_fixture import Vdpad
+
+MACS = {"a": "52:54:00:00:02:01", "b": "52:54:00:00:02:02"}
+ADDRESSES = {"a": "10.0.2.1", "b": "10.0.2.2"}
+BULK = 64 * 1024 * 1024
+KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packed"),
+         pytest.param((2, False), id="split-2-pairs"), pytest.param((2, True), id="packed-2-pairs")]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def guests(request):
+    """Two guests that are up, each on its device; the tests of a module share them."""
+    queues, packed = request.param
+    with tempfile.TemporaryDirectory(prefix="guest-") as folder:
+        vdpad = Vdpad()
+        pair = []
+        try:
+            vdpad.start()
+            for name in ("a", "b"):
+                vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name],
+                          "max_vqp", str(queues))
+                pair.append(Guest(folder, name, vdpad.run_dir / "vhost" / f"{name}.sock",
+                                  MACS[name], ADDRESSES[name], queues, packed))
+                pair[-1].start()
+            for guest in pair:
+                guest.wait_ready()
+            yield pair
+        finally:
+            for guest in pair:
+                guest.end()
+            vdpad.stop()
+
+
+def test_guests_ping_each_other(guests):
+    a, b = guests
+    assert a.ping(b.address, 5)
+    assert b.ping(a.address, 5)
+
+
+def test_a_bulk_transfer_arrives_byte_by_byte_both_ways(guests):
+    for source, sink in (guests, guests[::-1]):
+        sink.run("killall xfer; true")
+        sink.serve()
+        source.send(sink.address, BULK)
+
+
+def test_a_large_ping_arrives(guests):
+    a, b = guests
+    assert "0% packet loss" in a.run(f"ping -c 3 -i 0.2 -s 20000 {b.address}")
+
+
+def test_a_driver_may_be_reloaded(guests):
+    a, b = guests
+    for _ in range(3):
+        a.reload_driver()
+        assert a.wait_ping(b.address)
+    b.run("killall xfer; true")
+    b.serve()
+    a.send(b.address, BULK // 4)
+
+
+def test_a_guest_may_reboot(guests):
+    a, b = guests
+    a.reboot()
+    assert a.wait_ping(b.address)
+    b.run("killall xfer; true")
+    b.serve()
+    a.send(b.address, BULK // 4)
