@@ -3,9 +3,10 @@
  * The device model. What is wanted is computed from the state alone (ring_is_wanted()), what runs
  * is in the state, and device_update() makes them equal; nothing else starts a ring.
  *
- * The driver's answers decide who failed: -ETIMEDOUT, -EIO, -ENODEV and -EPROTO are the device's,
- * everything else refuses one ring. A failed device stays failed until device_release() resets it.
- * A lost device is no failure: it comes back, until then nothing is asked of it.
+ * The driver's answers decide who failed: -ETIMEDOUT, -EIO and -EPROTO are the device's,
+ * everything else refuses one ring. A failed device stays failed until a reset of it works: the
+ * guest's, or the one when its front-end leaves. A lost device (-ENODEV) is no failure: it comes
+ * back, until then nothing is asked of it.
  */
 #include "vdpa/device.h"
 
@@ -411,6 +412,8 @@ int device_stop_all(struct device *d)
 			queue_set_add(&set, i);
 	}
 	r = device_stop_set(d, &set);
+	if (d->state->failed && !d->lost)
+		r = device_recover(d);
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		d->state->rings[i].started = 0;
 		d->state->rings[i].failed = 0;

@@ -137,7 +137,10 @@ int device_stop_ring(struct device *d, uint32_t index);
 /** device_set_ring_fd() - replace a ring's eventfd by the one in @slot, FDSTORE_NONE for none. */
 int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int32_t slot);
 
-/** device_stop_all() - as if every ring were stopped; descriptions stay. For a driver's reset. */
+/**
+ * device_stop_all() - as if every ring were stopped; descriptions stay. For a guest's reset, which
+ * makes a failed device work again. Return: 0; -EIO when the device failed, or still does.
+ */
 int device_stop_all(struct device *d);
 
 /** device_clear() - forget all that a guest's driver set; memory stays. */

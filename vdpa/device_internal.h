@@ -19,4 +19,10 @@ int device_stop_set(struct device *d, const struct queue_set *set);
 /** device_note_lost_position() - a running ring's device is away: find out where it stood. */
 void device_note_lost_position(struct device *d, uint32_t index);
 
+/**
+ * device_recover() - reset a device that failed, and give it features and memory again.
+ * Return: 0: it works, or it is gone, which @d notes; -EIO: it stays failed.
+ */
+int device_recover(struct device *d);
+
 #endif

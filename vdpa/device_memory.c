@@ -134,14 +134,29 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 	return r;
 }
 
-/* The device comes back empty: it needs all maps, not a difference. */
-static int map_all(struct device *d)
+/* To a device that has nothing: features, and all maps instead of a difference. */
+static int give_all(struct device *d)
 {
 	int r = 0;
 
+	if (d->state->has_features)
+		r = d->driver->ops->set_features(d->driver, d->state->features);
 	for (uint32_t i = 0; i < d->state->memory.n_regions && r == 0; i++)
 		r = map_region(d, &d->state->memory.regions[i]);
 	return r;
+}
+
+int device_recover(struct device *d)
+{
+	int r = d->driver->ops->reset(d->driver);
+
+	if (r == 0)
+		r = give_all(d);
+	if (r < 0 && device_check(d, r, "reset") < 0)
+		return -EIO;
+	d->state->failed = 0;
+	d->state->reason[0] = '\0';
+	return 0;
 }
 
 int device_returned(struct device *d, const int *fds, size_t n_fds)
@@ -156,10 +171,8 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
-	if (r == 0 && d->state->has_features)
-		r = d->driver->ops->set_features(d->driver, d->state->features);
 	if (r == 0)
-		r = map_all(d);
+		r = give_all(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
 	if (r < 0) {

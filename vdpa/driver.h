@@ -14,9 +14,10 @@
  * repeats it. Repeating prepare with the same facts, start of a running queue, stop of a stopped
  * one, map of what is mapped, all succeed and change nothing.
  *
- * Every call returns 0 or a negative errno. -ETIMEDOUT, -EIO and -ENODEV say that the device is
- * broken or gone: the core marks it failed. Any other error says that the request was refused and
- * that nothing changed. No call takes longer than its deadline in driver_deadline_ms().
+ * Every call returns 0 or a negative errno. -ENODEV says that the device is gone: the core waits for
+ * it to come back. -ETIMEDOUT, -EIO and -EPROTO say that it is broken: the core marks it failed until
+ * a reset works. Any other error says that the request was refused and that nothing changed. No call
+ * takes longer than its deadline in enum driver_deadline.
  */
 #ifndef VDPA_DRIVER_H
 #define VDPA_DRIVER_H
