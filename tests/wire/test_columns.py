@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every column of the table of messages, for every row: a message that is right but for one thing is
+refused, and leaves the device as it was. The rows come from the program that prints them."""
+import os
+import socket
+import struct
+import subprocess
+
+import pytest
+from conftest import BUILD
+from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, state, table, u64
+from shimside import wait_for
+from unchanged import unchanged
+
+MAC = bytes.fromhex("525400000001")
+F_MTU = 1 << 3
+REST_RING = 2  # there, and not running
+
+
+def read_rows():
+    text = subprocess.run([os.path.join(BUILD, "protocol/print-messages")], check=True,
+                          capture_output=True, text=True).stdout
+    columns = "number name size fds ring needs failed reply".split()
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(columns) and cells[0].isdigit():
+            yield dict(zip(columns, cells))
+
+
+ROWS = {row["name"]: row for row in read_rows()}
+BUILT = [name for name, row in ROWS.items() if row["size"]]
+NOT_BUILT = [name for name in ROWS if name not in BUILT]
+GATED = [name for name in BUILT if ROWS[name]["needs"]]
+
+
+def size_of(name):
+    return int(ROWS[name]["size"].rstrip("+"))
+
+
+class Good:
+    """A payload and descriptors for each message, accepted by a device that runs."""
+
+    def __init__(self, guest):
+        self.event = eventfd()
+        self.pair = socket.socketpair()
+        memory, event, channel = guest.memory.fd, self.event, self.pair[1].fileno()
+        addr = struct.pack("=IIQQQQ", REST_RING, 0, *[guest.memory.uva] * 3, 0)
+        self.messages = {
+            "SET_FEATURES": (u64(guest.features), []),
+            "SET_MEM_TABLE": (table(guest.memory), [memory]),
+            "SET_VRING_NUM": (state(REST_RING, 64), []),
+            "SET_VRING_ADDR": (addr, []),
+            "SET_VRING_BASE": (state(REST_RING, 0), []),
+            "GET_VRING_BASE": (state(REST_RING, 0), []),
+            "SET_VRING_KICK": (u64(REST_RING), [event]),
+            "SET_VRING_CALL": (u64(REST_RING), [event]),
+            "SET_VRING_ERR": (u64(REST_RING), [event]),
+            "SET_PROTOCOL_FEATURES": (u64(guest.pf), []),
+            "SET_VRING_ENABLE": (state(REST_RING, 1), []),
+            "SEND_RARP": (MAC + b"\0\0", []),
+            "NET_SET_MTU": (u64(1500), []),
+            "SET_BACKEND_REQ_FD": (b"", [channel]),
+            "GET_CONFIG": (struct.pack("=III", 0, 6, 0) + bytes(6), []),
+            "SET_CONFIG": (struct.pack("=III", 0, 6, 1) + MAC, []),
+            "SET_STATUS": (u64(0xf), []),
+        }
+
+    def __getitem__(self, name):
+        return self.messages.get(name, (b"", []))
+
+    def close(self):
+        os.close(self.event)
+        for sock in self.pair:
+            sock.close()
+
+
+@pytest.fixture
+def good(stand):
+    guest = stand.guest()
+    messages = Good(guest)
+    messages.guest = guest
+    yield messages
+    messages.close()
+
+
+def takes(fe, name, payload, fds):
+    """Send it. Return: whether it was accepted; a message whose refusal ends the connection ends it."""
+    reply = ROWS[name]["reply"]
+    if reply == "ack":
+        return fe.tell(name, payload, fds)
+    try:
+        return len(fe.ask(name, payload, fds)) > 0
+    except Closed:
+        assert reply == "own"
+        return False
+
+
+def refuses(shim, fe, name, payload, fds):
+    """It is refused. Return: whether the connection is still there."""
+    if ROWS[name]["reply"] == "own":
+        fe.send(name, payload, fds)
+        assert fe.is_closed()
+        return False
+    with unchanged(shim):
+        assert not takes(fe, name, payload, fds), f"{name} was accepted"
+    return True
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_is_right_is_accepted(stand, good, name):
+    assert takes(good.guest.setup().fe, name, *good[name])
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_another_size_is_refused(stand, good, name):
+    payload, fds = good[name]
+    size = len(payload)
+    for wrong in sorted({0, size - 1, size + 1, size + 4, 4096} - {-1, size}):
+        good.guest.setup()
+        if not refuses(stand.shim, good.guest.fe, name, (payload + bytes(4096))[:wrong], fds):
+            good.guest.fe = stand.front_end(negotiate=False)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_another_number_of_descriptors_is_refused(stand, good, name):
+    payload, fds = good[name]
+    extra = fds or [good.event]
+    for wrong in [fds[:-1]] if fds else []:
+        good.guest.setup()
+        assert refuses(stand.shim, good.guest.fe, name, payload, wrong)
+    good.guest.setup()
+    refuses(stand.shim, good.guest.fe, name, payload, fds + extra[:1])
+
+
+@pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["fds"] == "1 or 0"])
+def test_a_word_that_says_no_descriptor_comes_with_none(stand, good, name):
+    fe = good.guest.setup().fe
+    with unchanged(stand.shim):
+        fe.refused(name, u64(REST_RING | NO_FD), [good.event])
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_without_its_protocol_feature_it_is_refused(stand, good, name):
+    needed = ROWS[name]["needs"].split(",")[0]
+    fe = good.guest.fe
+    fe.negotiate(OFFERED_PF & ~(1 << PF[needed]))
+    fe.accepted("SET_FEATURES", *good["SET_FEATURES"])
+    refuses(stand.shim, fe, name, *good[name])
+
+
+@pytest.mark.parametrize("index", [4, 255, 256, 0xffffffff])
+@pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["ring"]])
+def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
+    payload, fds = good[name]
+    good.guest.setup()
+    refuses(stand.shim, good.guest.fe, name, struct.pack("=I", index) + payload[4:], fds)
+
+
+@pytest.mark.parametrize("name", [n for n in BUILT if "stopped" in ROWS[n]["ring"]])
+def test_a_ring_that_runs_is_refused(stand, good, name):
+    payload, fds = good[name]
+    good.guest.setup()
+    assert refuses(stand.shim, good.guest.fe, name, struct.pack("=I", 0) + payload[4:], fds)
+    good.guest.exchange()
+
+
+@pytest.mark.parametrize("name", [n for n in BUILT if "virtio" in ROWS[n]["needs"]])
+def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, name):
+    assert ROWS[name]["needs"].endswith(f"virtio bit {F_MTU.bit_length() - 1}")
+    stand = make_stand(pairs=1, features=simnic.features() & ~F_MTU)
+    fe = stand.front_end()
+    fe.accepted("SET_OWNER")
+    assert refuses(stand.shim, fe, name, *good[name])
+
+
+# ---- messages that are not built
+
+@pytest.mark.parametrize("name", NOT_BUILT)
+def test_what_is_not_built_is_refused(stand, good, name):
+    fe = good.guest.setup().fe
+    with unchanged(stand.shim):
+        fe.refused(name)
+        fe.refused(name, bytes(8))
+        fe.refused(name, bytes(8), [good.event])
+    good.guest.exchange()
+
+
+@pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
+def test_what_is_not_built_ends_the_connection_when_no_answer_is_asked_for(stand, name):
+    fe = stand.front_end()
+    fe.send(name)
+    assert fe.is_closed()
+    assert stand.front_end().features
+
+
+@pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
+def test_what_is_not_built_ends_the_connection_when_answers_were_not_negotiated(stand, name):
+    fe = stand.front_end(negotiate=False)
+    fe.negotiate(OFFERED_PF & ~(1 << PF["REPLY_ACK"]))
+    fe.send(name, flags=9)
+    assert fe.is_closed()
+
+
+# ---- a device that failed
+
+def failed(bad_stand):
+    guest = bad_stand.guest().setup()
+    bad_stand.order("fail", command="STOP", errno=5, times=1000)
+    guest.fe.refused("SET_VRING_ENABLE", state(0, 0))
+    assert bad_stand.shim.dump()["device"]["failed"]
+    return guest
+
+
+# A function with one pair has no ring at rest.
+RINGS = [n for n in BUILT if ROWS[n]["ring"]]
+
+
+@pytest.mark.parametrize("name", [n for n in BUILT if n not in RINGS])
+def test_a_failed_device_is_asked_nothing(bad_stand, name):
+    guest = failed(bad_stand)
+    messages = Good(guest)
+    if ROWS[name]["failed"] == "refused":
+        refuses(bad_stand.shim, guest.fe, name, *messages[name])
+    else:
+        assert takes(guest.fe, name, *messages[name])
+    messages.close()
+
+
+def test_a_failed_device_still_tells_its_rings_positions(bad_stand):
+    guest = failed(bad_stand)
+    for ring in guest.rings:
+        assert guest.fe.vring_base(ring.index) == 0
+
+
+def test_a_device_that_fails_while_it_stops_still_tells_where_it_stood(bad_stand):
+    guest = bad_stand.guest().setup()
+    guest.exchange(5)
+    bad_stand.order("fail", command="STOP", errno=5)
+    assert guest.fe.vring_base(1) == 5
+    device = bad_stand.shim.dump()["device"]
+    assert device["failed"] and "stop queues" in device["reason"]
+
+
+RESETS = {"SET_STATUS": u64(0), "RESET_DEVICE": b""}
+
+
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_failed_device_works_again_after_a_reset(bad_stand, reset):
+    guest = failed(bad_stand)
+    assert guest.fe.ask_u64("GET_STATUS") == 0x4f  # needs reset
+    guest.fe.accepted(reset, RESETS[reset])
+    assert guest.fe.ask_u64("GET_STATUS") == 0
+    assert not bad_stand.shim.dump()["device"]["failed"]
+    fresh = bad_stand.guest()
+    fresh.fe.close()
+    fresh.fe = guest.fe
+    for step in fresh.setup_steps():
+        fresh.fe.accepted(*step)
+    fresh.exchange(3)
+    wait_for(lambda: bad_stand.shim.has_event("recovered"), "the event")
+
+
+@pytest.mark.parametrize("command", ["RESET", "SET_FEATURES", "MAP"])
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_device_whose_reset_fails_stays_failed_and_says_so(bad_stand, reset, command):
+    guest = failed(bad_stand)
+    bad_stand.order("fail", command=command, errno=22)
+    guest.fe.refused(reset, RESETS[reset])
+    assert bad_stand.shim.dump()["device"]["failed"]
+    guest.fe.accepted(reset, RESETS[reset])
+    assert not bad_stand.shim.dump()["device"]["failed"]
+
+
+def test_a_failed_device_works_again_for_the_next_front_end(bad_stand):
+    guest = failed(bad_stand)
+    guest.fe.close()
+    bad_stand.order("clear")
+    again = bad_stand.guest().setup()
+    again.exchange(3)
