@@ -89,6 +89,8 @@ CASES = {
     "set_protocol_features": ("SET_PROTOCOL_FEATURES", negotiated,
                               lambda c: (u64(c.guest.pf & ~4), []), False),
     "set_owner": ("SET_OWNER", negotiated, lambda c: (b"", []), False),
+    "reset_owner": ("RESET_OWNER", running, lambda c: (b"", []), False),
+    "unknown": (255, running, lambda c: (b"", []), False),
     "set_features": ("SET_FEATURES", negotiated, lambda c: (u64(c.guest.features), []), False),
     "set_features_packed": ("SET_FEATURES", negotiated,
                             lambda c: (u64(c.guest.features | F_PACKED), []), False),
@@ -119,6 +121,8 @@ CASES = {
     "net_set_mtu": ("NET_SET_MTU", running, lambda c: (u64(1400), []), False),
     "set_backend_req_fd": ("SET_BACKEND_REQ_FD", negotiated, backend, False),
     "get_config": ("GET_CONFIG", negotiated, lambda c: (bytes(4) + b"\6" + bytes(13), []), True),
+    "set_config": ("SET_CONFIG", negotiated,
+                   lambda c: (bytes(4) + b"\6\0\0\0\1\0\0\0\x52\x54\0\0\0\1", []), False),
     "get_queue_num": ("GET_QUEUE_NUM", negotiated, lambda c: (b"", []), True),
 }
 

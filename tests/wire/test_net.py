@@ -47,8 +47,11 @@ def test_net_set_mtu_shows_in_the_configuration(fe):
 
 @pytest.mark.parametrize("mtu", [0, 67, 65536, 1 << 32 | 1500, 2**64 - 1])
 def test_net_set_mtu_refuses_what_is_out_of_range(stand, fe, mtu):
+    fe.accepted("NET_SET_MTU", u64(1400))
+    whole = fe.ask("GET_CONFIG", config(0, 12))
     with unchanged(stand.shim):
         fe.refused("NET_SET_MTU", u64(mtu))
+    assert fe.ask("GET_CONFIG", config(0, 12)) == whole
 
 
 # ---- SET_BACKEND_REQ_FD

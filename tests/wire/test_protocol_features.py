@@ -52,8 +52,9 @@ def test_messages_of_a_feature_that_was_not_negotiated_are_refused(stand, name):
         assert fe.is_closed()
 
 
-def test_get_queue_num_counts_pairs(fe):
-    assert fe.ask_u64("GET_QUEUE_NUM") == 2
+@pytest.mark.parametrize("pairs", [1, 2, 64])
+def test_get_queue_num_counts_pairs(make_stand, pairs):
+    assert make_stand(pairs=pairs).front_end().ask_u64("GET_QUEUE_NUM") == pairs
 
 
 def test_set_owner_and_reset_owner_change_nothing(stand):

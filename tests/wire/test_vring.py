@@ -164,13 +164,34 @@ def test_a_base_that_the_ring_can_t_have_is_not_started(stand):
     assert ring["failed"] and not ring["running"]
 
 
-def test_positions_survive_a_status_of_0(stand):
-    guest = stand.guest().setup()
+@pytest.mark.parametrize("base", [64 | 64 << 16, 0x8040, 0x80, 5 | 64 << 16, 0x7fff7fff])
+def test_a_packed_base_beyond_the_ring_is_not_started(stand, base):
+    guest = stand.guest(packed=True)
+    guest.rings[0].base = base
+    guest.setup()
+    ring = rings(stand)[0]
+    assert ring["failed"] and not ring["running"]
+    assert rings(stand)[1]["running"]
+
+
+def test_a_base_of_32_bits_comes_before_the_features_and_does_not_start_a_split_ring(stand):
+    guest = stand.guest()
+    guest.fe.negotiate()
+    guest.fe.accepted("SET_VRING_BASE", state(0, 0x80008000))
+    for name, payload, fds in guest.setup_steps():
+        if name != "SET_VRING_BASE":
+            guest.fe.accepted(name, payload, fds)
+    assert [(ring["running"], ring["failed"]) for ring in rings(stand)[:2]] == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_positions_survive_a_status_of_0(stand, packed):
+    guest = stand.guest(packed=packed).setup()
     guest.exchange(9)
     guest.fe.accepted("SET_STATUS", u64(0))
     assert not any(ring["running"] for ring in rings(stand))
     for ring in guest.rings:
-        assert guest.fe.vring_base(ring.index) == 9
+        assert guest.fe.vring_base(ring.index) == ring.position()
 
 
 # ---- SET_VRING_ENABLE
