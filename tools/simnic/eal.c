@@ -26,7 +26,8 @@
 #define FRAMES_PER_THREAD 2048
 #define FRAMES_OF_UPLINK  2048
 #define FRAMES_CACHED	  256
-#define FRAME_MEMORY	  (FRAME_DATA_ROOM + 256) /* with mempool's share */
+#define FRAME_MEMORY	  4096	 /* a frame, and no frame lies in two pages */
+#define OTHER_MEMORY_MB	  16	 /* DPDK's own, and a port's */
 
 static unsigned int n_frames(const struct options *o)
 {
@@ -40,15 +41,46 @@ static unsigned int n_frames(const struct options *o)
 /* Memory of the heap in MiB: what was asked for, or more when the frames need it. */
 static unsigned int memory_mb(const struct options *o)
 {
-	unsigned int least = (unsigned int)((uint64_t)n_frames(o) * FRAME_MEMORY >> 20) + 12;
+	unsigned int least = (unsigned int)((uint64_t)n_frames(o) * FRAME_MEMORY >> 20) +
+			     OTHER_MEMORY_MB;
 
 	return o->memory_mb > least ? o->memory_mb : least;
 }
 
+/* An address on the PCI bus, as in 0000:03:00.0; other devices are virtual ones of DPDK. */
+static bool is_pci(const struct options *o)
+{
+	size_t name = strcspn(o->uplink_arg ? o->uplink_arg : "", ",");
+
+	return o->uplink == UPLINK_DEV && memchr(o->uplink_arg, ':', name) &&
+	       strspn(o->uplink_arg, "0123456789abcdefABCDEF:.") >= name;
+}
+
+/* The port's option and its value, the latter in @text or NULL. */
+static const char *port_option(const struct options *o, char *text, size_t size)
+{
+	switch (o->uplink) {
+	case UPLINK_TAP:
+		snprintf(text, size, "net_tap0,iface=%s", o->uplink_arg);
+		return "--vdev";
+	case UPLINK_AF_PACKET:
+		snprintf(text, size, "net_af_packet0,iface=%s", o->uplink_arg);
+		return "--vdev";
+	case UPLINK_DEV:
+		snprintf(text, size, "%s", o->uplink_arg);
+		return is_pci(o) ? "-a" : "--vdev";
+	case UPLINK_NONE:
+	case UPLINK_LOOP:
+		break;
+	}
+	return NULL;
+}
+
 int eal_start(const struct options *o, struct rte_mempool **ret)
 {
-	char lcores[32], memory[16], prefix[32];
-	const char *argv[16] = { "simnic" };
+	char lcores[32], memory[16], prefix[32], port[SIM_NAME_SIZE * 5];
+	const char *argv[20] = { "simnic" };
+	const char *option = port_option(o, port, sizeof(port));
 	int argc = 1, r;
 
 	snprintf(lcores, sizeof(lcores), "0@(0-%ld)", sysconf(_SC_NPROCESSORS_CONF) - 1);
@@ -69,13 +101,20 @@ int eal_start(const struct options *o, struct rte_mempool **ret)
 		argv[argc++] = "--no-huge";
 	if (!o->hugepages)
 		argv[argc++] = "--no-shconf";
-	if (o->uplink != UPLINK_DEV)
+	if (!is_pci(o))
 		argv[argc++] = "--no-pci";
+	if (option) {
+		argv[argc++] = option;
+		argv[argc++] = port;
+	}
 
 	r = rte_eal_init(argc, (char **)(uintptr_t)argv);
 	if (r < 0) {
 		log_error("DPDK does not start: %s%s", rte_strerror(rte_errno),
 			o->hugepages ? "; are huge pages set up (vm.nr_hugepages)?" : "");
+		if (option)
+			log_error("uplink %s: does the interface or device exist?",
+				o->uplink_text);
 		return -rte_errno;
 	}
 	*ret = rte_pktmbuf_pool_create("frames", n_frames(o), FRAMES_CACHED, 0, FRAME_DATA_ROOM,
