@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -104,18 +102,6 @@ class Demo:
               "Enter or Ctrl-C ends it.")
         sys.stdin.readline()
 
-    def nic_pid(self):
-        """simnic outlives vdpad on purpose; ask it who it is, to end it."""
-        request = struct.pack("=IIiI", 64, 1, 0, 0)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-                link.settimeout(5)
-                link.connect(str(self.run_dir / "sim/nic0.sock"))
-                link.send(request)
-                return struct.unpack_from("=I", link.recv(4096), 16 + 28)[0]
-        except (OSError, struct.error):
-            return None
-
     def clean_up(self):
         say("Cleaning up")
         for guest in self.guests.values():
@@ -123,18 +109,12 @@ class Demo:
         if self.daemon and self.daemon.poll() is None:
             for name in MACHINES:
                 self.vdpa("dev", "del", name, show=False)
-            nic = self.nic_pid()
-            self.daemon.terminate()
+            self.daemon.terminate()  # without devices simnic ends, too
             try:
                 self.daemon.wait(20)
             except subprocess.TimeoutExpired:
                 self.daemon.kill()
                 self.daemon.wait()
-            if nic:
-                try:
-                    os.kill(nic, signal.SIGTERM)
-                except ProcessLookupError:
-                    pass
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -167,11 +167,5 @@ class Vdpad:
     def end(self):
         for name in list(self.names):
             self.vdpa("dev", "del", name, check=False)
-        left = [*self.processes("simnic").values(), *self.processes("vdpa-shim").values()]
-        self.process.terminate()
+        self.process.terminate()  # without devices simnic ends, too
         self.process.wait(20)
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                pass

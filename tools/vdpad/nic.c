@@ -12,6 +12,7 @@
 #include "tools/vdpad/nic.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@
 #define START_MS    30000 /* DPDK starts, and the machine may be busy */
 #define FIND_MS	    5000
 #define COMMAND_MS  2000
+#define END_MS	    3000
 #define MAX_FOUND   65536
 
 static void attempt(struct nic *nic);
@@ -359,18 +361,36 @@ void nic_free(struct nic *nic)
 	free(nic);
 }
 
-void nic_end_if_idle(struct nic *nic)
+static bool is_idle(const struct nic *nic)
 {
 	const struct device *dev;
 
 	TAILQ_FOREACH(dev, &nic->vdpad->devices, link) {
 		if (dev->nic == nic)
-			return;
+			return false;
 	}
-	if (!SLIST_EMPTY(&nic->vdpad->skipped) || nic->pid <= 0)
-		return; /* a device that we could not read may be on it */
+	return SLIST_EMPTY(&nic->vdpad->skipped); /* a device that we could not read may be on it */
+}
+
+void nic_end_if_idle(struct nic *nic)
+{
+	_cleanup_close_ int process = nic->pid > 0 && is_idle(nic) ? pidfd_open(nic->pid, 0) : -1;
+	struct pollfd end = { .fd = process, .events = POLLIN };
+	char path[VDPAD_PATH_SIZE];
+
+	if (process < 0)
+		return;
 	log_info("%s: ended, no device needs it", nic->handle);
-	kill(nic->pid, SIGTERM);
+	pidfd_send_signal(process, SIGTERM, NULL, 0);
+	if (poll(&end, 1, END_MS) <= 0) {
+		log_warning("%s: process %d does not end and is killed", nic->handle, nic->pid);
+		pidfd_send_signal(process, SIGKILL, NULL, 0);
+		poll(&end, 1, END_MS);
+	}
+	if (nic->child)
+		waitpid(nic->pid, NULL, WNOHANG);
+	socket_path(nic, path);
+	listener_remove(path);
 }
 
 struct nic *nic_find(struct vdpad *v, const char *handle)

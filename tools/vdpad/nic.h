@@ -47,7 +47,7 @@ struct nic *nic_find(struct vdpad *v, const char *handle);
 /** nic_require() - 0 when it is up; else @why says what is the matter. */
 int nic_require(const struct nic *nic, struct failure *why);
 
-/** nic_end_if_idle() - end its process if it has no function: nobody needs it. */
+/** nic_end_if_idle() - end its process if no device needs it, and wait for that. The last call. */
 void nic_end_if_idle(struct nic *nic);
 
 const char *nic_state_name(enum nic_state state);
