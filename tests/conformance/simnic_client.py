@@ -149,6 +149,7 @@ class Nic:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.admin = Channel(self.connect())
         self.functions = []
+        self.expected = 0  # exit status; None: any
         self.admin.call(INFO)  # answered once it is up
 
     def connect(self):
@@ -185,6 +186,26 @@ class Nic:
                 total += int(next(l for l in f if l.startswith("voluntary")).split()[1])
         return total
 
+    def quiet(self, seconds):
+        """Whether none of its threads woke up for so long: the property is that nothing happens."""
+        before = self.thread_switches()
+        time.sleep(seconds)
+        return self.thread_switches() == before
+
+    def busy_ms(self, seconds):
+        """Processor time it takes in so long."""
+        def taken():
+            with open(f"/proc/{self.process.pid}/stat") as f:
+                user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+            return (int(user) + int(system)) * 1000 / os.sysconf("SC_CLK_TCK")
+        before = taken()
+        time.sleep(seconds)
+        return taken() - before
+
+    def forget(self):
+        """A test ended the process itself, however it liked."""
+        self.expected = None
+
     def close(self):
         for function in self.functions:
             function.close()
@@ -192,7 +213,8 @@ class Nic:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(DEADLINE)
+            status = self.process.wait(DEADLINE)
+            return status if self.expected == 0 else 0
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

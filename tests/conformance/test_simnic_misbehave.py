@@ -23,6 +23,10 @@ class Orders:
         self.file.flush()
         return json.loads(self.file.readline())
 
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
 
 @pytest.fixture
 def bad(make_nic, tmp_path):
@@ -30,8 +34,7 @@ def bad(make_nic, tmp_path):
     nic = make_nic("--test-socket", path)
     nic.tester = Orders(path)
     yield nic
-    nic.tester.file.close()
-    nic.tester.sock.close()
+    nic.tester.close()
 
 
 def test_a_command_fails_so_many_times(bad):

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,18 +57,34 @@ static int read_test_socket(struct options *o, const char *value)
 	return *value ? 0 : -EINVAL;
 }
 
+static bool is_nothing(const char *arg)
+{
+	return !*arg;
+}
+
+/* It becomes part of DPDK's arguments, where a comma begins the next one. */
+static bool is_interface(const char *arg)
+{
+	return *arg && strlen(arg) < IF_NAMESIZE && !strpbrk(arg, ",/=: ");
+}
+
+static bool is_devargs(const char *arg)
+{
+	return *arg && strlen(arg) < SIM_NAME_SIZE * 4;
+}
+
 static int read_uplink(struct options *o, const char *value)
 {
 	static const struct {
 		const char *prefix;
 		enum uplink_kind kind;
-		bool has_arg;
+		bool (*arg_ok)(const char *arg);
 	} kinds[] = {
-		{ "none", UPLINK_NONE, false },
-		{ "loop", UPLINK_LOOP, false },
-		{ "tap:", UPLINK_TAP, true },
-		{ "af_packet:", UPLINK_AF_PACKET, true },
-		{ "dev:", UPLINK_DEV, true },
+		{ "none", UPLINK_NONE, is_nothing },
+		{ "loop", UPLINK_LOOP, is_nothing },
+		{ "tap:", UPLINK_TAP, is_interface },
+		{ "af_packet:", UPLINK_AF_PACKET, is_interface },
+		{ "dev:", UPLINK_DEV, is_devargs },
 	};
 
 	o->uplink_text = value;
@@ -76,10 +93,8 @@ static int read_uplink(struct options *o, const char *value)
 
 		o->uplink = kinds[i].kind;
 		o->uplink_arg = value + n;
-		if (!kinds[i].has_arg && strcmp(value, kinds[i].prefix) == 0)
-			return 0;
-		if (kinds[i].has_arg && strncmp(value, kinds[i].prefix, n) == 0)
-			return value[n] && strlen(value) < SIM_NAME_SIZE * 4 ? 0 : -EINVAL;
+		if (strncmp(value, kinds[i].prefix, n) == 0)
+			return kinds[i].arg_ok(value + n) ? 0 : -EINVAL;
 	}
 	return -EINVAL;
 }

@@ -24,33 +24,6 @@
 
 #include "vdpa/base/bits.h"
 
-static const int always[] = {
-	/* the loops */
-	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(read),
-	SCMP_SYS(write), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(clock_gettime),
-	/* messages */
-	SCMP_SYS(accept4), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(getsockopt),
-	SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(close),
-	/* descriptors that come in: what they are */
-	SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(fstatfs), SCMP_SYS(readlink),
-	SCMP_SYS(readlinkat), SCMP_SYS(fcntl),
-	/* BARs, and the delays of the test interface */
-	SCMP_SYS(memfd_create), SCMP_SYS(ftruncate), SCMP_SYS(timerfd_create),
-	SCMP_SYS(timerfd_settime),
-	/* memory, of guests and of the C library */
-	SCMP_SYS(munmap), SCMP_SYS(brk), SCMP_SYS(madvise), SCMP_SYS(mremap), SCMP_SYS(getrandom),
-	/* signals and the end */
-	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill),
-	SCMP_SYS(exit), SCMP_SYS(exit_group),
-};
-
-static const int with_port[] = {
-	SCMP_SYS(ioctl), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(readv), SCMP_SYS(writev),
-	SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
-	SCMP_SYS(setsockopt),
-};
-
 static int drop_user(const struct options *o)
 {
 	if (o->uid == (uid_t)-1)
@@ -88,6 +61,33 @@ int sandbox_filter(const struct options *o)
 }
 
 #else
+
+static const int always[] = {
+	/* the loops */
+	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(read),
+	SCMP_SYS(write), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(clock_gettime),
+	/* messages */
+	SCMP_SYS(accept4), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(getsockopt),
+	SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(close),
+	/* descriptors that come in: what they are */
+	SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(fstatfs), SCMP_SYS(readlink),
+	SCMP_SYS(readlinkat), SCMP_SYS(fcntl),
+	/* BARs, and the delays of the test interface */
+	SCMP_SYS(memfd_create), SCMP_SYS(ftruncate), SCMP_SYS(timerfd_create),
+	SCMP_SYS(timerfd_settime),
+	/* memory, of guests and of the C library */
+	SCMP_SYS(munmap), SCMP_SYS(brk), SCMP_SYS(madvise), SCMP_SYS(mremap), SCMP_SYS(getrandom),
+	/* signals and the end */
+	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill),
+	SCMP_SYS(exit), SCMP_SYS(exit_group),
+};
+
+static const int with_port[] = {
+	SCMP_SYS(ioctl), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(readv), SCMP_SYS(writev),
+	SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
+	SCMP_SYS(setsockopt),
+};
 
 static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 {

@@ -158,25 +158,38 @@ static void serve_queues(struct data_thread *t)
 
 /* ----------------------------------------------------------------------- sleep */
 
-static void take_event(struct data_thread *t, uint64_t data)
+/* A device that is gone would wake us for ever. */
+static void take_uplink_event(struct data_thread *t, uint32_t events)
+{
+	if (!(events & (EPOLLERR | EPOLLHUP)))
+		return;
+	epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->nic->uplink->rx_fd, NULL);
+	port_lost(t->nic->uplink);
+}
+
+static void take_queue_event(struct data_thread *t, uint64_t data)
 {
 	struct function *f;
-	uint64_t value;
 	struct vq *q;
 
-	if (data == EVENT_WAKE) {
-		if (read(t->wake_fd, &value, sizeof(value)) < 0)
-			return;
-	}
-	if (data < EVENT_QUEUES)
-		return;
-	data -= EVENT_QUEUES;
 	f = t->nic->functions[data >> 16];
 	if (!f || (data & 0xffff) >= f->n_queues)
 		return; /* an event of a function that is gone */
 	q = &f->queues[data & 0xffff];
 	if (q->status == SIM_QUEUE_RUNNING && q->thread == t && !f->memory_lost)
 		activate(t, q);
+}
+
+static void take_event(struct data_thread *t, const struct epoll_event *event)
+{
+	uint64_t value;
+
+	if (event->data.u64 >= EVENT_QUEUES)
+		take_queue_event(t, event->data.u64 - EVENT_QUEUES);
+	else if (event->data.u64 == EVENT_UPLINK)
+		take_uplink_event(t, event->events);
+	else if (read(t->wake_fd, &value, sizeof(value)) < 0)
+		return; /* already taken */
 }
 
 /* Waits at most @timeout milliseconds (-1: for ever) for kicks. */
@@ -194,7 +207,13 @@ static void look_for_kicks(struct data_thread *t, int timeout)
 		pthread_mutex_lock(&t->lock);
 	}
 	for (int i = 0; i < n; i++)
-		take_event(t, events[i].data.u64);
+		take_event(t, &events[i]);
+}
+
+static void sleep_until_kick(struct data_thread *t, struct port *uplink)
+{
+	look_for_kicks(t, port_sleep_begin(t, uplink, UPLINK_SLEEP_MS));
+	port_sleep_end(uplink);
 }
 
 static void tell_time(struct data_thread *t)
@@ -225,7 +244,7 @@ static void *run(void *arg)
 
 		uplink_idle = t->now - uplink_busy > cycles(SPIN_US);
 		if (t->n_active == 0 && uplink_idle && !t->nic->options.poll)
-			look_for_kicks(t, port_sleep_ms(uplink, UPLINK_SLEEP_MS));
+			sleep_until_kick(t, uplink);
 		else if (t->now - looked > cycles(LOOK_US)) {
 			looked = t->now;
 			look_for_kicks(t, 0);
