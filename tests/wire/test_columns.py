@@ -220,7 +220,9 @@ def test_a_failed_device_is_asked_nothing(bad_stand, name):
     guest = failed(bad_stand)
     messages = Good(guest)
     if ROWS[name]["failed"] == "refused":
-        refuses(bad_stand.shim, guest.fe, name, *messages[name])
+        assert refuses(bad_stand.shim, guest.fe, name, *messages[name])
+        refusal = bad_stand.shim.dump()["session"]["last_refusal"]
+        assert refusal == f"{name}: the device has failed"
     else:
         assert takes(guest.fe, name, *messages[name])
     messages.close()
