@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The status of a device as text: what it does, what is wrong, what it is, its queues, its
+ * processes. What is wrong is said in words, with what to do about it; what is zero or unknown is
+ * left out. Programs should read the JSON form: this one may change.
+ */
+#include "tools/vdpa/status.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "tools/vdpa/json.h"
+#include "tools/vdpa/text.h"
+#include "vdpa/base/bits.h"
+
+static bool is_true(const json_t *item, const char *key)
+{
+	return json_is_true(json_object_get(item, key));
+}
+
+/* "3m12s": the two greatest units. */
+static void put_duration(json_int_t seconds, FILE *file)
+{
+	static const struct {
+		json_int_t seconds, rest;
+		char unit, rest_unit;
+	} units[] = {
+		{ 86400, 3600, 'd', 'h' },
+		{ 3600, 60, 'h', 'm' },
+		{ 60, 1, 'm', 's' },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		json_int_t n = seconds / units[i].seconds;
+
+		if (n == 0)
+			continue;
+		fprintf(file, "%" JSON_INTEGER_FORMAT "%c%02" JSON_INTEGER_FORMAT "%c", n,
+			units[i].unit, seconds % units[i].seconds / units[i].rest,
+			units[i].rest_unit);
+		return;
+	}
+	fprintf(file, "%" JSON_INTEGER_FORMAT "s", seconds);
+}
+
+static void put_size(json_int_t bytes, FILE *file)
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB" };
+	size_t i = 0;
+
+	for (; i + 1 < ARRAY_SIZE(units) && bytes > 0 && bytes % 1024 == 0; i++)
+		bytes /= 1024;
+	fprintf(file, "%" JSON_INTEGER_FORMAT " %s", bytes, units[i]);
+}
+
+/* " key value" as far as they are there, " on" and " off" for switches. */
+static void put_keys(const json_t *item, const char *const *keys, FILE *file)
+{
+	for (; *keys; keys++) {
+		const json_t *value = json_object_get(item, *keys);
+
+		if (!value)
+			continue;
+		fprintf(file, " %s ", *keys);
+		if (json_is_string(value))
+			text_put(json_string_value(value), file);
+		else if (json_is_boolean(value))
+			fputs(json_is_true(value) ? "on" : "off", file);
+		else
+			json_dumpf(value, file, JSON_ENCODE_ANY);
+	}
+}
+
+static void put_front_end(const json_t *item, FILE *file)
+{
+	json_int_t pid = json_number(item, "frontend_pid", -1);
+	json_int_t uid = json_number(item, "frontend_uid", -1);
+	json_int_t since = json_number(item, "connected_s", -1);
+
+	if (!is_true(item, "connected")) {
+		fputs(", no front-end", file);
+		return;
+	}
+	fputs(", front-end connected", file);
+	if (since >= 0) {
+		fputs(" for ", file);
+		put_duration(since, file);
+	}
+	if (pid >= 0)
+		fprintf(file, " (process %" JSON_INTEGER_FORMAT, pid);
+	if (pid >= 0 && uid >= 0)
+		fprintf(file, " of user %" JSON_INTEGER_FORMAT, uid);
+	if (pid >= 0)
+		putc(')', file);
+}
+
+static void put_state(const json_t *item, FILE *file)
+{
+	const char *datapath = json_text(item, "datapath");
+	json_int_t uptime = json_number(item, "uptime_s", 0);
+
+	text_put(json_text(item, "name"), file);
+	fputs(": ", file);
+	text_put(json_text(item, "state"), file);
+	if (datapath && strcmp(datapath, "none") != 0) {
+		putc(' ', file);
+		text_put(datapath, file);
+	}
+	put_front_end(item, file);
+	if (uptime > 0) {
+		fputs(", up ", file);
+		put_duration(uptime, file);
+	}
+	putc('\n', file);
+}
+
+static void put_spoof_drops(const json_t *item, json_int_t n, FILE *file)
+{
+	const char *name = json_text(item, "name"), *mac = json_text(item, "mac");
+	const char *last = json_text(item, "last_spoof_mac");
+
+	fprintf(file, "  dropped %" JSON_INTEGER_FORMAT " frames from the guest: source address ", n);
+	if (last)
+		text_put(last, file);
+	fputs(last ? " is not the device's" : "was not the device's", file);
+	if (mac) {
+		fputs(" (", file);
+		text_put(mac, file);
+		putc(')', file);
+	}
+	fputs("; give the guest the device's MAC, or: vdpa dev set name ", file);
+	text_put(name, file);
+	fputs(" spoof_check off\n", file);
+}
+
+static void put_troubles(const json_t *item, FILE *file)
+{
+	const json_t *counters = json_object_get(item, "counters");
+	json_int_t spoof = json_number(counters, "spoof_drops", 0);
+	json_int_t flood = json_number(counters, "flood_drops", 0);
+	json_int_t no_queue = json_number(counters, "no_queue_drops", 0);
+	const char *reason = json_text(item, "reason");
+
+	if (reason) {
+		fputs("  reason: ", file);
+		text_put(reason, file);
+		putc('\n', file);
+	}
+	if (is_true(item, "stale"))
+		fputs("  stale: the device's worker does not answer; addresses, features, counters and "
+		      "queues are those of before\n", file);
+	if (spoof > 0)
+		put_spoof_drops(item, spoof, file);
+	if (flood > 0)
+		fprintf(file, "  dropped %" JSON_INTEGER_FORMAT " frames from the guest to many or "
+			"unknown receivers: more than flood_limit of its management device allows\n",
+			flood);
+	if (no_queue > 0)
+		fprintf(file, "  dropped %" JSON_INTEGER_FORMAT " frames to the guest: it has no "
+			"running receive queue, or had none when they came\n", no_queue);
+}
+
+static void put_place(const json_t *item, FILE *file)
+{
+	static const char *const keys[] = { "mgmtdev", "vm", "socket", "mode", NULL };
+
+	putc(' ', file);
+	put_keys(item, keys, file);
+	putc('\n', file);
+}
+
+static void put_net(const json_t *item, FILE *file)
+{
+	static const char *const first[] = { "mac", "mtu", NULL };
+	static const char *const rest[] = { "max_vqp", "spoof_check", NULL };
+
+	putc(' ', file);
+	put_keys(item, first, file);
+	if (json_object_get(item, "link_up"))
+		fputs(is_true(item, "link_up") ? " link up" : " link down", file);
+	put_keys(item, rest, file);
+	putc('\n', file);
+}
+
+static void put_features(const json_t *item, const char *key, FILE *file)
+{
+	const json_t *list = json_object_get(item, key), *feature;
+	size_t i;
+
+	if (json_array_size(list) == 0)
+		return;
+	fprintf(file, "  %s", key);
+	json_array_foreach(list, i, feature) {
+		if (json_is_string(feature)) {
+			putc(' ', file);
+			text_put(json_string_value(feature), file);
+		} else {
+			fprintf(file, " bit_%" JSON_INTEGER_FORMAT, json_integer_value(feature));
+		}
+	}
+	putc('\n', file);
+}
+
+static void put_traffic(const json_t *item, FILE *file)
+{
+	static const char *const directions[][3] = {
+		{ "  rx", "rx_frames", "rx_bytes" },
+		{ ", tx", "tx_frames", "tx_bytes" },
+	};
+	const json_t *counters = json_object_get(item, "counters");
+
+	if (!counters)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(directions); i++)
+		fprintf(file, "%s %" JSON_INTEGER_FORMAT " frames %" JSON_INTEGER_FORMAT " bytes",
+			directions[i][0], json_number(counters, directions[i][1], 0),
+			json_number(counters, directions[i][2], 0));
+	putc('\n', file);
+}
+
+static void put_memory(const json_t *item, FILE *file)
+{
+	json_int_t regions = json_number(item, "memory_regions", 0);
+
+	if (regions == 0)
+		return;
+	fprintf(file, "  memory %" JSON_INTEGER_FORMAT " regions ", regions);
+	put_size(json_number(item, "memory_bytes", 0), file);
+	putc('\n', file);
+}
+
+static const char *queue_state(const json_t *queue)
+{
+	if (is_true(queue, "failed"))
+		return "failed";
+	if (is_true(queue, "running"))
+		return is_true(queue, "enabled") ? "running" : "running, disabled";
+	return is_true(queue, "enabled") ? "enabled, not running" : "stopped";
+}
+
+/* A position and, with packed rings, its wrap counter. */
+static void put_position(const json_t *queue, const char *key, const char *wrap_key, FILE *file)
+{
+	const json_t *wrap = json_object_get(queue, wrap_key);
+
+	fprintf(file, "%s %-5" JSON_INTEGER_FORMAT " ", key, json_number(queue, key, 0));
+	if (wrap)
+		fprintf(file, "wrap %d ",
+			json_is_true(wrap) || json_number(queue, wrap_key, 0) != 0);
+}
+
+static void put_queues(const json_t *item, FILE *file)
+{
+	json_t *queue;
+	size_t i;
+
+	json_array_foreach(json_object_get(item, "queues"), i, queue) {
+		fprintf(file, "  queue %-3" JSON_INTEGER_FORMAT " ", json_number(queue, "qidx", 0));
+		text_put(json_text(queue, "queue_type"), file);
+		fprintf(file, " size %-5" JSON_INTEGER_FORMAT " ", json_number(queue, "size", 0));
+		put_position(queue, "avail", "avail_wrap", file);
+		put_position(queue, "used", "used_wrap", file);
+		fprintf(file, "%s\n", queue_state(queue));
+	}
+}
+
+static void put_processes(const json_t *item, FILE *file)
+{
+	static const char *const history[] = { "messages", "refused", "connections", NULL };
+	static const char *const processes[] = {
+		"shim_pid", "worker_pid", "worker", "worker_restarts", "log_level", NULL
+	};
+
+	putc(' ', file);
+	put_keys(item, history, file);
+	fputs("\n ", file);
+	put_keys(item, processes, file);
+	putc('\n', file);
+}
+
+void status_text(const json_t *item, FILE *file)
+{
+	put_state(item, file);
+	put_troubles(item, file);
+	put_place(item, file);
+	put_net(item, file);
+	put_features(item, "features", file);
+	put_features(item, "protocol_features", file);
+	put_memory(item, file);
+	put_traffic(item, file);
+	put_queues(item, file);
+	put_processes(item, file);
+}
