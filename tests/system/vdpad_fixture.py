@@ -24,14 +24,14 @@ class CliError(Exception):
         self.status, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
 
 
-def wait_for(condition, what, seconds=DEADLINE):
+def wait_for(condition, what, seconds=DEADLINE, tell=lambda: ""):
     """Wait until condition() is true, and return what it returned."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what} {tell()}"
         time.sleep(0.02)
 
 

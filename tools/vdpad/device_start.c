@@ -113,6 +113,7 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *arg)
 	if (info->si_code != CLD_EXITED || info->si_status != 0)
 		log_warning("shim %d ended: %s %d", info->si_pid,
 			info->si_code == CLD_EXITED ? "status" : "signal", info->si_status);
+	sd_event_source_set_floating(source, false); /* nobody else has it: it goes */
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -166,6 +167,13 @@ static int load_one(struct vdpad *v, const char *name)
 	return r;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), n_end = strlen(end);
+
+	return n > n_end && strcmp(text + n - n_end, end) == 0;
+}
+
 int devices_load(struct vdpad *v)
 {
 	char folder[VDPAD_PATH_SIZE];
@@ -178,13 +186,15 @@ int devices_load(struct vdpad *v)
 	if (!dir)
 		return -errno;
 	while (r == 0 && (entry = readdir(dir))) {
-		size_t n = strlen(entry->d_name);
+		char *name = entry->d_name;
 
-		if (n <= 5 || strcmp(entry->d_name + n - 5, ".json") != 0)
-			continue;
-		entry->d_name[n - 5] = '\0';
-		if (name_ok(entry->d_name))
-			r = load_one(v, entry->d_name);
+		if (ends_with(name, ".json.new")) { /* its writer died */
+			unlinkat(dirfd(dir), name, 0);
+		} else if (ends_with(name, ".json")) {
+			name[strlen(name) - 5] = '\0';
+			if (name_ok(name))
+				r = load_one(v, name);
+		}
 	}
 	closedir(dir);
 	return r;

@@ -104,6 +104,14 @@ int listener_make(const char *path, int type, mode_t mode, gid_t gid, struct fai
 	return TAKE_FD(fd);
 }
 
+bool listener_is_served(const char *path, int type)
+{
+	struct sockaddr_un address;
+	struct failure why;
+
+	return address_of(path, &address, &why) < 0 || somebody_listens(&address, type);
+}
+
 void listener_remove(const char *path)
 {
 	struct stat st;

@@ -3,6 +3,7 @@
 #ifndef VDPAD_LISTENER_H
 #define VDPAD_LISTENER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -19,6 +20,9 @@
  * Return: the descriptor, non-blocking and close-on-exec; -EEXIST taken; another negative errno.
  */
 int listener_make(const char *path, int type, mode_t mode, gid_t gid, struct failure *ret_why);
+
+/** listener_is_served() - does somebody listen there, or can't that be told? */
+bool listener_is_served(const char *path, int type);
 
 /** listener_remove() - remove the file if it is a socket. */
 void listener_remove(const char *path);

@@ -283,6 +283,7 @@ static int begin_all(struct vdpad *v)
 	if (r < 0)
 		return r;
 	strangers_remove_shims(v);
+	strangers_remove_sockets(v);
 	strangers_remove_uids(v);
 	TAILQ_FOREACH(nic, &v->nics, link)
 		nic_begin(nic);

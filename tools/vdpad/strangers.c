@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/listener.h"
@@ -109,29 +110,52 @@ static void end_shim(struct vdpad *v, const char *name, const char *path)
 	free(s);
 }
 
-void strangers_remove_shims(struct vdpad *v)
+/* Calls @remove for each NAME.sock in RUN/@folder whose name no device has. */
+static void each_stranger(struct vdpad *v, const char *folder,
+	void (*remove)(struct vdpad *v, const char *name, const char *path))
 {
-	char folder[VDPAD_PATH_SIZE], path[VDPAD_PATH_SIZE + NAME_MAX];
+	char path[VDPAD_PATH_SIZE], file[VDPAD_PATH_SIZE + NAME_MAX], name[NAME_MAX + 1];
 	struct dirent *entry;
 	DIR *dir;
 
-	snprintf(folder, sizeof(folder), "%s/shim", v->run_dir);
-	dir = opendir(folder);
+	snprintf(path, sizeof(path), "%s/%s", v->run_dir, folder);
+	dir = opendir(path);
 	if (!dir)
 		return;
 	while ((entry = readdir(dir))) {
-		char name[NAME_MAX + 1];
 		size_t n = strlen(entry->d_name);
 
 		if (n <= 5 || strcmp(entry->d_name + n - 5, ".sock") != 0)
 			continue;
 		snprintf(name, sizeof(name), "%.*s", (int)(n - 5), entry->d_name);
-		if (!name_ok(name) || is_known(v, name))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		end_shim(v, name, path);
+		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+		if (name_ok(name) && !is_known(v, name))
+			remove(v, name, file);
 	}
 	closedir(dir);
+}
+
+void strangers_remove_shims(struct vdpad *v)
+{
+	each_stranger(v, "shim", end_shim);
+}
+
+/* Most were removed with their shims, whose listening sockets they are; these were not handed over. */
+static void remove_socket(struct vdpad *v, const char *name, const char *path)
+{
+	const struct device *dev;
+
+	TAILQ_FOREACH(dev, &v->devices, link) {
+		if (strcmp(dev->spec.socket, path) == 0)
+			return;
+	}
+	if (!listener_is_served(path, SOCK_STREAM))
+		listener_remove(path);
+}
+
+void strangers_remove_sockets(struct vdpad *v)
+{
+	each_stranger(v, "vhost", remove_socket);
 }
 
 static void on_removed(void *arg, struct channel_answer *answer)

@@ -9,6 +9,9 @@ struct vdpad;
 /** strangers_remove_shims() - end shims in RUN that no device has. After devices_load(). */
 void strangers_remove_shims(struct vdpad *v);
 
+/** strangers_remove_sockets() - remove sockets in RUN/vhost that no device and nobody else has. */
+void strangers_remove_sockets(struct vdpad *v);
+
 /** strangers_remove_functions() - remove functions of a found NIC that no device has. */
 void strangers_remove_functions(struct nic *nic);
 

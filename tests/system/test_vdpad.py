@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The supervisor: devices come, stay and go as they should, whatever happens to vdpad."""
+import grp
+import json
+import os
+import random
+import signal
+import socket
+import stat
+import subprocess
+import time
+
+import pytest
+
+from vdpad_fixture import BUILD, alive, wait_for
+from virtio_user import PktCheck
+
+MACS = {"a": "52:54:00:00:04:01", "b": "52:54:00:00:04:02"}
+
+
+def add(vdpad, name, *words):
+    vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name], *words)
+    return vdpad.run_dir / "vhost" / f"{name}.sock"
+
+
+def traffic_works(vdpad, packets=2000):
+    sockets = [vdpad.run_dir / "vhost" / f"{name}.sock" for name in MACS]
+    check = PktCheck(sockets, MACS.values(), packets=packets)
+    try:
+        for port in check.finish().values():
+            assert (port.right, port.lost, port.bad) == (packets, 0, 0)
+    finally:
+        check.end()
+
+
+def leftovers(vdpad):
+    """What of devices is in the run and state folders."""
+    found = []
+    for folder in ("vhost", "shim"):
+        found += [f"{folder}/{name}" for name in os.listdir(vdpad.run_dir / folder)]
+    found += os.listdir(vdpad.state_dir / "devices")
+    uids = json.loads((vdpad.state_dir / "uids.json").read_text())["uids"]
+    return found + [owner for owner in uids if owner.startswith("device:")]
+
+
+def fds_of(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+# ---- what a device is made of
+
+def test_a_device_s_socket_is_for_its_group(make_vdpad):
+    vdpad = make_vdpad(config="[vdpad]\nsocket_group = daemon\n")
+    path = add(vdpad, "a")
+    facts = os.stat(path)
+    assert stat.S_ISSOCK(facts.st_mode) and stat.S_IMODE(facts.st_mode) == 0o660
+    assert facts.st_gid == grp.getgrnam("daemon").gr_gid
+
+
+def test_a_device_that_is_deleted_leaves_nothing(vdpad):
+    add(vdpad, "a")
+    vdpad.cli("dev", "del", "a")
+    fds, processes = fds_of(vdpad.process.pid), len(vdpad.processes())
+    for _ in range(10):
+        add(vdpad, "a")
+        add(vdpad, "b", "mode", "client")
+        vdpad.cli("dev", "del", "a")
+        vdpad.cli("dev", "del", "b")
+    assert leftovers(vdpad) == []
+    assert fds_of(vdpad.process.pid) == fds
+    wait_for(lambda: len(vdpad.processes()) == processes, "the end of shims and workers")
+
+
+def test_deleting_a_device_ends_its_front_end_s_connection(vdpad):
+    path = add(vdpad, "a")
+    with socket.socket(socket.AF_UNIX) as front_end:
+        front_end.connect(str(path))
+        vdpad.wait_status("a", lambda status: status["connected"])
+        vdpad.cli("dev", "del", "a")
+        front_end.settimeout(10)
+        assert front_end.recv(1) == b""
+
+
+def privileges(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
+
+
+def test_workers_and_simnic_have_no_privileges_and_a_user_each(vdpad):
+    add(vdpad, "a")
+    add(vdpad, "b")
+    pids = [vdpad.worker_pid("a"), vdpad.worker_pid("b"), vdpad.simnic_pid()]
+    users = set()
+    for pid in pids:
+        facts = privileges(pid)
+        assert facts["NoNewPrivs"] == "1"
+        if "address" not in os.environ.get("VDPAD_BUILD", "") and BUILD.name in ("build",
+                                                                                 "build-clang"):
+            assert facts["Seccomp"] == "2", facts["Name"]
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(facts[kind], 16) == 0, facts["Name"]
+        uid = set(facts["Uid"].split())
+        assert len(uid) == 1 and "0" not in uid and facts["Groups"].strip() == ""
+        users |= uid
+    assert len(users) == 3
+
+
+def test_a_worker_holds_no_descriptor_of_another_device(vdpad):
+    add(vdpad, "a")
+    add(vdpad, "b")
+
+    def sockets(pid):
+        found = set()
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            assert target.startswith(("socket:", "/memfd:", "anon_inode:", "/dev/null",
+                                      str(vdpad.folder))), target
+            if target.startswith(("socket:",)):
+                found.add(target)
+        return found
+    a, b = sockets(vdpad.worker_pid("a")), sockets(vdpad.worker_pid("b"))
+    assert a and b and not a & b
+
+
+def test_nothing_wakes_up_when_nobody_does_anything(vdpad):
+    add(vdpad, "a")
+    add(vdpad, "b", "mode", "client")
+
+    def switches():
+        total = 0
+        for pid in vdpad.processes():
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
+                    total += sum(int(line.split()[1]) for line in f
+                                 if line.startswith("voluntary"))
+        return total
+
+    def quiet():
+        before = switches()
+        time.sleep(1)  # the property is that nothing happens meanwhile
+        return switches() == before
+    wait_for(quiet, "a second without a wake-up")
+
+
+# ---- vdpad's own end
+
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_devices_outlive_vdpad(vdpad, how):
+    add(vdpad, "a", "mtu", "2000", "max_vqp", "2")
+    add(vdpad, "b")
+    vdpad.cli("dev", "set", "name", "a", "spoof_check", "off", "log_level", "debug")
+    before = vdpad.json("dev", "config", "show"), vdpad.json("dev", "show")
+    pids = [vdpad.shim_pid(name) for name in MACS] + [vdpad.worker_pid(name) for name in MACS]
+    if how == "killed":
+        vdpad.kill9()
+    else:
+        assert vdpad.terminate() == 0
+    assert all(alive(pid) for pid in pids) and alive(vdpad.simnic_pid())
+    vdpad.start()
+    assert (vdpad.json("dev", "config", "show"), vdpad.json("dev", "show")) == before
+    assert [vdpad.shim_pid(name) for name in MACS] + [vdpad.worker_pid(name)
+                                                       for name in MACS] == pids
+    assert vdpad.status("a")["spoof_check"] is False
+    assert vdpad.status("a")["log_level"] == "debug"
+    traffic_works(vdpad)
+
+
+def test_devices_come_back_after_the_host_was_started_again(vdpad):
+    for name in MACS:
+        add(vdpad, name)
+    vdpad.kill9()
+    for pid in vdpad.processes():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not vdpad.processes(), "the end of all")
+    vdpad.start()
+    traffic_works(vdpad)
+
+
+def test_without_devices_simnic_ends_with_vdpad(vdpad):
+    pid = vdpad.simnic_pid()
+    assert vdpad.terminate() == 0
+    assert not alive(pid)
+    vdpad.start()
+    assert vdpad.simnic_pid() not in (None, pid)
+
+
+def test_a_killed_shim_is_followed_by_another_one(vdpad):
+    for name in MACS:
+        add(vdpad, name)
+    old = vdpad.shim_pid("a")
+    os.kill(old, signal.SIGKILL)
+    vdpad.wait_status("a", lambda status: status["shim_pid"] not in (0, old)
+                      and status["state"] == "idle")
+    traffic_works(vdpad)
+
+
+@pytest.mark.parametrize("what", ["add", "del"])
+def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
+    """Afterwards the device is there and works, or nothing is left of it."""
+    chance = random.Random(4)
+    add(vdpad, "b")
+    only_b = sorted(leftovers(vdpad))
+    seen = set()
+    for _ in range(24):
+        if what == "del":
+            add(vdpad, "a")
+        words = (["add", "name", "a", "mgmtdev", "sim/nic0", "mac", MACS["a"]] if what == "add"
+                 else ["del", "a"])
+        command = subprocess.Popen([BUILD / "tools/vdpa/vdpa", "--socket",
+                                    vdpad.run_dir / "control.sock", "dev", *words],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0, 0.008))
+        vdpad.kill9()
+        command.wait(30)
+        vdpad.start()
+        there = "a" in vdpad.json("dev", "show")["dev"]
+        seen.add(there)
+        if there:
+            vdpad.wait_status("a", lambda status: status["state"] == "idle")
+            vdpad.cli("dev", "del", "a")
+        wait_for(lambda: sorted(leftovers(vdpad)) == only_b, "strangers to be removed",
+                 tell=lambda: leftovers(vdpad))
+    add(vdpad, "a")
+    traffic_works(vdpad)
+
+
+def test_a_second_vdpad_on_the_same_folders_is_refused(vdpad, make_vdpad):
+    for options in (["--run-dir", vdpad.run_dir, "--state-dir", vdpad.folder / "other"],
+                    ["--run-dir", vdpad.folder / "other", "--state-dir", vdpad.state_dir]):
+        done = subprocess.run([BUILD / "tools/vdpad/vdpad", *options], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert f"belongs to another vdpad that runs, process {vdpad.process.pid}" in done.stderr
+    assert "dev" in vdpad.json("dev", "show")
+
+
+# ---- damaged state
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{\"version\":2}", "\0" * 100,
+                                  "{\"version\":1,\"name\":\"b\"}"])
+def test_a_device_whose_file_is_damaged_is_left_alone(vdpad, text):
+    add(vdpad, "a")
+    add(vdpad, "b")
+    shim = vdpad.shim_pid("a")
+    vdpad.kill9()
+    file = vdpad.state_dir / "devices/a.json"
+    good = file.read_bytes()
+    file.write_text(text)
+    vdpad.start()
+    assert list(vdpad.json("dev", "show")["dev"]) == ["b"]
+    assert f"{file}: " in vdpad.log_text() and alive(shim)
+    done = vdpad.try_cli("dev", "add", "name", "a", "mgmtdev", "sim/nic0")
+    assert done.returncode == 1 and "can't be read" in done.stderr
+    vdpad.kill9()
+    file.write_bytes(good)
+    vdpad.start()
+    assert vdpad.shim_pid("a") == shim
+
+
+def test_a_device_of_a_nic_that_the_configuration_lost_says_so(make_vdpad):
+    vdpad = make_vdpad(config="[simnic nic0]\n[simnic nic1]\n")
+    vdpad.cli("dev", "add", "name", "x", "mgmtdev", "sim/nic1")
+    vdpad.kill9()
+    vdpad.config.write_text("[simnic nic0]\n")
+    vdpad.start()
+    status = vdpad.status("x")
+    assert status["state"] == "broken" and "sim/nic1" in status["reason"]
+    vdpad.config.write_text("[simnic nic0]\n[simnic nic1]\n")
+    vdpad.kill9()
+    vdpad.start()
+    assert vdpad.status("x")["state"] == "idle"
+
+
+# ---- programs that do not work
+
+def test_a_simnic_that_does_not_start_is_given_up_with_a_reason(make_vdpad):
+    vdpad = make_vdpad(start=False, config="[simnic nic0]\nuplink = af_packet:nosuchif\n"
+                                           "[simnic nic1]\n")
+    vdpad.start()
+    vdpad.cli("dev", "add", "name", "x", "mgmtdev", "sim/nic1")
+    wait_for(lambda: "given up" in vdpad.log_text(), "the end of attempts")
+    done = vdpad.try_cli("dev", "add", "name", "y", "mgmtdev", "sim/nic0")
+    assert done.returncode == 1
+    assert "sim/nic0 is not up: given up" in done.stderr and "see the log" in done.stderr
+    assert "uplink af_packet:nosuchif: DPDK has no such port" in vdpad.log_text()
+    assert vdpad.status("x")["state"] == "idle"
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up_and_can_be_revived(vdpad):
+    for name in MACS:
+        add(vdpad, name)
+    for _ in range(50):
+        pid = vdpad.worker_pid("a")
+        if vdpad.status("a")["state"] == "broken":
+            break
+        if pid:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.01)
+    status = vdpad.wait_status("a", lambda status: status["state"] == "broken")
+    assert status["reason"] and status["worker_pid"] == 0
+    assert vdpad.status("b")["state"] == "idle"
+    vdpad.cli("dev", "upgrade", "a")
+    vdpad.wait_status("a", lambda status: status["state"] == "idle")
+    traffic_works(vdpad)
+
+
+def test_an_upgrade_to_a_program_that_does_not_work_goes_back(vdpad):
+    for name in MACS:
+        add(vdpad, name)
+    for program in ("/bin/true", "/etc/passwd", "/nonsense", "relative"):
+        done = vdpad.try_cli("dev", "upgrade", "a", "worker", program)
+        assert done.returncode == 1 and ("worker" in done.stderr or "absolute" in done.stderr)
+    assert vdpad.wait_status("a", lambda status: status["worker_pid"] != 0)["worker"] == str(
+        BUILD / "tools/worker/vdpa-worker")
+    vdpad.kill9()
+    vdpad.start()
+    traffic_works(vdpad)
+
+
+# ---- changes
+
+def test_frames_with_another_source_address_are_dropped_and_named(vdpad):
+    sockets = [add(vdpad, name) for name in MACS]
+    wrong = ["52:54:00:00:04:99", MACS["b"]]
+    check = PktCheck(sockets, wrong, packets=0, lossy=True)
+    try:
+        status = vdpad.wait_status("a", lambda s: s.get("counters", {}).get("spoof_drops", 0) > 0)
+        assert status["last_spoof_mac"] == wrong[0]
+        text = vdpad.cli("dev", "status", "show", "a")
+        assert wrong[0] in text and "spoof_check off" in text
+        vdpad.cli("dev", "set", "name", "a", "spoof_check", "off")
+        check.wait_started()
+        check.wait_more(100)
+    finally:
+        check.end()
+
+
+def test_a_device_without_a_given_address_is_not_checked(vdpad):
+    vdpad.cli("dev", "add", "name", "x", "mgmtdev", "sim/nic0")
+    assert vdpad.status("x")["spoof_check"] is False
+    vdpad.cli("dev", "add", "name", "y", "mgmtdev", "sim/nic0", "spoof_check", "on")
+    assert vdpad.status("y")["spoof_check"] is True
+
+
+def test_the_log_level_of_a_device_changes_while_it_runs(vdpad):
+    path = add(vdpad, "a")
+    vdpad.cli("dev", "set", "name", "a", "log_level", "error")
+
+    def connect_and_leave():
+        with socket.socket(socket.AF_UNIX) as front_end:
+            front_end.connect(str(path))
+            vdpad.wait_status("a", lambda status: status["connected"])
+        vdpad.wait_status("a", lambda status: not status["connected"])
+        return vdpad.log_text().count("vdpa-worker[a]")
+    before = connect_and_leave()
+    assert connect_and_leave() == before
+    vdpad.cli("dev", "set", "name", "a", "log_level", "debug")
+    assert connect_and_leave() > before
+
+
+def test_a_dump_holds_what_support_asks_for_and_no_payload(vdpad, tmp_path):
+    sockets = [add(vdpad, name) for name in MACS]
+    check = PktCheck(sockets, MACS.values(), packets=0)
+    try:
+        check.wait_started()
+        file = tmp_path / "dump.json"
+        vdpad.cli("dev", "dump", "a", "file", str(file))
+    finally:
+        check.end()
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    text = file.read_text()
+    assert len(text) < 200000
+    dump = json.loads(text)
+    for key in ("vdpad_version", "host", "spec", "status", "vstats", "nic", "vdpad_log"):
+        assert dump[key], key
+    report = dump["worker_report"]
+    rings = report["device"]["rings"]
+    assert [ring["index"] for ring in rings] == [0, 1] and all(ring["running"] for ring in rings)
+    assert any(message["name"] == "SET_MEM_TABLE" for message in report["session"]["messages"])
+    assert report["log"]
+
+
+def test_systemd_is_told_when_vdpad_serves(make_vdpad, tmp_path):
+    vdpad = make_vdpad(start=False)
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(path)
+        notify.settimeout(60)
+        os.environ["NOTIFY_SOCKET"] = path
+        try:
+            vdpad.spawn()
+            assert b"READY=1" in notify.recv(1000)
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+    assert vdpad.try_cli("mgmtdev", "show", "sim/nic0").returncode == 0
