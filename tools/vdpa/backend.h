@@ -29,8 +29,8 @@ enum operation {
 	OP_DEV_STATUS,
 
 	/*
-	 * Facts: name, [qidx]. Answer: a list, of one with qidx, of qidx, queue_type (a name), stats
-	 * (an object of numbers, in the order in which they are shown).
+	 * Facts: name, [qidx]. Answer: a list, of one where qidx is given: qidx, queue_type (name),
+	 * stats (an object of numbers, in the order in which they are shown).
 	 */
 	OP_DEV_VSTATS,
 
@@ -50,7 +50,7 @@ enum operation {
 	OP_DEV_SET,
 	OP_DEV_UPGRADE,
 
-	/* Facts: name. Answer: an object, in it [worker_report], a string that is JSON as a rule. */
+	/* Facts: name. Answer: an object; in it [worker_report], a string, JSON as a rule. */
 	OP_DEV_DUMP,
 
 	OP_COUNT,
@@ -98,7 +98,8 @@ struct backend {
 	 * @watch_next: take one event, without waiting.
 	 * @ret: event (a name), time_ms (since 1970), [dev] or [mgmtdev], [text], [count] of those
 	 *       that were lost; the caller's
-	 * Return: 0; -EAGAIN: nothing now; any other negative errno: the watch is over, @why says why.
+	 * Return: 0; -EAGAIN: nothing now; any other negative errno: the watch is over, for the
+	 *         reason in @why.
 	 */
 	int (*watch_next)(struct watch *watch, json_t **ret, struct fault *why);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One connection, one request at a time. Whoever listens on that path is not trusted: each answer has
- * a deadline as a whole, not one per piece, and a size beyond which nobody reads on. What fails says
- * which socket, why, and what to do; an error that vdpad answers with has all of it already.
+ * One connection, one request at a time. Whoever listens on that path is not trusted: each answer
+ * has a deadline as a whole, not one per piece, and a size beyond which nobody reads on. What fails
+ * says which socket, why, and what to do; an error that vdpad answers with has all of it already.
  *
  * vdpad may say why it hangs up before it has read a request, so a request that can't be sent is no
  * failure yet: the reason may lie there to be read.
@@ -24,8 +24,8 @@
 #include "vdpa/base/clock.h"
 
 #define REQUEST_ID   1
-#define REQUEST_SIZE 65536		     /* at most, with its line feed: docs/control-socket.md */
-#define ANSWER_SIZE  (64 * 1024 * (size_t)1024) /* more is nonsense */
+#define REQUEST_SIZE 65536 /* at most, with its line feed */
+#define ANSWER_SIZE  (64 * 1024 * (size_t)1024) /* at most */
 #define FIRST_SIZE   16384
 
 struct client {
@@ -33,9 +33,9 @@ struct client {
 	const char *path;
 	const char *method; /* that was called last */
 	unsigned int timeout_s;
-	char *data;	    /* received: [start, end) of size bytes */
+	char *data; /* received: [start, end) of size bytes */
 	size_t start, end, size;
-	size_t scanned;	    /* no line feed before it */
+	size_t scanned; /* no line feed before it */
 };
 
 static const struct {
@@ -57,19 +57,18 @@ static int connect_failed(const char *path, int error, struct fault *why)
 	case ENOENT:
 	case ENOTDIR:
 	case ECONNREFUSED:
-		return fault_set(why, -ENOTCONN, "vdpad is not running: nobody listens at %s (start "
-			"vdpad, or name its socket with --socket)", path);
+		return fault_set(why, -ENOTCONN, "vdpad is not running: nobody listens at %s "
+			"(start vdpad, or name its socket with --socket)", path);
 	case EACCES:
 	case EPERM:
 		return fault_set(why, -EACCES, "%s: permission denied (only root and members of "
-			"vdpad's groups may connect: use sudo, or have vdpad's administrator add you "
-			"to one)", path);
+			"vdpad's groups may connect: use sudo, or become a member of one)", path);
 	case EAGAIN:
-		return fault_set(why, -ETIMEDOUT, "vdpad at %s accepts no connection (it hangs or is "
-			"overloaded: see its log)", path);
+		return fault_set(why, -ETIMEDOUT, "vdpad at %s accepts no connection (it hangs or "
+			"is overloaded: see its log)", path);
 	case EPROTOTYPE:
-		return fault_set(why, -error, "%s is a socket, but not vdpad's control socket (name "
-			"that with --socket)", path);
+		return fault_set(why, -error, "%s is a socket, but not vdpad's control socket "
+			"(name that with --socket)", path);
 	default:
 		return fault_set(why, -error, "%s: can't connect: %s (name vdpad's control socket "
 			"with --socket)", path, strerror(error));
@@ -83,8 +82,8 @@ static int connect_to(const char *path, unsigned int timeout_s, struct fault *wh
 	_cleanup_close_ int fd = -1;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return fault_set(why, -ENAMETOOLONG, "%s: the path of a socket has at most %zu bytes, "
-			"this has %zu (name another with --socket)", path,
+		return fault_set(why, -ENAMETOOLONG, "%s: the path of a socket has at most %zu "
+			"bytes, this has %zu (name another with --socket)", path,
 			sizeof(address.sun_path) - 1, strlen(path));
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -130,8 +129,8 @@ int client_fd(const struct client *c)
 
 static int nonsense(const struct client *c, const char *what, struct fault *why)
 {
-	return fault_set(why, -EBADMSG, "vdpad at %s answers %s with nonsense: %s (is it vdpad, and of "
-		"the same version as vdpa?)", c->path, c->method, what);
+	return fault_set(why, -EBADMSG, "vdpad at %s answers %s with nonsense: %s (is it vdpad, "
+		"and of the same version as vdpa?)", c->path, c->method, what);
 }
 
 static int make_room(struct client *c, struct fault *why)
@@ -222,9 +221,9 @@ static int wait_for_data(const struct client *c, uint64_t deadline_ns, struct fa
 	if (now < deadline_ns &&
 		poll(&p, 1, (int)((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS)) != 0)
 		return 0;
-	return fault_set(why, -ETIMEDOUT, "vdpad at %s did not answer %s within %u s (it hangs or is "
-		"overloaded: see its log); what was asked for may still happen", c->path, c->method,
-		c->timeout_s);
+	return fault_set(why, -ETIMEDOUT, "vdpad at %s did not answer %s within %u s (it hangs or "
+		"is overloaded: see its log); what was asked for may still happen", c->path,
+		c->method, c->timeout_s);
 }
 
 static int wait_for_answer(struct client *c, json_t **ret, struct fault *why)
@@ -255,8 +254,8 @@ static int send_request(struct client *c, json_t *params, struct fault *why)
 		return fault_set(why, -ENOMEM, "there is not enough memory");
 	size = strlen(text) + 1;
 	if (size > REQUEST_SIZE)
-		return fault_set(why, -E2BIG, "that is too long for a request to vdpad: %zu bytes, at "
-			"most %d", size, REQUEST_SIZE);
+		return fault_set(why, -E2BIG, "that is too long for a request to vdpad: %zu bytes, "
+			"at most %d", size, REQUEST_SIZE);
 	text[size - 1] = '\n';
 	while (sent < size) {
 		ssize_t n = send(c->fd, text + sent, size - sent, MSG_NOSIGNAL);

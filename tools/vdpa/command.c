@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The grammar is iproute2's: a word is looked up in a menu, row after row, and the first that it is
- * the beginning of wins. So the order of rows is part of the interface, and commands of our own come
- * after iproute2's.
+ * the beginning of wins. So the order of rows is part of the interface, and commands of our own
+ * come after iproute2's.
  */
 #include "tools/vdpa/command.h"
 
@@ -34,7 +34,7 @@ static int alone_is_show(struct context *ctx, const struct menu *menu)
 
 static const struct command mgmtdev_commands[] = {
 	{ .word = "show", .alias = "list", .match = MATCH_PREFIX, .usage = "show [ DEV ]",
-		.run = run_show, .view = &view_mgmtdev },
+		.run = run_show, .view = &view_mgmtdev, .name = handle_fact },
 	{ 0 },
 };
 static const struct menu mgmtdev_menu = {
@@ -47,7 +47,7 @@ static const struct menu mgmtdev_menu = {
 
 static const struct command config_commands[] = {
 	{ .word = "show", .match = MATCH_PREFIX, .usage = "show [ DEV ]", .run = run_show,
-		.view = &view_config },
+		.view = &view_config, .name = text_fact },
 	{ 0 },
 };
 static const struct menu config_menu = {
@@ -60,7 +60,7 @@ static const struct menu config_menu = {
 
 static const struct command vstats_commands[] = {
 	{ .word = "show", .usage = "show DEV [qidx QUEUE_INDEX]", .run = run_vstats,
-		.keywords = keywords_vstats },
+		.keywords = keywords_vstats, .name = text_fact },
 	{ 0 },
 };
 static const struct menu vstats_menu = {
@@ -73,7 +73,7 @@ static const struct menu vstats_menu = {
 
 static const struct command status_commands[] = {
 	{ .word = "show", .match = MATCH_PREFIX, .usage = "show [ DEV ]", .run = run_show,
-		.view = &view_status },
+		.view = &view_status, .name = text_fact },
 	{ 0 },
 };
 static const struct menu status_menu = {
@@ -86,7 +86,7 @@ static const struct menu status_menu = {
 
 static const struct command dev_commands[] = {
 	{ .word = "show", .alias = "list", .match = MATCH_PREFIX, .usage = "show [ DEV ]",
-		.run = run_show, .view = &view_dev },
+		.run = run_show, .view = &view_dev, .name = text_fact },
 	{ .word = "add", .match = MATCH_PREFIX,
 		.usage = "add name NAME mgmtdev MANAGEMENTDEV [ mac MACADDR ] [ mtu MTU ]\n"
 			 "                    [ max_vqp MAX_VQ_PAIRS ] [ device_features BITS ]\n"
@@ -94,7 +94,7 @@ static const struct command dev_commands[] = {
 			 "                    [ vm NAME ] [ spoof_check { on | off } ]",
 		.run = run_change, .op = OP_DEV_ADD, .keywords = keywords_add },
 	{ .word = "del", .match = MATCH_PREFIX, .usage = "del DEV", .run = run_change,
-		.op = OP_DEV_DEL, .names_device = true },
+		.op = OP_DEV_DEL, .name = text_fact },
 	{ .word = "config", .match = MATCH_PREFIX, .menu = &config_menu },
 	{ .word = "vstats", .menu = &vstats_menu },
 	{ .word = "set",
@@ -104,10 +104,10 @@ static const struct command dev_commands[] = {
 		.run = run_change, .op = OP_DEV_SET, .keywords = keywords_set },
 	{ .word = "status", .match = MATCH_PREFIX, .menu = &status_menu },
 	{ .word = "upgrade", .match = MATCH_PREFIX, .usage = "upgrade DEV [ worker PATH ]",
-		.run = run_change, .op = OP_DEV_UPGRADE, .names_device = true,
+		.run = run_change, .op = OP_DEV_UPGRADE, .name = text_fact,
 		.keywords = keywords_upgrade },
 	{ .word = "dump", .match = MATCH_PREFIX, .usage = "dump DEV [ file { PATH | - } ]",
-		.run = run_dump, .keywords = keywords_dump },
+		.run = run_dump, .keywords = keywords_dump, .name = text_fact },
 	{ 0 },
 };
 static const struct menu dev_menu = {
@@ -121,7 +121,8 @@ static const struct menu dev_menu = {
 static const struct command top_commands[] = {
 	{ .word = "mgmtdev", .match = MATCH_PREFIX, .menu = &mgmtdev_menu },
 	{ .word = "dev", .match = MATCH_PREFIX, .menu = &dev_menu },
-	{ .word = "monitor", .match = MATCH_PREFIX, .usage = "monitor [ DEV ]", .run = run_monitor },
+	{ .word = "monitor", .match = MATCH_PREFIX, .usage = "monitor [ DEV ]",
+		.run = run_monitor, .name = text_fact },
 	{ 0 },
 };
 const struct menu menu_top = {

@@ -20,8 +20,8 @@ struct context {
 struct command {
 	const char *word, *alias; /* no alias: NULL */
 	enum match match;
-	const char *usage;	  /* what stands after the menu's path */
-	const struct menu *menu;  /* the next word is looked up there; else: */
+	const char *usage;	 /* what stands after the menu's path */
+	const struct menu *menu; /* the next word is looked up there; else: */
 
 	/*
 	 * Do it with the words that are left.
@@ -30,8 +30,10 @@ struct command {
 	int (*run)(struct context *ctx, const struct command *command, struct words *words);
 	const struct view *view;	/* for run_show() */
 	enum operation op;		/* for run_change() */
-	bool names_device;		/* for run_change(): the first word is its name */
 	const struct keyword *keywords; /* NULL: none */
+
+	/* Makes the first word the name of what it is about; NULL: no word is that. */
+	json_t *(*name)(const char *what, const char *text);
 };
 
 struct menu {
@@ -56,8 +58,15 @@ void menu_help(const struct menu *menu);
 /** report() - say why something failed, on stderr. Return: @error. */
 int report(int error, const struct fault *why);
 
-/** take_device() - add the fact "name" from the next word. Return: 0, or -EINVAL after a complaint. */
-int take_device(struct words *words, json_t *facts);
+/**
+ * take_name() - make the next word a fact, if there is one.
+ * @key: of the fact: "name" or "handle"
+ * Return: 0, or -EINVAL after a complaint.
+ */
+int take_name(const struct command *command, struct words *words, const char *key, json_t *facts);
+
+/** take_device() - the same for "name", and a word has to be there. */
+int take_device(const struct command *command, struct words *words, json_t *facts);
 
 /** print_section() - print {"SECTION": items}; takes @items. */
 void print_section(struct context *ctx, const char *section, json_t *items);

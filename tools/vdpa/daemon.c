@@ -126,7 +126,7 @@ static int check(const json_t *value, const struct shape *shape, const char *soc
 
 	if (shape_fits(value, shape, where, sizeof(where)))
 		return 0;
-	return fault_set(why, -EBADMSG, "vdpad at %s sends %s that makes no sense: %s is missing or of "
+	return fault_set(why, -EBADMSG, "vdpad at %s answers %s with nonsense: %s is missing or of "
 		"the wrong kind (are vdpa and vdpad of the same version?)", socket, what,
 		*where ? where : "it");
 }
@@ -181,10 +181,10 @@ static int daemon_watch_next(struct watch *watch, json_t **ret, struct fault *wh
 	int r = client_event(watch->client, &event, why);
 
 	if (r == -ECONNRESET)
-		return fault_set(why, r, "vdpad at %s is gone: it ended or was restarted (begin again "
-			"when it runs)", watch->socket);
+		return fault_set(why, r, "vdpad at %s is gone: it ended or was restarted (begin "
+			"again when it runs)", watch->socket);
 	if (r == 0)
-		r = check(event, &event_shape, watch->socket, "an event", why);
+		r = check(event, &event_shape, watch->socket, "monitor", why);
 	if (r < 0)
 		return r;
 	*ret = json_incref(event);

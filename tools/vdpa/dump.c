@@ -98,7 +98,7 @@ int run_dump(struct context *ctx, const struct command *command, struct words *w
 	json_auto_t *facts = json_object(), *given = json_object(), *dump = NULL;
 	const char *name, *path;
 	struct fault why;
-	int r = take_device(words, facts);
+	int r = take_device(command, words, facts);
 
 	if (r == 0)
 		r = keywords_read(command->keywords, words, given);

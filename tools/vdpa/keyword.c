@@ -2,12 +2,11 @@
 /*
  * Keywords are tables, and the values' kinds are functions. iproute2 tests its keywords in this
  * order, some by any prefix and some as a whole; words of ours are tested after its own and as a
- * whole, so that no abbreviation means something else here. Where iproute2 refuses a value, its words
- * are used; where it does so silently, ours name the keyword, the value and what is possible.
+ * whole, so that no abbreviation means something else here. Where iproute2 refuses a value, its
+ * words are used; where it does so silently, ours name keyword, value and what is possible.
  */
 #include "tools/vdpa/keyword.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -38,6 +37,19 @@ json_t *text_fact(const char *what, const char *text)
 	return fact;
 }
 
+json_t *handle_fact(const char *what, const char *text)
+{
+	const char *slash = strchr(text, '/');
+
+	if (slash && strchr(slash + 1, '/')) {
+		complain("Wrong vdpa mgmtdev identification string format");
+		complain("Expected \"mgmtdev_bus_name/mgmtdev_name\"");
+		complain("Expected \"mgmtdev_name\"");
+		return NULL;
+	}
+	return text_fact(what, text);
+}
+
 static json_t *read_text(const struct keyword *keyword, const char *text)
 {
 	return text_fact(keyword->word, text);
@@ -50,15 +62,7 @@ static json_t *read_path(const struct keyword *keyword, const char *text)
 
 static json_t *read_handle(const struct keyword *keyword, const char *text)
 {
-	const char *slash = strchr(text, '/');
-
-	if (slash && strchr(slash + 1, '/')) {
-		complain("Wrong vdpa mgmtdev identification string format");
-		complain("Expected \"mgmtdev_bus_name/mgmtdev_name\"");
-		complain("Expected \"mgmtdev_name\"");
-		return NULL;
-	}
-	return text_fact(keyword->word, text);
+	return handle_fact(keyword->word, text);
 }
 
 static json_t *read_mac(const struct keyword *keyword, const char *text)
@@ -89,7 +93,8 @@ static json_t *read_number(const struct keyword *keyword, const char *text)
 
 static json_t *read_bits(const struct keyword *keyword, const char *text)
 {
-	const char *digits = text[0] == '0' && tolower((unsigned char)text[1]) == 'x' ? text + 2 : text;
+	bool prefix = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	const char *digits = prefix ? text + 2 : text;
 	unsigned long long value;
 	char form[32];
 
@@ -143,7 +148,7 @@ const struct keyword keywords_add[] = {
 	{ .word = "max_vqp", .match = MATCH_PREFIX, .key = "max_vqp", .read = read_number,
 		.possible = "1 to 65535", .min = 1, .max = 65535, .expected = NO_NUMBER },
 	{ .word = "device_features", .key = "features", .read = read_bits,
-		.possible = "hexadecimal digits, 0x0 to 0xffffffffffffffff", .expected = NO_NUMBER },
+		.possible = "hexadecimal, 0x0 to 0xffffffffffffffff", .expected = NO_NUMBER },
 	{ .word = "socket", .key = "socket", .read = read_path, .possible = "an absolute path",
 		.expected = NO_TEXT },
 	{ .word = "mode", .key = "mode", .read = read_choice, .possible = "server|client",
@@ -238,7 +243,7 @@ int keywords_read(const struct keyword *table, struct words *words, json_t *fact
 			return -EINVAL;
 		}
 		if (!text) {
-			/* What is not there at all is the greater mistake, as it is for iproute2. */
+			/* What is not there at all comes first, as it does for iproute2. */
 			if (check_required(table, facts) == 0)
 				complain("%s: %s", keyword->word, keyword->expected);
 			return -EINVAL;

@@ -45,8 +45,15 @@ const char *words_take(struct words *words);
 /** words_end() - complain when words are left. Return: 0, or -EINVAL. */
 int words_end(const struct words *words);
 
-/** text_fact() - a word as a JSON string, the caller's; NULL, with a complaint, if it can't be. */
+/**
+ * text_fact() - a word as a JSON string.
+ * @what: what it is, for a complaint
+ * Return: the caller's; NULL, after a complaint, when it is empty, too long or no UTF-8.
+ */
 json_t *text_fact(const char *what, const char *text);
+
+/** handle_fact() - the same for a management device; it is "bus/name" or "name". */
+json_t *handle_fact(const char *what, const char *text);
 
 /**
  * keywords_read() - read pairs until no word is left.

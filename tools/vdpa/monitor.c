@@ -146,21 +146,21 @@ int run_monitor(struct context *ctx, const struct command *command, struct words
 {
 	struct monitor m = { .ctx = ctx };
 	_cleanup_close_ int signals = -1;
-	const char *name = words_take(words);
-	json_auto_t *fact = NULL;
+	json_auto_t *facts = json_object();
 	int r;
 
-	if (name && strcmp(name, "help") == 0) {
+	if (words->n > 0 && strcmp(words->word[0], "help") == 0) {
 		fprintf(stderr, "Usage: vdpa %s\n", command->usage);
 		return 0;
 	}
-	if (words_end(words) < 0)
-		return -EINVAL;
-	if (name && !(fact = text_fact("name", name)))
-		return -EINVAL;
+	r = take_name(command, words, "name", facts);
+	if (r == 0)
+		r = words_end(words);
+	if (r < 0)
+		return r;
 	ctx->printed = true;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	r = open_all(&m, name);
+	r = open_all(&m, json_text(facts, "name"));
 	if (r < 0)
 		return r;
 	signals = block_signals();

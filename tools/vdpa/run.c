@@ -39,24 +39,23 @@ static void print_items(struct context *ctx, const struct view *view, const json
 		print_section(ctx, view->section, items);
 }
 
-/* Add a fact from the next word, if there is one. */
-static int take_fact(struct words *words, const char *key, json_t *facts)
+int take_name(const struct command *command, struct words *words, const char *key, json_t *facts)
 {
 	const char *word = words_take(words);
 	json_t *fact;
 
 	if (!word)
 		return 0;
-	fact = text_fact(key, word);
+	fact = command->name(key, word);
 	if (!fact)
 		return -EINVAL;
-	return json_object_set_new(facts, key, fact) < 0 ? -ENOMEM : 0;
+	return json_object_set_new(facts, key, fact) < 0 ? -EINVAL : 0;
 }
 
-int take_device(struct words *words, json_t *facts)
+int take_device(const struct command *command, struct words *words, json_t *facts)
 {
 	if (words->n > 0)
-		return take_fact(words, "name", facts);
+		return take_name(command, words, "name", facts);
 	complain("String parameter expected");
 	return -EINVAL;
 }
@@ -65,7 +64,7 @@ int run_show(struct context *ctx, const struct command *command, struct words *w
 {
 	json_auto_t *facts = json_object(), *list = NULL;
 	struct fault why;
-	int r = take_fact(words, command->view->name, facts);
+	int r = take_name(command, words, command->view->name, facts);
 
 	if (r == 0)
 		r = words_end(words);
@@ -89,7 +88,7 @@ int run_vstats(struct context *ctx, const struct command *command, struct words 
 		fprintf(stderr, "Usage: vdpa dev vstats %s\n", command->usage);
 		return -EINVAL;
 	}
-	r = take_device(words, facts);
+	r = take_device(command, words, facts);
 	if (r == 0)
 		r = keywords_read(command->keywords, words, facts);
 	if (r < 0)
@@ -111,7 +110,7 @@ int run_change(struct context *ctx, const struct command *command, struct words 
 {
 	json_auto_t *facts = json_object();
 	struct fault why;
-	int r = command->names_device ? take_device(words, facts) : 0;
+	int r = command->name ? take_device(command, words, facts) : 0;
 
 	if (r == 0)
 		r = command->keywords ? keywords_read(command->keywords, words, facts) :

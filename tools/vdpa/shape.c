@@ -94,7 +94,8 @@ static bool items_fit(const json_t *list, const struct shape_key *key, char *ret
 	return true;
 }
 
-static bool key_fits(const json_t *object, const struct shape_key *key, char *ret_where, size_t size)
+static bool key_fits(const json_t *object, const struct shape_key *key, char *ret_where,
+	size_t size)
 {
 	const json_t *value = json_object_get(object, key->name);
 

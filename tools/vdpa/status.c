@@ -53,22 +53,53 @@ static void put_size(json_int_t bytes, FILE *file)
 	fprintf(file, "%" JSON_INTEGER_FORMAT " %s", bytes, units[i]);
 }
 
-/* " key value" as far as they are there, " on" and " off" for switches. */
-static void put_keys(const json_t *item, const char *const *keys, FILE *file)
+static void put_count(json_int_t n, const char *of, FILE *file)
 {
-	for (; *keys; keys++) {
-		const json_t *value = json_object_get(item, *keys);
+	fprintf(file, "%" JSON_INTEGER_FORMAT " %s%s", n, of, n == 1 ? "" : "s");
+}
+
+enum value_form {
+	FORM_PLAIN,
+	FORM_ON_OFF,
+	FORM_UP_DOWN,
+	FORM_PROCESS, /* 0 is none */
+};
+
+struct line_key {
+	const char *key, *label;
+	enum value_form form;
+};
+
+static void put_value(const json_t *value, enum value_form form, FILE *file)
+{
+	if (form == FORM_ON_OFF)
+		fputs(json_is_true(value) ? "on" : "off", file);
+	else if (form == FORM_UP_DOWN)
+		fputs(json_is_true(value) ? "up" : "down", file);
+	else if (form == FORM_PROCESS && json_integer_value(value) == 0)
+		fputs("none", file);
+	else if (json_is_string(value))
+		text_put(json_string_value(value), file);
+	else
+		json_dumpf(value, file, JSON_ENCODE_ANY);
+}
+
+/* A line "label value label value ..." of what is there; none when nothing is. */
+static void put_line(const json_t *item, const struct line_key *keys, FILE *file)
+{
+	bool empty = true;
+
+	for (; keys->key; keys++) {
+		const json_t *value = json_object_get(item, keys->key);
 
 		if (!value)
 			continue;
-		fprintf(file, " %s ", *keys);
-		if (json_is_string(value))
-			text_put(json_string_value(value), file);
-		else if (json_is_boolean(value))
-			fputs(json_is_true(value) ? "on" : "off", file);
-		else
-			json_dumpf(value, file, JSON_ENCODE_ANY);
+		fprintf(file, "%s%s ", empty ? "  " : " ", keys->label);
+		put_value(value, keys->form, file);
+		empty = false;
 	}
+	if (!empty)
+		putc('\n', file);
 }
 
 static void put_front_end(const json_t *item, FILE *file)
@@ -119,7 +150,9 @@ static void put_spoof_drops(const json_t *item, json_int_t n, FILE *file)
 	const char *name = json_text(item, "name"), *mac = json_text(item, "mac");
 	const char *last = json_text(item, "last_spoof_mac");
 
-	fprintf(file, "  dropped %" JSON_INTEGER_FORMAT " frames from the guest: source address ", n);
+	fputs("  dropped ", file);
+	put_count(n, "frame", file);
+	fputs(" from the guest: source address ", file);
 	if (last)
 		text_put(last, file);
 	fputs(last ? " is not the device's" : "was not the device's", file);
@@ -131,6 +164,15 @@ static void put_spoof_drops(const json_t *item, json_int_t n, FILE *file)
 	fputs("; give the guest the device's MAC, or: vdpa dev set name ", file);
 	text_put(name, file);
 	fputs(" spoof_check off\n", file);
+}
+
+static void put_drops(json_int_t n, const char *why, FILE *file)
+{
+	if (n == 0)
+		return;
+	fputs("  dropped ", file);
+	put_count(n, "frame", file);
+	fprintf(file, " %s\n", why);
 }
 
 static void put_troubles(const json_t *item, FILE *file)
@@ -147,39 +189,14 @@ static void put_troubles(const json_t *item, FILE *file)
 		putc('\n', file);
 	}
 	if (is_true(item, "stale"))
-		fputs("  stale: the device's worker does not answer; addresses, features, counters and "
-		      "queues are those of before\n", file);
+		fputs("  stale: the device's worker does not answer; addresses, features, counters "
+		      "and queues are those of before\n", file);
 	if (spoof > 0)
 		put_spoof_drops(item, spoof, file);
-	if (flood > 0)
-		fprintf(file, "  dropped %" JSON_INTEGER_FORMAT " frames from the guest to many or "
-			"unknown receivers: more than flood_limit of its management device allows\n",
-			flood);
-	if (no_queue > 0)
-		fprintf(file, "  dropped %" JSON_INTEGER_FORMAT " frames to the guest: it has no "
-			"running receive queue, or had none when they came\n", no_queue);
-}
-
-static void put_place(const json_t *item, FILE *file)
-{
-	static const char *const keys[] = { "mgmtdev", "vm", "socket", "mode", NULL };
-
-	putc(' ', file);
-	put_keys(item, keys, file);
-	putc('\n', file);
-}
-
-static void put_net(const json_t *item, FILE *file)
-{
-	static const char *const first[] = { "mac", "mtu", NULL };
-	static const char *const rest[] = { "max_vqp", "spoof_check", NULL };
-
-	putc(' ', file);
-	put_keys(item, first, file);
-	if (json_object_get(item, "link_up"))
-		fputs(is_true(item, "link_up") ? " link up" : " link down", file);
-	put_keys(item, rest, file);
-	putc('\n', file);
+	put_drops(flood, "from the guest to many or unknown receivers: more than its management "
+		"device's flood_limit", file);
+	put_drops(no_queue, "to the guest: it has no running receive queue, or had none when they "
+		"came", file);
 }
 
 static void put_features(const json_t *item, const char *key, FILE *file)
@@ -204,17 +221,19 @@ static void put_features(const json_t *item, const char *key, FILE *file)
 static void put_traffic(const json_t *item, FILE *file)
 {
 	static const char *const directions[][3] = {
-		{ "  rx", "rx_frames", "rx_bytes" },
-		{ ", tx", "tx_frames", "tx_bytes" },
+		{ "  rx ", "rx_frames", "rx_bytes" },
+		{ ", tx ", "tx_frames", "tx_bytes" },
 	};
 	const json_t *counters = json_object_get(item, "counters");
 
 	if (!counters)
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(directions); i++)
-		fprintf(file, "%s %" JSON_INTEGER_FORMAT " frames %" JSON_INTEGER_FORMAT " bytes",
-			directions[i][0], json_number(counters, directions[i][1], 0),
-			json_number(counters, directions[i][2], 0));
+	for (size_t i = 0; i < ARRAY_SIZE(directions); i++) {
+		fputs(directions[i][0], file);
+		put_count(json_number(counters, directions[i][1], 0), "frame", file);
+		putc(' ', file);
+		put_count(json_number(counters, directions[i][2], 0), "byte", file);
+	}
 	putc('\n', file);
 }
 
@@ -224,7 +243,9 @@ static void put_memory(const json_t *item, FILE *file)
 
 	if (regions == 0)
 		return;
-	fprintf(file, "  memory %" JSON_INTEGER_FORMAT " regions ", regions);
+	fputs("  memory ", file);
+	put_count(regions, "region", file);
+	putc(' ', file);
 	put_size(json_number(item, "memory_bytes", 0), file);
 	putc('\n', file);
 }
@@ -264,30 +285,50 @@ static void put_queues(const json_t *item, FILE *file)
 	}
 }
 
-static void put_processes(const json_t *item, FILE *file)
-{
-	static const char *const history[] = { "messages", "refused", "connections", NULL };
-	static const char *const processes[] = {
-		"shim_pid", "worker_pid", "worker", "worker_restarts", "log_level", NULL
-	};
+static const struct line_key place_line[] = {
+	{ "mgmtdev", "mgmtdev", FORM_PLAIN },
+	{ "vm", "vm", FORM_PLAIN },
+	{ "socket", "socket", FORM_PLAIN },
+	{ "mode", "mode", FORM_PLAIN },
+	{ 0 },
+};
 
-	putc(' ', file);
-	put_keys(item, history, file);
-	fputs("\n ", file);
-	put_keys(item, processes, file);
-	putc('\n', file);
-}
+static const struct line_key net_line[] = {
+	{ "mac", "mac", FORM_PLAIN },
+	{ "mtu", "mtu", FORM_PLAIN },
+	{ "link_up", "link", FORM_UP_DOWN },
+	{ "max_vqp", "max_vqp", FORM_PLAIN },
+	{ "spoof_check", "spoof_check", FORM_ON_OFF },
+	{ 0 },
+};
+
+static const struct line_key history_line[] = {
+	{ "messages", "messages", FORM_PLAIN },
+	{ "refused", "refused", FORM_PLAIN },
+	{ "connections", "connections", FORM_PLAIN },
+	{ 0 },
+};
+
+static const struct line_key process_line[] = {
+	{ "shim_pid", "shim", FORM_PROCESS },
+	{ "worker_pid", "worker", FORM_PROCESS },
+	{ "worker", "program", FORM_PLAIN },
+	{ "worker_restarts", "restarts", FORM_PLAIN },
+	{ "log_level", "log_level", FORM_PLAIN },
+	{ 0 },
+};
 
 void status_text(const json_t *item, FILE *file)
 {
 	put_state(item, file);
 	put_troubles(item, file);
-	put_place(item, file);
-	put_net(item, file);
+	put_line(item, place_line, file);
+	put_line(item, net_line, file);
 	put_features(item, "features", file);
 	put_features(item, "protocol_features", file);
 	put_memory(item, file);
 	put_traffic(item, file);
 	put_queues(item, file);
-	put_processes(item, file);
+	put_line(item, history_line, file);
+	put_line(item, process_line, file);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Names, reasons and log lines come from programs that guests and other users talk to. What a
- * terminal would take for an order is a table of ranges; it is replaced, never passed on. Line feeds
- * are in it, too: a line of ours is one line.
+ * terminal would take for an order is a table of ranges; it is replaced, never passed on. Line
+ * feeds are in it, too: a line of ours is one line.
  */
 #include "tools/vdpa/text.h"
 
@@ -56,6 +56,8 @@ size_t text_next(const char *text, uint32_t *ret)
 		character = character << 6 | (bytes[i] & 0x3f);
 	}
 	if (character < forms[n].min || character > 0x10ffff)
+		return 1;
+	if (character >= 0xd800 && character <= 0xdfff) /* halves of UTF-16 */
 		return 1;
 	*ret = character;
 	return n + 1;

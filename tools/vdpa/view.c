@@ -173,7 +173,8 @@ void vstats_text(const char *name, const json_t *queues, enum vstats_form form, 
 		text_put(name, file);
 		fputs(": ", file);
 		if (form == VSTATS_ALL)
-			fprintf(file, "qidx %" JSON_INTEGER_FORMAT " ", json_number(queue, "qidx", 0));
+			fprintf(file, "qidx %" JSON_INTEGER_FORMAT " ",
+				json_number(queue, "qidx", 0));
 		fputs("queue_type ", file);
 		text_put(json_text(queue, "queue_type"), file);
 		putc(' ', file);

@@ -15,7 +15,7 @@ struct view {
 	const char *section; /* key of the JSON object that all is in */
 	const char *name;    /* key of an item's name, which is also that of the fact to ask with */
 
-	/* iproute2's forms are tables; a form of our own is a function, and its JSON is the item. */
+	/* iproute2's forms are tables; one of our own is a function, and its JSON is the item. */
 	const struct view_field *fields;
 	size_t n_fields;
 	void (*text)(const json_t *item, FILE *file);
