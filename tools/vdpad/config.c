@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <ini.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -105,15 +106,33 @@ static int read_switch(struct parser *p, const struct key *key, const char *valu
 	return 0;
 }
 
+/* As simnic takes it: the name becomes part of DPDK's arguments. */
+static bool is_interface(const char *name)
+{
+	return *name && strlen(name) < IF_NAMESIZE && !strpbrk(name, ",/=: ");
+}
+
+static bool is_devargs(const char *text)
+{
+	return *text;
+}
+
 static int read_uplink(struct parser *p, const struct key *key, const char *value)
 {
-	static const char *const starts[] = { "tap:", "af_packet:", "dev:" };
+	static const struct {
+		const char *start;
+		bool (*rest_ok)(const char *rest);
+	} kinds[] = {
+		{ "tap:", is_interface },
+		{ "af_packet:", is_interface },
+		{ "dev:", is_devargs },
+	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
-		size_t n = strlen(starts[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t n = strlen(kinds[i].start);
 
-		if (strncmp(value, starts[i], n) == 0 && value[n])
-			return read_text(p, key, value);
+		if (strncmp(value, kinds[i].start, n) == 0)
+			return kinds[i].rest_ok(value + n) ? read_text(p, key, value) : -EINVAL;
 	}
 	if (strcmp(value, "none") != 0 && strcmp(value, "loop") != 0)
 		return -EINVAL;
