@@ -80,6 +80,6 @@ def daemon(vdpa):
 def golden():
     """Compares bytes with a file of golden/."""
     def compare(data, name):
-        assert data.decode() == (GOLDEN / name).read_text()
+        assert data.decode() == (GOLDEN / name).read_text(encoding="utf-8")
         assert data == (GOLDEN / name).read_bytes()
     return compare

@@ -82,9 +82,9 @@ static int connect_to(const char *path, unsigned int timeout_s, struct fault *wh
 	_cleanup_close_ int fd = -1;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return fault_set(why, -ENAMETOOLONG, "%s: the path of a socket has at most %zu "
-			"bytes, this has %zu (name another with --socket)", path,
-			sizeof(address.sun_path) - 1, strlen(path));
+		return fault_set(why, -ENAMETOOLONG, "the path of a socket has at most %zu bytes, "
+			"this one has %zu (name another with --socket): %s",
+			sizeof(address.sun_path) - 1, strlen(path), path);
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
