@@ -20,8 +20,8 @@ class Peer:
 
     def __init__(self, vdpad):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
         self.sock.connect(str(vdpad.run_dir / "control.sock"))
+        self.sock.settimeout(30)
         self.data = b""
         self.n = 0
 
