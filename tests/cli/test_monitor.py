@@ -12,6 +12,7 @@ EVENTS = [
     {"event": "connected", "time_ms": 1764000000000, "dev": "vm1", "text": "process 4711"},
     {"event": "nic-died", "time_ms": 1764000000007, "mgmtdev": "sim/nic0", "text": "signal 11"},
     {"event": "removed", "time_ms": 1764000001999, "dev": "vm1"},
+    {"event": "added", "time_ms": 1764000001999, "dev": "vm1", "text": ""},
     {"event": "lost", "time_ms": 1764000002000, "count": 17},
     {"event": "of-later", "time_ms": 0, "dev": "vm1", "text": "a\x1b[2Jb\n", "more": [1]},
 ]

@@ -56,7 +56,7 @@ static void put_event(const struct context *ctx, const json_t *event)
 	text_put(json_text(event, "event"), stdout);
 	if (count >= 0)
 		printf(" %" JSON_INTEGER_FORMAT " events", count);
-	if (text) {
+	if (text && *text) {
 		fputs(": ", stdout);
 		text_put(text, stdout);
 	}
