@@ -33,9 +33,9 @@ static uint64_t file_page_size(int fd)
 
 static bool map_ok(const struct sim_map *map)
 {
-	return range_ok(map->iova, map->size) && range_ok(map->offset, map->size) &&
-	       map->perm != 0 && !(map->perm & ~(uint32_t)(SIM_PERM_READ | SIM_PERM_WRITE)) &&
-	       map->offset + map->size <= INT64_MAX && map->size <= IOMMU_MAX_BYTES;
+	return range_ok(map->iova, map->size) && map->size <= IOMMU_MAX_BYTES &&
+	       map->offset <= INT64_MAX - map->size && map->perm != 0 &&
+	       !(map->perm & ~(uint32_t)(SIM_PERM_READ | SIM_PERM_WRITE));
 }
 
 /* What may be written may be read here, as on most CPUs anyway; the table says what a guest may. */
