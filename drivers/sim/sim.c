@@ -20,6 +20,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/sim/channel.h"
+#include "drivers/sim/events.h"
 #include "drivers/sim/position.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
@@ -28,11 +29,13 @@
 struct sim_device {
 	struct driver_device device; /* first: the core holds a pointer to it */
 	struct sim_channel channel;
+	struct sim_events events;
 	struct driver_keeper *keeper;
 	struct driver_caps caps;
 	const struct sim_regs *regs; /* of the function as it is now; NULL: never seen */
 	const struct sim_regs *lost_regs; /* of the function before it was replaced */
-	bool say_gone;		     /* the next event is that the function was replaced */
+	bool replaced; /* before this instance began, which has never used what was before */
+	bool say_gone; /* the next event is that the function is gone or was replaced */
 };
 
 /* What the next worker needs: in driver_keeper's state. */
@@ -57,11 +60,22 @@ static bool is_packed(struct sim_device *sim)
 	return sim_kept(sim)->packed != 0;
 }
 
+/* After anything that may have come upon an event, or upon the mailbox's end. */
+static void note_events(struct sim_device *sim)
+{
+	if (sim->channel.sock < 0 && sim->events.sock >= 0) {
+		sim_events_watch(&sim->events, -1);
+		sim->say_gone = true;
+	}
+	sim_events_set_pending(&sim->events, sim->say_gone || sim->channel.n_events > 0);
+}
+
 static int call(struct sim_device *sim, struct sim_request request, unsigned int deadline_ms)
 {
 	int r = sim_channel_call(&sim->channel, &request, deadline_ms);
 
 	close_keep_errno(request.reply_fd);
+	note_events(sim);
 	return r;
 }
 
@@ -158,7 +172,33 @@ static void sim_close(struct driver_device *device)
 		return;
 	unmap_bar(sim_device(device)->regs);
 	unmap_bar(sim_device(device)->lost_regs);
+	sim_events_free(&sim_device(device)->events);
 	free(sim_device(device));
+}
+
+/* Begins on a mailbox. */
+static int attach(struct sim_device *sim, int sock, int *ret_bar_fd)
+{
+	int r;
+
+	sim_channel_init(&sim->channel, sock);
+	r = sim_events_watch(&sim->events, sock);
+	return r < 0 ? r : hello(sim, ret_bar_fd);
+}
+
+/* Whether the function is the one that our predecessor knew; its registers stay for questions. */
+static void compare_kept(struct sim_device *sim, int bar_fd)
+{
+	struct sim_kept *kept = sim_kept(sim);
+	int kept_fd = kept->valid ? sim->keeper->get_fd(sim->keeper, kept->bar_number) : -1;
+
+	if (same_file(kept_fd, bar_fd))
+		return;
+	if (kept_fd >= 0) {
+		sim->lost_regs = map_bar(kept_fd);
+		sim->replaced = sim->say_gone = true;
+	}
+	keep_bar(sim, bar_fd);
 }
 
 static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
@@ -166,7 +206,7 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 {
 	_cleanup_close_ int bar_fd = -1;
 	struct sim_device *sim;
-	int kept_fd, r;
+	int r;
 
 	if (n_fds != 1)
 		return -EINVAL;
@@ -175,20 +215,15 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 		return -ENOMEM;
 	sim->device.ops = &sim_driver;
 	sim->keeper = keeper;
-	sim_channel_init(&sim->channel, fds[0]);
-	r = hello(sim, &bar_fd);
+	r = sim_events_init(&sim->events);
+	if (r == 0)
+		r = attach(sim, fds[0], &bar_fd);
 	if (r < 0) {
 		sim_close(&sim->device);
 		return r;
 	}
-
-	kept_fd = sim_kept(sim)->valid ? keeper->get_fd(keeper, sim_kept(sim)->bar_number) : -1;
-	if (kept_fd >= 0 && !same_file(kept_fd, bar_fd)) {
-		sim->lost_regs = map_bar(kept_fd);
-		sim->say_gone = true;
-	}
-	if (!same_file(kept_fd, bar_fd))
-		keep_bar(sim, bar_fd);
+	compare_kept(sim, bar_fd);
+	note_events(sim);
 	*ret = &sim->device;
 	return 0;
 }
@@ -202,18 +237,18 @@ static int sim_reopen(struct driver_device *device, const int *fds, size_t n_fds
 
 	if (n_fds != 1)
 		return -EINVAL;
-	sim_channel_init(&sim->channel, fds[0]);
-	r = hello(sim, &bar_fd);
+	r = attach(sim, fds[0], &bar_fd);
 	if (r < 0)
 		return r;
-	if (sim->say_gone) { /* replaced before this worker began: it never used @before */
+	if (sim->replaced) {
 		unmap_bar(before);
 	} else {
 		unmap_bar(sim->lost_regs);
 		sim->lost_regs = before;
 	}
-	sim->say_gone = false;
+	sim->replaced = sim->say_gone = false;
 	keep_bar(sim, bar_fd);
+	note_events(sim);
 	return 0;
 }
 
@@ -530,7 +565,7 @@ static int sim_device_stats(struct driver_device *device, struct driver_device_s
 
 static int sim_event_fd(struct driver_device *device)
 {
-	return sim_device(device)->channel.sock;
+	return sim_device(device)->events.epoll_fd;
 }
 
 static int sim_next_event(struct driver_device *device, struct driver_event *ret)
@@ -544,24 +579,21 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 	struct sim_event event;
 	int r;
 
-	if (sim->say_gone) {
+	do {
+		r = sim_channel_next_event(&sim->channel, &event);
+	} while (r == 0 && (event.kind < SIM_EVENT_CONFIG ||
+				   event.kind > SIM_EVENT_FUNCTION_FAILED));
+	note_events(sim);
+	if (sim->say_gone && r < 0) {
 		sim->say_gone = false;
+		note_events(sim);
 		*ret = (struct driver_event){ .kind = DRIVER_EVENT_GONE };
 		return 0;
 	}
-	do {
-		r = sim_channel_next_event(&sim->channel, &event);
-		if (r < 0)
-			break;
-	} while (event.kind < SIM_EVENT_CONFIG || event.kind > SIM_EVENT_FUNCTION_FAILED);
-	if (r == -ENODEV)
-		*ret = (struct driver_event){ .kind = DRIVER_EVENT_GONE };
-	else if (r == 0)
-		*ret = (struct driver_event){
-			.kind = kinds[event.kind],
-			.queue = (uint16_t)event.queue,
-		};
-	return r == -ENODEV ? 0 : r;
+	if (r < 0)
+		return -EAGAIN;
+	*ret = (struct driver_event){ .kind = kinds[event.kind], .queue = (uint16_t)event.queue };
+	return 0;
 }
 
 const struct driver_ops sim_driver = {
