@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Where a queue stands when it was stopped, and that another device, or this one, goes on from
+ * there: no chain is lost and none comes twice. The guest's own count is what it is compared with.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/conformance/driver_suite.h"
+#include "vdpa/base/bits.h"
+
+static void assert_position(struct queue_position got, struct queue_position wanted)
+{
+	assert_int_equal(got.avail, wanted.avail);
+	assert_int_equal(got.used, wanted.used);
+	assert_int_equal(got.avail_wrap, wanted.avail_wrap);
+	assert_int_equal(got.used_wrap, wanted.used_wrap);
+}
+
+/* Chains from @from to @to in free-running counts. */
+static uint32_t distance(const struct guest *g, const struct guest_ring *r, uint16_t from,
+	bool from_wrap, uint16_t to, bool to_wrap)
+{
+	if (!g->packed)
+		return (uint16_t)(to - from);
+	return (uint32_t)to + (from_wrap != to_wrap ? r->size : 0) - from;
+}
+
+/* A receive queue may have taken buffers that are not filled yet; what it gave back is exact. */
+static void assert_receive_position(struct guest *g, uint16_t queue, struct queue_position at)
+{
+	const struct guest_ring *r = &g->rings[queue];
+	uint32_t taken = distance(g, r, at.used, at.used_wrap, at.avail, at.avail_wrap);
+	uint32_t offered = distance(g, r, at.used, at.used_wrap, r->at.avail, r->at.avail_wrap);
+
+	assert_int_equal(at.used, r->at.used);
+	assert_int_equal(at.used_wrap, r->at.used_wrap);
+	assert_true(taken <= offered && offered <= r->size);
+}
+
+static void resume(struct guest *g, const struct queue_position *at)
+{
+	for (uint16_t i = 0; i < g->n_queues; i++)
+		g->rings[i].start = at[i];
+	assert_int_equal(guest_prepare(g), 0);
+	assert_int_equal(guest_start(g), 0);
+}
+
+/* @n frames each way, stopped and resumed after each @n, @laps times. */
+static void exchange_and_resume(struct guest *a, struct guest *b, uint32_t n, uint32_t laps)
+{
+	struct queue_position at[QUEUE_MAX];
+
+	for (uint32_t i = 0; i < laps; i++) {
+		guest_exchange(a, b, n);
+		guest_exchange(b, a, n);
+		assert_int_equal(guest_stop(a, at), 0);
+		assert_position(at[1], a->rings[1].at);
+		assert_receive_position(a, 0, at[0]);
+		resume(a, at);
+	}
+}
+
+static void positions_are_right_in_every_place_of_the_ring(void **state)
+{
+	struct guest *a = suite_guest_sized(state, 1, 8), *b = suite_peer(state);
+
+	guest_run(a);
+	exchange_and_resume(a, b, 1, 20); /* around, more than twice */
+	exchange_and_resume(a, b, 5, 10);
+	exchange_and_resume(a, b, 8, 3);
+	exchange_and_resume(a, b, 0, 2);
+}
+
+static void positions_are_right_in_rings_of_any_size(void **state)
+{
+	const uint32_t sizes[] = { 1, 2, 3, 7, 64 };
+	struct guest *b = suite_peer(state);
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct guest *a;
+
+		if (suite_layout(state) == GUEST_SPLIT && sizes[i] & (sizes[i] - 1))
+			continue; /* split rings are powers of two */
+		a = suite_guest_sized(state, 1, sizes[i]);
+		guest_run(a);
+		exchange_and_resume(a, b, 3, 5);
+	}
+}
+
+static void a_split_ring_begins_anywhere_and_wraps_at_65536(void **state)
+{
+	struct guest *a = suite_guest_sized(state, 1, 8), *b = suite_peer(state);
+
+	if (a->packed || a->ops->caps(a->device)->start_position != DRIVER_START_ANY)
+		skip();
+	guest_ring_init(a, 0, 65530);
+	guest_ring_init(a, 1, 65533);
+	guest_run(a);
+	exchange_and_resume(a, b, 1, 10);
+	assert_int_equal(a->rings[0].at.used, (uint16_t)(65530 + 10));
+	assert_int_equal(a->rings[1].at.used, (uint16_t)(65533 + 10));
+}
+
+static void each_queue_has_its_own_position(void **state)
+{
+	struct guest *a = suite_guest(state, 3), *b = suite_peer(state);
+	struct queue_position at[QUEUE_MAX];
+
+	guest_run(a);
+	for (uint16_t pair = 0; pair < 3; pair++) {
+		for (uint32_t n = 0; n <= 5U * pair; n++) {
+			guest_send(a, pair, b->nic_device->mac, n);
+			assert_int_equal(guest_receive(b), n);
+		}
+	}
+	guest_exchange(b, a, 20);
+	assert_int_equal(guest_stop(a, at), 0);
+	for (uint16_t pair = 0; pair < 3; pair++) {
+		assert_position(at[2 * pair + 1], a->rings[2 * pair + 1].at);
+		assert_int_equal(a->rings[2 * pair + 1].n_used, 5 * pair + 1);
+		assert_receive_position(a, (uint16_t)(2 * pair), at[2 * pair]);
+	}
+	resume(a, at);
+	guest_exchange(b, a, 20);
+}
+
+static void chains_that_were_not_taken_are_taken_after_the_resume(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	struct queue_position at[QUEUE_MAX];
+
+	guest_run(a);
+	guest_exchange(a, b, 2);
+	assert_int_equal(guest_stop(a, at), 0);
+	for (uint32_t n = 0; n < 10; n++)
+		assert_true(guest_offer_frame(a, 0, b->nic_device->mac, n) >= 0);
+	assert_int_equal(guest_stop(a, at), 0);
+	resume(a, at);
+	guest_kick(a, 1);
+	for (uint32_t n = 0; n < 10; n++)
+		assert_int_equal(guest_receive(b), n);
+}
+
+static void chains_in_the_ring_at_the_start_need_no_kick(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+
+	assert_true(guest_offer_frame(a, 0, b->nic_device->mac, 5) >= 0);
+	guest_run(a);
+	assert_int_equal(guest_receive(b), 5);
+}
+
+static void a_stop_under_load_loses_nothing(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	uint32_t sent = 0, got = 0, number;
+	struct queue_position at[QUEUE_MAX];
+
+	guest_run(a);
+	for (int lap = 0; lap < 30; lap++) {
+		while (sent - got < 32 && guest_offer_frame(a, 0, b->nic_device->mac, sent) >= 0)
+			sent++;
+		guest_kick(a, 1);
+		assert_int_equal(guest_stop(a, at), 0);
+		resume(a, at);
+		while (got < sent) {
+			number = guest_receive(b);
+			assert_int_equal(number, got);
+			got++;
+			while (guest_take(a, 1, NULL) >= 0)
+				continue;
+		}
+	}
+}
+
+static void a_stopped_queue_answers_its_last_position(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	struct queue_position first[QUEUE_MAX], second[QUEUE_MAX];
+
+	guest_run(a);
+	guest_exchange(a, b, 5);
+	assert_int_equal(guest_stop(a, first), 0);
+	assert_int_equal(guest_stop(a, second), 0);
+	assert_position(second[0], first[0]);
+	assert_position(second[1], first[1]);
+}
+
+static void a_prepared_queue_answers_where_it_would_begin(void **state)
+{
+	struct guest *a = suite_guest(state, 1);
+	struct queue_position at[QUEUE_MAX];
+
+	assert_int_equal(guest_prepare(a), 0);
+	assert_int_equal(guest_stop(a, at), 0);
+	assert_position(at[0], a->rings[0].start);
+	assert_position(at[1], a->rings[1].start);
+}
+
+static void positions_of_other_queues_are_not_written(void **state)
+{
+	struct guest *a = suite_guest(state, 2);
+	struct queue_position at[QUEUE_MAX], before[QUEUE_MAX];
+	struct queue_set set = guest_set(1, 2);
+
+	guest_run(a);
+	memset(at, 0x5a, sizeof(at));
+	memcpy(before, at, sizeof(at));
+	queue_set_add(&set, QUEUE_MAX - 1); /* no device has it */
+	assert_int_equal(a->ops->stop(a->device, &set, at), 0);
+	assert_position(at[1], a->rings[1].at);
+	before[1] = at[1];
+	before[2] = at[2];
+	assert_memory_equal(at, before, sizeof(at));
+}
+
+const struct suite_test driver_position_tests[] = {
+	BOTH(positions_are_right_in_every_place_of_the_ring),
+	BOTH(positions_are_right_in_rings_of_any_size),
+	ONCE(a_split_ring_begins_anywhere_and_wraps_at_65536),
+	BOTH(each_queue_has_its_own_position),
+	BOTH(chains_that_were_not_taken_are_taken_after_the_resume),
+	BOTH(chains_in_the_ring_at_the_start_need_no_kick),
+	BOTH(a_stop_under_load_loses_nothing),
+	BOTH(a_stopped_queue_answers_its_last_position),
+	BOTH(a_prepared_queue_answers_where_it_would_begin),
+	BOTH(positions_of_other_queues_are_not_written),
+	{ 0 },
+};

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The suite's tests, by subject. Each runs for both layouts of rings unless it has none. */
+#ifndef TESTS_DRIVER_SUITE_H
+#define TESTS_DRIVER_SUITE_H
+
+#include "tests/conformance/driver_guest.h"
+
+struct suite_test {
+	const char *name; /* NULL: end of the list */
+	void (*run)(void **state);
+	enum { SUITE_BOTH_LAYOUTS, SUITE_ONCE } layouts;
+};
+
+#define BOTH(test) { #test, test, SUITE_BOTH_LAYOUTS }
+#define ONCE(test) { #test, test, SUITE_ONCE }
+
+extern const struct suite_test driver_call_tests[], driver_memory_tests[], driver_position_tests[],
+	driver_stop_tests[], driver_eventfd_tests[], driver_loss_tests[], driver_fact_tests[],
+	driver_deadline_tests[];
+
+/** suite_rig() - the stand of the running test. */
+const struct driver_rig *suite_rig(void **state);
+
+/** suite_layout() - of the running test's rings. */
+enum guest_layout suite_layout(void **state);
+
+/** suite_guest() - a guest on a fresh device; it ends with the test. */
+struct guest *suite_guest(void **state, uint16_t pairs);
+
+/** suite_guest_sized() - the same with rings of @size descriptors. */
+struct guest *suite_guest_sized(void **state, uint16_t pairs, uint32_t size);
+
+/** suite_peer() - the same with one pair and split rings, running: for the other end. */
+struct guest *suite_peer(void **state);
+
+#endif
