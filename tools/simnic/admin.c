@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 #define MAX_SESSIONS 64
 
 struct session {
+	LIST_ENTRY(session) link;
 	struct source source;
 	struct nic *nic;
 };
@@ -38,6 +40,7 @@ struct admin_desc {
 };
 
 static unsigned int n_sessions;
+static LIST_HEAD(, session) sessions = LIST_HEAD_INITIALIZER(sessions);
 
 struct function *admin_find(struct nic *nic, const char *name)
 {
@@ -215,6 +218,7 @@ static const struct admin_desc commands[] = {
 static void close_session(struct session *s)
 {
 	loop_remove(&s->nic->loop, &s->source);
+	LIST_REMOVE(s, link);
 	free(s);
 	n_sessions--;
 }
@@ -289,10 +293,17 @@ static void on_connection(struct source *source)
 		return;
 	}
 	sock = -1;
+	LIST_INSERT_HEAD(&sessions, s, link);
 	n_sessions++;
 }
 
 int admin_open(struct nic *nic, int fd)
 {
 	return loop_add(&nic->loop, &nic->listener, fd, on_connection);
+}
+
+void admin_close(void)
+{
+	while (!LIST_EMPTY(&sessions))
+		close_session(LIST_FIRST(&sessions));
 }

@@ -12,6 +12,9 @@
  */
 int admin_open(struct nic *nic, int fd);
 
+/** admin_close() - end all connections. */
+void admin_close(void);
+
 /** admin_find() - function by name, or NULL. */
 struct function *admin_find(struct nic *nic, const char *name);
 

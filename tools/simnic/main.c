@@ -180,6 +180,7 @@ static int start(struct nic *nic)
 
 static void stop(struct nic *nic)
 {
+	admin_close();
 	for (uint32_t i = 0; i < nic->n_slots; i++) {
 		if (nic->functions[i])
 			function_free(nic->functions[i]);

@@ -89,7 +89,8 @@ static bool flush(struct client *client)
 			return false;
 		done += (size_t)n;
 	}
-	memmove(client->out, client->out + done, client->n_out - done);
+	if (done > 0)
+		memmove(client->out, client->out + done, client->n_out - done);
 	client->n_out -= done;
 	return true;
 }

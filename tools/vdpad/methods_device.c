@@ -204,6 +204,7 @@ static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, s
 static void on_added(void *arg, struct device *dev, int status, const struct failure *why)
 {
 	struct request *q = arg;
+	struct failure reason = *why; /* it is the device's, which goes before the answer is there */
 	char owner[NAME_SIZE + 8];
 
 	if (status == 0) {
@@ -215,7 +216,7 @@ static void on_added(void *arg, struct device *dev, int status, const struct fai
 	if (q->vdpad->uids)
 		uids_put(q->vdpad->uids, owner);
 	device_free(dev);
-	request_fail(q, why);
+	request_fail(q, &reason);
 }
 
 int method_dev_add(struct request *q, json_t *params, struct failure *why)
