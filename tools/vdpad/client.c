@@ -313,8 +313,9 @@ void client_event(struct client *client, const char *line, size_t size, const ch
 	update_io(client); /* the loop writes: no connection ends under who sends an event */
 }
 
-void control_broadcast(struct control *control, json_t *event, const char *name)
+void control_broadcast(void *arg, json_t *event, const char *name)
 {
+	struct control *control = arg;
 	_cleanup_free_ char *text = json_dumps(event, JSON_COMPACT | JSON_ENSURE_ASCII);
 	struct client *client;
 	size_t size;

@@ -18,6 +18,7 @@ enum role {
 };
 
 struct client;
+struct control;
 
 /*
  * A request that is being carried out. Its client may go away meanwhile; the request goes on, and
@@ -41,12 +42,8 @@ void control_serve(struct control *control);
 /** control_close() - end all connections and remove the socket. NULL is fine. */
 void control_close(struct control *control);
 
-/**
- * control_broadcast() - an event for those who monitor.
- * @event: borrowed
- * @name:  of the device or management device that it is about
- */
-void control_broadcast(struct control *control, json_t *event, const char *name);
+/** control_broadcast() - an event for those who monitor; an event_sink. */
+void control_broadcast(void *control, json_t *event, const char *name);
 
 /* client.c */
 

@@ -444,3 +444,14 @@ void devices_nic_down(struct nic *nic)
 			dev->function_ok = false;
 	}
 }
+
+bool devices_use(const struct nic *nic)
+{
+	const struct device *dev;
+
+	TAILQ_FOREACH(dev, &nic->vdpad->devices, link) {
+		if (dev->nic == nic)
+			return true;
+	}
+	return !SLIST_EMPTY(&nic->vdpad->skipped);
+}

@@ -125,6 +125,9 @@ int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct fai
 /** devices_loading() - some are being looked for, or started for the first time. */
 bool devices_loading(const struct vdpad *v);
 
+/** devices_use() - is a device on this NIC, or may one be whose file could not be read? */
+bool devices_use(const struct nic *nic);
+
 /** devices_nic_up(), devices_nic_down() - a NIC tells its devices. */
 void devices_nic_up(struct nic *nic);
 void devices_nic_down(struct nic *nic);

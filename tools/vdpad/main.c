@@ -8,21 +8,17 @@
  * is ended.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
-#include <unistd.h>
 
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
+#include "tools/vdpad/folders.h"
 #include "tools/vdpad/nic.h"
 #include "tools/vdpad/strangers.h"
 #include "tools/vdpad/uids.h"
@@ -56,6 +52,8 @@ struct options {
 	bool check_config, level_given;
 	enum log_level level;
 };
+
+static struct control *control;
 
 enum parsed { PARSED_RUN, PARSED_DONE, PARSED_WRONG };
 
@@ -116,84 +114,6 @@ static enum parsed parse(int argc, char **argv, struct options *o)
 	return PARSED_RUN;
 }
 
-/* ------------------------------------------------------------------------ folders */
-
-static int make_folder(const char *path, mode_t mode)
-{
-	struct stat st;
-
-	if (mkdir(path, mode) < 0 && errno != EEXIST) {
-		log_error("%s can't be made: %s", path, strerror(errno));
-		return -errno;
-	}
-	if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)) {
-		log_error("%s is no folder", path);
-		return -ENOTDIR;
-	}
-	return 0;
-}
-
-static int make_subfolder(const char *parent, const char *name, mode_t mode)
-{
-	char path[VDPAD_PATH_SIZE];
-
-	snprintf(path, sizeof(path), "%s/%s", parent, name);
-	return make_folder(path, mode);
-}
-
-/* The lock is held by the descriptor, which stays open; no child gets it. */
-static int lock_folder(const char *folder)
-{
-	char path[VDPAD_PATH_SIZE], pid[16] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/vdpad.lock", folder);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0) {
-		log_error("%s can't be opened: %s", path, strerror(errno));
-		return -errno;
-	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		ssize_t n = read(fd, pid, sizeof(pid) - 1);
-
-		pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
-		log_error("%s belongs to another vdpad that runs, process %s; end that one, or choose "
-			"other folders with --run-dir and --state-dir", folder, pid);
-		close(fd);
-		return -EBUSY;
-	}
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-		log_warning("%s can't be written", path);
-	return 0;
-}
-
-static int prepare_folders(struct vdpad *v, const struct options *o)
-{
-	int r;
-
-	r = make_folder(o->run_dir, 0755);
-	if (r == 0)
-		r = make_folder(o->state_dir, 0700);
-	if (r < 0)
-		return r;
-	if (!realpath(o->run_dir, v->run_dir) || !realpath(o->state_dir, v->state_dir)) {
-		log_error("%s, %s: %s", o->run_dir, o->state_dir, strerror(errno));
-		return -errno;
-	}
-	r = lock_folder(v->run_dir);
-	if (r == 0 && strcmp(v->run_dir, v->state_dir) != 0)
-		r = lock_folder(v->state_dir);
-	if (r == 0)
-		r = make_subfolder(v->run_dir, "vhost", 0755);
-	if (r == 0)
-		r = make_subfolder(v->run_dir, "shim", 0700);
-	if (r == 0)
-		r = make_subfolder(v->run_dir, "sim", 0700);
-	if (r == 0)
-		r = make_subfolder(v->state_dir, "devices", 0700);
-	return r;
-}
-
 /* -------------------------------------------------------------------------- start */
 
 static int find_programs(struct vdpad *v, const struct options *o)
@@ -227,14 +147,26 @@ static int open_uids(struct vdpad *v)
 	return r;
 }
 
+/* It listens from now on, but lets nobody in before vdpad is ready. */
 static int open_control(struct vdpad *v)
 {
 	struct failure why;
-	int r = control_open(v, &v->control, &why);
+	int r = control_open(v, &control, &why);
 
-	if (r < 0)
+	if (r < 0) {
 		log_error("%s", why.text);
-	return r;
+		return r;
+	}
+	v->events = control_broadcast;
+	v->events_arg = control;
+	return 0;
+}
+
+static void on_ready(struct vdpad *v)
+{
+	control_serve(control);
+	sd_notify(0, "READY=1");
+	log_info("ready");
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *arg)
@@ -266,6 +198,11 @@ static int open_event(struct vdpad *v)
 	return r < 0 ? r : 0;
 }
 
+static const struct nic_watcher watcher = {
+	.up = devices_nic_up,
+	.down = devices_nic_down,
+};
+
 static int begin_all(struct vdpad *v)
 {
 	struct device *dev;
@@ -273,13 +210,13 @@ static int begin_all(struct vdpad *v)
 	int r;
 
 	for (unsigned int i = 0; i < v->config.n_nics; i++) {
-		r = nic_new(v, &v->config.nics[i], &nic);
+		r = nic_new(v, &v->config.nics[i], &watcher, &nic);
 		if (r < 0)
 			return r;
 	}
 	r = devices_load(v);
 	if (r == 0)
-		r = ready_begin(v);
+		r = ready_begin(v, on_ready);
 	if (r < 0)
 		return r;
 	strangers_remove_shims(v);
@@ -311,7 +248,7 @@ static int start(struct vdpad *v, const struct options *o)
 	raise_limits();
 	r = find_programs(v, o);
 	if (r == 0)
-		r = prepare_folders(v, o);
+		r = folders_prepare(v, o->run_dir, o->state_dir);
 	if (r == 0)
 		r = open_uids(v);
 	if (r == 0)
@@ -329,8 +266,10 @@ static void end_idle_nics(struct vdpad *v)
 {
 	struct nic *nic;
 
-	TAILQ_FOREACH(nic, &v->nics, link)
-		nic_end_if_idle(nic);
+	TAILQ_FOREACH(nic, &v->nics, link) {
+		if (!devices_use(nic))
+			nic_end(nic);
+	}
 }
 
 /* -------------------------------------------------------------------- configuration */
@@ -383,7 +322,8 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = sd_event_loop(v.event);
 	sd_notify(0, "STOPPING=1");
-	control_close(TAKE_PTR(v.control));
+	v.events = NULL;
+	control_close(control);
 	end_idle_nics(&v);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -6,7 +6,7 @@
  *   STARTING --answers--> UP --ends--> RESTARTING --timer--> STARTING
  *                                         `--too often--> FAILED
  *
- * When it is up, devices are told (devices_nic_up()): they compare or add their functions. It does
+ * When it is up, devices are told (nic_watcher): they compare or add their functions. It does
  * not matter which simnic that is: one that was found has the functions, a new one has none.
  */
 #include "tools/vdpad/nic.h"
@@ -21,7 +21,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "tools/vdpad/device.h"
 #include "tools/vdpad/listener.h"
 #include "tools/vdpad/uids.h"
 #include "vdpa/base/cleanup.h"
@@ -58,7 +57,7 @@ static void give_up(struct nic *nic, const char *reason)
 	snprintf(nic->reason, sizeof(nic->reason), "%s", reason);
 	log_error("%s: %s", nic->handle, reason);
 	event_send(nic->vdpad, "nic-died", "mgmtdev", nic->handle, reason);
-	devices_nic_down(nic);
+	nic->watcher->down(nic);
 	ready_check(nic->vdpad);
 }
 
@@ -98,7 +97,7 @@ static void died(struct nic *nic, const char *reason)
 	log_warning("%s: %s; it is started again in %llu ms", nic->handle, reason,
 		(unsigned long long)wait_ms);
 	event_send(nic->vdpad, "nic-died", "mgmtdev", nic->handle, reason);
-	devices_nic_down(nic);
+	nic->watcher->down(nic);
 	ready_check(nic->vdpad);
 	if (sd_event_add_time_relative(nic->vdpad->event, &nic->timer, CLOCK_MONOTONIC,
 		    wait_ms * 1000, 1000, on_restart_timer, nic) < 0)
@@ -154,7 +153,7 @@ static void is_up(struct nic *nic)
 	nic->reason[0] = '\0';
 	log_info("%s is up: process %u, uplink %s", nic->handle, nic->info.pid, nic->info.uplink_name);
 	event_send(nic->vdpad, "nic-up", "mgmtdev", nic->handle, "");
-	devices_nic_up(nic);
+	nic->watcher->up(nic);
 	free(TAKE_PTR(nic->functions));
 	nic->n_functions = 0;
 	ready_check(nic->vdpad);
@@ -335,7 +334,8 @@ void nic_begin(struct nic *nic)
 	attempt(nic);
 }
 
-int nic_new(struct vdpad *v, const struct config_nic *config, struct nic **ret)
+int nic_new(struct vdpad *v, const struct config_nic *config, const struct nic_watcher *watcher,
+	struct nic **ret)
 {
 	struct nic *nic = calloc(1, sizeof(*nic));
 
@@ -343,6 +343,7 @@ int nic_new(struct vdpad *v, const struct config_nic *config, struct nic **ret)
 		return -ENOMEM;
 	nic->vdpad = v;
 	nic->config = config;
+	nic->watcher = watcher;
 	snprintf(nic->handle, sizeof(nic->handle), "sim/%s", config->name);
 	TAILQ_INSERT_TAIL(&v->nics, nic, link);
 	*ret = nic;
@@ -361,20 +362,9 @@ void nic_free(struct nic *nic)
 	free(nic);
 }
 
-static bool is_idle(const struct nic *nic)
+void nic_end(struct nic *nic)
 {
-	const struct device *dev;
-
-	TAILQ_FOREACH(dev, &nic->vdpad->devices, link) {
-		if (dev->nic == nic)
-			return false;
-	}
-	return SLIST_EMPTY(&nic->vdpad->skipped); /* a device that we could not read may be on it */
-}
-
-void nic_end_if_idle(struct nic *nic)
-{
-	_cleanup_close_ int process = nic->pid > 0 && is_idle(nic) ? pidfd_open(nic->pid, 0) : -1;
+	_cleanup_close_ int process = nic->pid > 0 ? pidfd_open(nic->pid, 0) : -1;
 	struct pollfd end = { .fd = process, .events = POLLIN };
 	char path[VDPAD_PATH_SIZE];
 

@@ -16,10 +16,19 @@ enum nic_state {
 	NIC_FAILED,	/* given up, see reason */
 };
 
+struct nic;
+
+/* Who uses NICs: told when one is up, with what it had, and when it is not any more. */
+struct nic_watcher {
+	void (*up)(struct nic *nic);
+	void (*down)(struct nic *nic);
+};
+
 struct nic {
 	TAILQ_ENTRY(nic) link;
 	struct vdpad *vdpad;
 	const struct config_nic *config;
+	const struct nic_watcher *watcher;
 	char handle[CONFIG_NIC_NAME_MAX + 8]; /* "sim/NAME" */
 	enum nic_state state;
 	char reason[200];
@@ -35,7 +44,8 @@ struct nic {
 };
 
 /** nic_new() - a NIC of the configuration; added to @v. Nothing is started yet. */
-int nic_new(struct vdpad *v, const struct config_nic *config, struct nic **ret);
+int nic_new(struct vdpad *v, const struct config_nic *config, const struct nic_watcher *watcher,
+	struct nic **ret);
 void nic_free(struct nic *nic);
 
 /** nic_begin() - find it by its socket, or start it. */
@@ -47,8 +57,8 @@ struct nic *nic_find(struct vdpad *v, const char *handle);
 /** nic_require() - 0 when it is up; else @why says what is the matter. */
 int nic_require(const struct nic *nic, struct failure *why);
 
-/** nic_end_if_idle() - end its process if no device needs it, and wait for that. The last call. */
-void nic_end_if_idle(struct nic *nic);
+/** nic_end() - end its process, which no device needs, and wait for that. The last call. */
+void nic_end(struct nic *nic);
 
 const char *nic_state_name(enum nic_state state);
 

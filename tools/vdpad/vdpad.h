@@ -15,7 +15,6 @@
 #include "tools/vdpad/name.h"
 #include "tools/vdpad/process.h"
 
-struct control;
 struct device;
 struct nic;
 struct uids;
@@ -30,30 +29,37 @@ struct skipped {
 };
 SLIST_HEAD(skipped_list, skipped);
 
+/** event_sink - who is told of events. @event: borrowed; @name: whom it is about. */
+typedef void (*event_sink)(void *arg, json_t *event, const char *name);
+
 struct vdpad {
 	sd_event *event;
 	struct config config;
 	char run_dir[PATH_MAX], state_dir[PATH_MAX]; /* absolute */
 	char programs[N_PROGRAMS][PROGRAM_PATH_SIZE];
 	struct uids *uids; /* NULL: we are not root, everything runs as we do */
-	struct control *control;
+	event_sink events; /* NULL: nobody but the log is told */
+	void *events_arg;
 	struct nic_list nics;
 	struct device_list devices;
 	struct skipped_list skipped;
 	unsigned int n_starting; /* devices */
 	uint64_t started_ns;
-	bool ready;
 	sd_event_source *ready_timer;
+	void (*ready)(struct vdpad *v); /* NULL: it was called */
 };
 
 #define VDPAD_PATH_SIZE (PATH_MAX + 64)
 
 /* ready.c */
 
-/** ready_begin() - NICs and devices are being looked for; requests wait for what comes of it. */
-int ready_begin(struct vdpad *v);
+/**
+ * ready_begin() - NICs and devices are being looked for.
+ * @ready: called once when all were found or will not be, or when that takes too long
+ */
+int ready_begin(struct vdpad *v, void (*ready)(struct vdpad *v));
 
-/** ready_check() - something was found, or will not be: begin to serve if that was the last one. */
+/** ready_check() - something was found, or will not be. */
 void ready_check(struct vdpad *v);
 
 /* events.c */
