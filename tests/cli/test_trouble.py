@@ -154,6 +154,16 @@ def test_nonsense_is_called_so(vdpa, daemon, command, answer):
     assert err.endswith("of the same version as vdpa?)\n") or err.endswith("of the same version?)\n")
 
 
+def test_what_is_wrong_with_it_is_said(vdpa, daemon):
+    for answer, what in ((b"[]\n", "not a JSON object"), (b"{\"id\":1}\n", "no result"),
+                         (b"{\"id\":7,\"result\":{}}\n", "an answer to another request"),
+                         (b"{\"id\":1,\"error\":1}\n", "an error without code or message")):
+        daemon.answers = {"dev.show": lambda connection, _: daemon.send(connection, answer)}
+        assert vdpa.complaint("dev") == (
+            f"vdpad at {vdpa.socket} answers dev.show with nonsense: {what} "
+            "(is it vdpad, and of the same version as vdpa?)\n")
+
+
 # A method, a result that is fine, and what may not be otherwise in its first item.
 SHAPES = [
     ("mgmtdev show", "mgmtdev.show", {"handle": [None, 1], "classes": ["net", [1]],
@@ -238,9 +248,8 @@ def test_what_hangs_is_given_up_after_ten_seconds_and_a_change_after_more(vdpa, 
         return {}
 
     def trickle(connection, _):
-        for byte in b"{\"id\":1,\"result\":{\"devs\":[" + b" " * 100:
-            connection.sendall(bytes([byte]))
-            time.sleep(0.3)
+        while not daemon.over.wait(0.001):
+            connection.sendall(b" ")
 
     def be_silent(connection, _):
         daemon.over.wait()

@@ -109,7 +109,8 @@ def test_a_handle_has_one_slash_at_most(vdpa, daemon):
     "dev config show {}", "dev status show {}", "dev vstats show {}", "dev upgrade {}",
     "dev dump {}", "mgmtdev show {}", "monitor {}"])
 def test_names_have_to_be_text(vdpa, daemon, words):
-    for bad in (b"\xff", b"a\xc3", b"\xed\xa0\x80", b"x" * 4096):
+    for bad in (b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xc1\x81", b"\xf4\x90\x80\x80",
+                b"x" * 4096):
         filled = [word.encode().replace(b"{}", bad) for word in words.split()]
         err = vdpa.complaint(*filled)
         assert err.endswith('" is not possible; possible: 1 to 4095 bytes of UTF-8\n')

@@ -84,9 +84,8 @@ static json_t *read_number(const struct keyword *keyword, const char *text)
 
 	if (!*text || text[strspn(text, "0123456789")])
 		return impossible(keyword, text);
-	errno = 0;
-	value = strtoull(text, NULL, 10);
-	if (errno || value < keyword->min || value > keyword->max)
+	value = strtoull(text, NULL, 10); /* too much for it is too much for any keyword */
+	if (value < keyword->min || value > keyword->max)
 		return impossible(keyword, text);
 	return json_integer((json_int_t)value);
 }
