@@ -6,8 +6,8 @@ MGMTDEVS = [
      "features": ["CSUM", "MTU", "MAC", "MRG_RXBUF", "STATUS", "RING_EVENT_IDX", "VERSION_1",
                   "ACCESS_PLATFORM", 40, 48],
      "devices": 2, "uplink": "tap:x", "uplink_state": "up", "pid": 812, "restarts": 0},
-    {"handle": "sim/nic1", "state": "failed", "reason": "its program is missing", "classes": ["net"],
-     "max_vqs": 0, "features": [], "devices": 0, "uplink": "none", "uplink_state": "none",
+    {"handle": "sim/nic1", "state": "failed", "reason": "its program is missing",
+     "classes": ["net"], "max_vqs": 0, "features": [], "devices": 0, "uplink": "none", "uplink_state": "none",
      "pid": 0, "restarts": 3},
     {"handle": "bare"},
 ]

@@ -84,7 +84,8 @@ def test_names_come_from_the_daemon_that_the_line_names(complete, vdpa):
     assert complete(f"--socket {vdpa.socket} dev show ", elsewhere) == ["vm1", "vm2"]
 
 
-@pytest.mark.parametrize("name", ["$(touch${IFS}x)", "`touch x`", "a;b", "*", "a b", "~", "\x1b[31m"])
+@pytest.mark.parametrize("name", [
+    "$(touch${IFS}x)", "`touch x`", "a;b", "*", "a b", "~", "\x1b[31m"])
 def test_nothing_in_a_name_is_evaluated(complete, daemon, folder, name):
     devs = [samples.DEVS[0] | {"name": name}, samples.DEVS[1]]
     daemon.answers = {"dev.show": {"devs": devs}}

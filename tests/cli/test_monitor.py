@@ -164,5 +164,6 @@ def test_output_that_gets_lost_ends_it(script, monitor):
     with open("/dev/full", "wb") as full:
         process = monitor("monitor", stdout=full)
         script.send(EVENTS[0])
-        assert process.communicate(timeout=10)[1] == b"can't write the output: No space left on device\n"
+        err = process.communicate(timeout=10)[1]
+    assert err == b"can't write the output: No space left on device\n"
     assert process.returncode == 1

@@ -151,7 +151,7 @@ def test_nonsense_is_called_so(vdpa, daemon, command, answer):
     daemon.answers = {method: lambda connection, _: daemon.send(connection, answer)}
     err = vdpa.complaint(*command.split())
     assert err.startswith(f"vdpad at {vdpa.socket} answers {method} with nonsense: ")
-    assert err.endswith("of the same version as vdpa?)\n") or err.endswith("of the same version?)\n")
+    assert err.endswith(("of the same version as vdpa?)\n", "of the same version?)\n"))
 
 
 def test_what_is_wrong_with_it_is_said(vdpa, daemon):
@@ -167,7 +167,8 @@ def test_what_is_wrong_with_it_is_said(vdpa, daemon):
 # A method, a result that is fine, and what may not be otherwise in its first item.
 SHAPES = [
     ("mgmtdev show", "mgmtdev.show", {"handle": [None, 1], "classes": ["net", [1]],
-                                      "max_vqs": ["3", -1, 1.5], "features": ["MAC", [True], [-1]]}),
+                                      "max_vqs": ["3", -1, 1.5],
+                                      "features": ["MAC", [True], [-1]]}),
     ("dev show", "dev.show", {"name": [None, 1], "type": [None, 1], "mgmtdev": [None, []],
                               "vendor_id": [None, "x", -1], "max_vqs": [None, 0.5],
                               "max_vq_size": [None, {}]}),
@@ -202,7 +203,8 @@ def test_where_the_shape_is_wrong_is_named_exactly(vdpa, daemon):
     assert ": devs[0].queues[1].running is missing or" in vdpa.complaint("dev", "status")
 
 
-@pytest.mark.parametrize("answer", [b"", b"{\"id\":1,\"res", b"{\"id\":1,\"result\":{\"devs\":[]}}"])
+@pytest.mark.parametrize("answer", [
+    b"", b"{\"id\":1,\"res", b"{\"id\":1,\"result\":{\"devs\":[]}}"])
 @pytest.mark.parametrize("command", ["dev show", "dev del vm1", "monitor"])
 def test_the_daemon_hangs_up(vdpa, daemon, command, answer):
     def hang_up(connection, _):

@@ -40,8 +40,8 @@ def test_values_are_taken(vdpa, daemon, command, keyword, value, fact):
 
 
 def test_all_keywords_at_once(vdpa, daemon):
-    assert vdpa(*("dev add spoof_check off vm two mode client socket /s device_features 20 max_vqp 2 "
-                  "mtu 9000 mac 2:0:0:0:0:1 mgmtdev sim/nic0 name vm1").split()) == (0, b"", "")
+    assert vdpa(*("dev add spoof_check off vm two mode client socket /s device_features 20 "
+                  "max_vqp 2 mtu 9000 mac 2:0:0:0:0:1 mgmtdev sim/nic0 name vm1").split()) == (0, b"", "")
     assert daemon.asked() == [("dev.add", {
         "name": "vm1", "mgmtdev": "sim/nic0", "mac": "02:00:00:00:00:01", "mtu": 9000, "max_vqp": 2,
         "features": "0x20", "socket": "/s", "mode": "client", "vm": "two", "spoof_check": False})]
