@@ -53,35 +53,40 @@ void control_event(struct shim *s, enum shim_event_kind kind, const char *text)
 	send_to_vdpad(s, &header, &event, NULL, 0);
 }
 
-static bool add_pending(struct shim *s, uint32_t seq)
+/* Return: the number under which the worker gets the request; 0: too many wait already. */
+static uint32_t add_pending(struct shim *s, uint32_t seq)
 {
 	for (size_t i = 0; i < SHIM_MAX_PENDING; i++) {
-		if (s->pending[i] == 0) {
-			s->pending[i] = seq;
-			return true;
-		}
+		if (s->pending[i].number != 0)
+			continue;
+		if (++s->last_number == 0)
+			s->last_number = 1;
+		s->pending[i].number = s->last_number;
+		s->pending[i].seq = seq;
+		return s->last_number;
 	}
-	return false;
+	return 0;
 }
 
-bool control_take_pending(struct shim *s, uint32_t seq)
+static void end_pending(struct shim *s, size_t i, int status)
 {
-	for (size_t i = 0; i < SHIM_MAX_PENDING; i++) {
-		if (seq != 0 && s->pending[i] == seq) {
-			s->pending[i] = 0;
-			return true;
-		}
+	if (s->pending[i].seq != 0)
+		control_reply(s, s->pending[i].seq, status);
+	s->pending[i].seq = s->pending[i].number = 0;
+}
+
+void control_reply_pending(struct shim *s, uint32_t number, int status)
+{
+	for (size_t i = 0; number != 0 && i < SHIM_MAX_PENDING; i++) {
+		if (s->pending[i].number == number)
+			end_pending(s, i, status);
 	}
-	return false;
 }
 
 void control_fail_pending(struct shim *s, int status)
 {
-	for (size_t i = 0; i < SHIM_MAX_PENDING; i++) {
-		if (s->pending[i] != 0)
-			control_reply(s, s->pending[i], status);
-		s->pending[i] = 0;
-	}
+	for (size_t i = 0; i < SHIM_MAX_PENDING; i++)
+		end_pending(s, i, status);
 }
 
 static bool spec_ok(const struct shim_spec *spec)
@@ -185,21 +190,18 @@ static int on_stop(struct shim *s, struct request *q)
 	return 0;
 }
 
-/* For the worker: under the same number. */
+/* For the worker, under a number of ours; answered when it answers, or at its end. */
 static int pass_on(struct shim *s, struct request *q)
 {
 	struct shim_header header = q->message.header;
-	int r;
 
 	if (s->worker.pid == 0 || !s->worker.ready)
 		return -EHOSTDOWN;
-	if (!add_pending(s, header.seq))
+	header.seq = add_pending(s, header.seq);
+	if (header.seq == 0)
 		return -EBUSY;
-	r = message_send(s->poll_fd[SOURCE_WORKER], &header, NULL, q->fds, q->n_fds);
-	if (r < 0) {
-		control_take_pending(s, header.seq);
-		return -EHOSTDOWN;
-	}
+	if (message_send(s->poll_fd[SOURCE_WORKER], &header, NULL, q->fds, q->n_fds) < 0)
+		control_reply_pending(s, header.seq, -EHOSTDOWN);
 	return 1;
 }
 
@@ -234,7 +236,9 @@ static int handle(struct shim *s, struct request *q, size_t n)
 static void disconnect(struct shim *s)
 {
 	s->poll_fd[SOURCE_CONTROL] = close_keep_errno(s->poll_fd[SOURCE_CONTROL]);
-	memset(s->pending, 0, sizeof(s->pending));
+	for (size_t i = 0; i < SHIM_MAX_PENDING; i++)
+		s->pending[i].seq = 0;
+	s->worker.upgrade_seq = 0;
 }
 
 void control_receive(struct shim *s)

@@ -61,18 +61,26 @@ struct shim {
 		bool ready;	 /* it said SHIM_READY */
 		bool killed;	 /* by us on purpose: not a crash */
 		uint32_t started;
+		char path[sizeof(((struct shim_spec *)0)->worker_path)];
+				 /* the program that runs; the specification may be ahead */
 		char good_path[sizeof(((struct shim_spec *)0)->worker_path)];
 				 /* the last program that got ready; "" before */
 		uint64_t deaths[SHIM_MAX_DEATHS]; /* when, a ring */
 		uint32_t n_deaths;
 		uint64_t events_since;
 		uint32_t n_events;
-		uint32_t upgrade_seq;	    /* request that waits for SHIM_READY; 0: none */
+		bool upgrading;		    /* until SHIM_READY */
+		uint32_t upgrade_seq;	    /* request that waits for it; 0: its vdpad is gone */
 		uint64_t upgrade_deadline;  /* 0: none */
 		int upgrade_error;	    /* what became of the new program, before falling back */
 	} worker;
 
-	uint32_t pending[SHIM_MAX_PENDING]; /* seq of requests the worker has; 0: free */
+	/* Requests the worker has. Their numbers are ours: one vdpad's may be the next one's too. */
+	struct {
+		uint32_t seq;	 /* vdpad's; 0: it is gone */
+		uint32_t number; /* for the worker; 0: free */
+	} pending[SHIM_MAX_PENDING];
+	uint32_t last_number;
 
 	struct {
 		uint64_t retry_at;	 /* 0: no retry is due */
@@ -131,7 +139,7 @@ void worker_start_or_give_up(struct shim *s);
 /** worker_kill() - end the worker; @wanted: on purpose, so that it is no crash. */
 void worker_kill(struct shim *s, bool wanted);
 
-/** worker_upgrade() - replace the worker; the answer to @seq comes when it is ready or fell back. */
+/** worker_upgrade() - replace the worker; @seq is answered when it is ready or fell back. */
 void worker_upgrade(struct shim *s, uint32_t seq);
 
 /** worker_is_ready() - it said so: this program is good, an upgrade is over. */
@@ -173,8 +181,8 @@ void control_event(struct shim *s, enum shim_event_kind kind, const char *text);
 /** control_fail_pending() - answer all that waits for the worker with @status. */
 void control_fail_pending(struct shim *s, int status);
 
-/** control_take_pending() - true once for a request that waits for the worker. */
-bool control_take_pending(struct shim *s, uint32_t seq);
+/** control_reply_pending() - the worker's answer to what was passed on under @number. */
+void control_reply_pending(struct shim *s, uint32_t number, int status);
 
 /* message.c: one form for both sides */
 

@@ -19,6 +19,8 @@
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 
+#define MAX_LAST_WORDS 4096 /* more than a socket holds */
+
 int worker_send(struct shim *s, enum shim_kind kind, const void *payload, size_t size,
 	const int *fds, size_t n_fds)
 {
@@ -61,6 +63,7 @@ int worker_start(struct shim *s)
 	s->worker.pid = pid;
 	s->worker.ready = false;
 	s->worker.killed = false;
+	memcpy(s->worker.path, s->spec.worker_path, sizeof(s->worker.path));
 	s->state = SHIM_WORKING;
 	if (s->worker.started++ > 0)
 		s->restarts++;
@@ -79,6 +82,15 @@ void worker_kill(struct shim *s, bool wanted)
 	kill(s->worker.pid, SIGKILL);
 }
 
+static void end_upgrade(struct shim *s, int status)
+{
+	if (s->worker.upgrade_seq != 0)
+		control_reply(s, s->worker.upgrade_seq, status);
+	s->worker.upgrading = false;
+	s->worker.upgrade_seq = 0;
+	s->worker.upgrade_deadline = 0;
+}
+
 /* Nobody answers any more: connections are refused here. */
 static void give_up(struct shim *s, const char *why)
 {
@@ -88,10 +100,7 @@ static void give_up(struct shim *s, const char *why)
 	connection_end(s);
 	client_stop(s);
 	s->poll_fd[SOURCE_REFUSE] = s->slots[SHIM_SLOT_LISTEN];
-	if (s->worker.upgrade_seq != 0)
-		control_reply(s, s->worker.upgrade_seq, -EHOSTDOWN);
-	s->worker.upgrade_seq = 0;
-	s->worker.upgrade_deadline = 0;
+	end_upgrade(s, -EHOSTDOWN);
 	control_fail_pending(s, -EHOSTDOWN);
 	control_event(s, SHIM_EVENT_GIVEN_UP, s->reason);
 }
@@ -114,13 +123,13 @@ static void fall_back(struct shim *s, int error)
 	log_error("upgrade: %s does not work: %s; going back to %s", s->spec.worker_path,
 		strerror(-error), s->worker.good_path);
 	s->worker.upgrade_error = error;
-	s->worker.upgrade_deadline = 0;
+	s->worker.upgrade_deadline = clock_now_ns() + SHIM_UPGRADE_NS;
 	memcpy(s->spec.worker_path, s->worker.good_path, sizeof(s->spec.worker_path));
 }
 
 static bool can_fall_back(const struct shim *s)
 {
-	return s->worker.upgrade_seq != 0 && s->worker.upgrade_error == 0 &&
+	return s->worker.upgrading && s->worker.upgrade_error == 0 &&
 	       s->worker.good_path[0] != '\0';
 }
 
@@ -172,8 +181,9 @@ void worker_exited(struct shim *s)
 	char text[SHIM_REASON_SIZE], why[2 * SHIM_REASON_SIZE];
 	siginfo_t info = { 0 };
 
-	while (worker_receive(s) > 0)
-		; /* what it said before its end counts */
+	/* What it said before its end counts; who else has its socket may go on for ever. */
+	for (int i = 0; i < MAX_LAST_WORDS && worker_receive(s) > 0; i++)
+		;
 	waitid(P_PID, (id_t)s->worker.pid, &info, WEXITED);
 	describe_end(&info, s->worker.pid, text, sizeof(text));
 	forget_worker(s);
@@ -211,10 +221,11 @@ int worker_revive(struct shim *s)
 
 void worker_upgrade(struct shim *s, uint32_t seq)
 {
-	if (s->worker.upgrade_seq != 0) {
+	if (s->worker.upgrading) {
 		control_reply(s, seq, -EBUSY);
 		return;
 	}
+	s->worker.upgrading = true;
 	s->worker.upgrade_seq = seq;
 	s->worker.upgrade_error = 0;
 	s->worker.upgrade_deadline = clock_now_ns() + SHIM_UPGRADE_NS;
@@ -226,21 +237,23 @@ void worker_upgrade(struct shim *s, uint32_t seq)
 
 void worker_is_ready(struct shim *s)
 {
-	s->worker.ready = true;
-	memcpy(s->worker.good_path, s->spec.worker_path, sizeof(s->worker.good_path));
-	if (s->worker.upgrade_seq == 0)
+	if (s->worker.killed) /* said before it knew */
 		return;
-	control_reply(s, s->worker.upgrade_seq, s->worker.upgrade_error);
-	s->worker.upgrade_seq = 0;
-	s->worker.upgrade_deadline = 0;
+	s->worker.ready = true;
+	memcpy(s->worker.good_path, s->worker.path, sizeof(s->worker.good_path));
+	if (s->worker.upgrading)
+		end_upgrade(s, s->worker.upgrade_error);
 }
 
+/* The new program did not get ready in time, or the one that it fell back to: then so be it. */
 void worker_check_deadline(struct shim *s, uint64_t now)
 {
 	if (s->worker.upgrade_deadline == 0 || now < s->worker.upgrade_deadline)
 		return;
-	if (can_fall_back(s))
-		fall_back(s, -ETIMEDOUT);
-	s->worker.upgrade_deadline = 0;
+	if (!can_fall_back(s)) {
+		end_upgrade(s, s->worker.upgrade_error ? s->worker.upgrade_error : -ETIMEDOUT);
+		return;
+	}
+	fall_back(s, -ETIMEDOUT);
 	worker_kill(s, true);
 }

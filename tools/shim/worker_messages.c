@@ -95,12 +95,9 @@ static int on_event(struct shim *s, struct incoming *in)
 
 static int on_reply(struct shim *s, struct incoming *in)
 {
-	uint32_t seq = in->message.header.seq;
-
 	if (in->message.header.status > 0)
 		return -EBADMSG;
-	if (control_take_pending(s, seq))
-		control_reply(s, seq, in->message.header.status);
+	control_reply_pending(s, in->message.header.seq, in->message.header.status);
 	return 0;
 }
 
