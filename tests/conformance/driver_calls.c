@@ -173,6 +173,19 @@ static void new_features_want_queues_prepared_again(void **state)
 	guest_exchange(a, b, 3);
 }
 
+/* A ring of a size that only packed rings have is refused to a guest that asked for none. */
+static void assert_features_forgotten(struct guest *g)
+{
+	const struct driver_map map = guest_map(g);
+	struct driver_queue q = guest_facts(g, 1);
+
+	q.size = 7;
+	q.position = queue_position_initial(false);
+	assert_int_equal(g->ops->map(g->device, &map), 0);
+	assert_int_equal(g->ops->prepare(g->device, &q, 1), -EINVAL);
+	assert_int_equal(g->ops->unmap(g->device, map.iova, map.size), 0);
+}
+
 static void reset_forgets_queues_memory_and_features(void **state)
 {
 	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
@@ -183,6 +196,7 @@ static void reset_forgets_queues_memory_and_features(void **state)
 	assert_false(running(a, 0) || running(a, 1));
 	assert_true(guest_start(a) < 0);
 	assert_true(guest_prepare(a) < 0); /* its rings are not mapped any more */
+	assert_features_forgotten(a);
 
 	for (uint16_t i = 0; i < 2; i++)
 		guest_ring_init(a, i, 0);
