@@ -12,7 +12,7 @@ import samples
 from conftest import PROGRAM
 from fake_daemon import Error
 
-SHOWS = [("mgmtdev show", "mgmtdev"), ("dev show", "dev"), ("dev config show", "config"),
+SHOWS = [("mgmtdev show", "mgmtdev"), ("mgmtdev status show", "mgmtdev_status"), ("dev show", "dev"), ("dev config show", "config"),
          ("dev status show", "status"), ("dev vstats show vm1", "vstats"),
          ("dev vstats show vm1 qidx 1", "vstats")]
 CHANGES = ["dev add name vm1 mgmtdev nic0", "dev del vm1", "dev set name vm1 link up",
@@ -169,6 +169,9 @@ SHAPES = [
     ("mgmtdev show", "mgmtdev.show", {"handle": [None, 1], "classes": ["net", [1]],
                                       "max_vqs": ["3", -1, 1.5],
                                       "features": ["MAC", [True], [-1]]}),
+    ("mgmtdev status show", "mgmtdev.show", {"state": [1], "reason": [[]], "uplink": [1],
+                                             "uplink_state": [False], "devices": ["2", -1],
+                                             "pid": [-1, "812"], "restarts": [0.5]}),
     ("dev show", "dev.show", {"name": [None, 1], "type": [None, 1], "mgmtdev": [None, []],
                               "vendor_id": [None, "x", -1], "max_vqs": [None, 0.5],
                               "max_vq_size": [None, {}]}),

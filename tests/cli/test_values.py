@@ -107,7 +107,7 @@ def test_a_handle_has_one_slash_at_most(vdpa, daemon):
     "dev add mgmtdev nic0 name {}", "dev add name x mgmtdev {}", "dev add name x mgmtdev y vm {}",
     "dev add name x mgmtdev y socket /{}", "dev set name {}", "dev del {}", "dev show {}",
     "dev config show {}", "dev status show {}", "dev vstats show {}", "dev upgrade {}",
-    "dev dump {}", "mgmtdev show {}", "monitor {}"])
+    "dev dump {}", "mgmtdev show {}", "mgmtdev status show {}", "monitor {}"])
 def test_names_have_to_be_text(vdpa, daemon, words):
     for bad in (b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xc1\x81", b"\xf4\x90\x80\x80",
                 b"x" * 4096):

@@ -17,7 +17,8 @@ enum operation {
 	 * Shows. Facts: [name], or [handle] of a management device; all without it.
 	 * Answer: a list, sorted by name, of objects:
 	 *
-	 * OP_MGMTDEV_SHOW  handle, [classes] (names), [max_vqs], [features]
+	 * OP_MGMTDEV_SHOW  handle, [classes] (names), [max_vqs], [features], [state], [reason],
+	 *                  [devices] (how many), [uplink], [uplink_state], [pid], [restarts]
 	 * OP_DEV_SHOW      name, type, mgmtdev, vendor_id, max_vqs, max_vq_size
 	 * OP_DEV_CONFIG    name, [mac], [link_up], [link_announce] (booleans), [max_vqp], [mtu],
 	 *                  [negotiated_features]

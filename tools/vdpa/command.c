@@ -32,9 +32,23 @@ static int alone_is_show(struct context *ctx, const struct menu *menu)
 	return menu->commands->run(ctx, menu->commands, &none);
 }
 
+static const struct command mgmtdev_status_commands[] = {
+	{ .word = "show", .match = MATCH_PREFIX, .usage = "show [ DEV ]", .run = run_show,
+		.view = &view_mgmtdev_status, .name = handle_fact },
+	{ 0 },
+};
+static const struct menu mgmtdev_status_menu = {
+	.path = "vdpa mgmtdev status",
+	.noun = "Command",
+	.help_match = MATCH_PREFIX,
+	.alone = alone_is_show,
+	.commands = mgmtdev_status_commands,
+};
+
 static const struct command mgmtdev_commands[] = {
 	{ .word = "show", .alias = "list", .match = MATCH_PREFIX, .usage = "show [ DEV ]",
 		.run = run_show, .view = &view_mgmtdev, .name = handle_fact },
+	{ .word = "status", .match = MATCH_PREFIX, .menu = &mgmtdev_status_menu },
 	{ 0 },
 };
 static const struct menu mgmtdev_menu = {

@@ -22,6 +22,13 @@ static const struct shape_key mgmtdev_keys[] = {
 	{ "classes", SHAPE_WORDS, SHAPE_OPTIONAL, NULL },
 	{ "max_vqs", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
 	{ "features", SHAPE_BITS, SHAPE_OPTIONAL, NULL },
+	{ "state", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "reason", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "devices", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "uplink", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "uplink_state", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "pid", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "restarts", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
 };
 
 static const struct shape_key dev_keys[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The status of a device as text: what it does, what is wrong, what it is, its queues, its
- * processes. What is wrong is said in words, with what to do about it; what is zero or unknown is
+ * processes; and in the same way that of a management device. What is wrong is said in words, with what to do about it; what is zero or unknown is
  * left out. Programs should read the JSON form: this one may change.
  */
 #include "tools/vdpa/status.h"
@@ -175,19 +175,25 @@ static void put_drops(json_int_t n, const char *why, FILE *file)
 	fprintf(file, " %s\n", why);
 }
 
+static void put_reason(const json_t *item, FILE *file)
+{
+	const char *reason = json_text(item, "reason");
+
+	if (!reason)
+		return;
+	fputs("  reason: ", file);
+	text_put(reason, file);
+	putc('\n', file);
+}
+
 static void put_troubles(const json_t *item, FILE *file)
 {
 	const json_t *counters = json_object_get(item, "counters");
 	json_int_t spoof = json_number(counters, "spoof_drops", 0);
 	json_int_t flood = json_number(counters, "flood_drops", 0);
 	json_int_t no_queue = json_number(counters, "no_queue_drops", 0);
-	const char *reason = json_text(item, "reason");
 
-	if (reason) {
-		fputs("  reason: ", file);
-		text_put(reason, file);
-		putc('\n', file);
-	}
+	put_reason(item, file);
 	if (is_true(item, "stale"))
 		fputs("  stale: the device's worker does not answer; addresses, features, counters "
 		      "and queues are those of before\n", file);
@@ -331,4 +337,44 @@ void status_text(const json_t *item, FILE *file)
 	put_queues(item, file);
 	put_line(item, history_line, file);
 	put_line(item, process_line, file);
+}
+
+/* Its state says more than its name only where there is an uplink. */
+static void put_uplink(const json_t *item, FILE *file)
+{
+	const char *uplink = json_text(item, "uplink"), *state = json_text(item, "uplink_state");
+
+	if (!uplink)
+		return;
+	fputs("  uplink ", file);
+	text_put(uplink, file);
+	if (state && strcmp(state, "none") != 0) {
+		putc(' ', file);
+		text_put(state, file);
+	}
+	putc('\n', file);
+}
+
+static const struct line_key nic_process_line[] = {
+	{ "pid", "process", FORM_PROCESS },
+	{ "restarts", "restarts", FORM_PLAIN },
+	{ 0 },
+};
+
+void status_mgmtdev_text(const json_t *item, FILE *file)
+{
+	const char *state = json_text(item, "state");
+	json_int_t devices = json_number(item, "devices", -1);
+
+	text_put(json_text(item, "handle"), file);
+	fputs(": ", file);
+	text_put(state ? state : "unknown", file);
+	if (devices >= 0) {
+		fputs(", ", file);
+		put_count(devices, "device", file);
+	}
+	putc('\n', file);
+	put_reason(item, file);
+	put_uplink(item, file);
+	put_line(item, nic_process_line, file);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* `vdpa dev status show` for people. */
+/* `vdpa dev status show` and `vdpa mgmtdev status show` for people. */
 #ifndef VDPA_COMMAND_STATUS_H
 #define VDPA_COMMAND_STATUS_H
 
@@ -8,5 +8,8 @@
 
 /** status_text() - print an item of what OP_DEV_STATUS answers with. */
 void status_text(const json_t *item, FILE *file);
+
+/** status_mgmtdev_text() - print an item of what OP_MGMTDEV_SHOW answers with. */
+void status_mgmtdev_text(const json_t *item, FILE *file);
 
 #endif

@@ -60,6 +60,13 @@ const struct view view_mgmtdev = {
 	.n_fields = ARRAY_SIZE(mgmtdev_fields),
 };
 
+const struct view view_mgmtdev_status = {
+	.op = OP_MGMTDEV_SHOW,
+	.section = "mgmtdev_status",
+	.name = "handle",
+	.text = status_mgmtdev_text,
+};
+
 const struct view view_dev = {
 	.op = OP_DEV_SHOW,
 	.section = "dev",
