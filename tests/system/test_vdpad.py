@@ -311,9 +311,24 @@ def test_a_worker_that_dies_again_and_again_is_given_up_and_can_be_revived(vdpad
 def test_an_upgrade_to_a_program_that_does_not_work_goes_back(vdpad):
     for name in MACS:
         add(vdpad, name)
-    for program in ("/bin/true", "/etc/passwd", "/nonsense", "relative"):
+    killed, text = vdpad.folder / "killed", vdpad.folder / "text"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    text.write_text("no program\n")
+    killed.chmod(0o755)
+    text.chmod(0o755)
+    for program, reason in (("/bin/true", "it ended with status 0"),
+                            ("/bin/false", "it ended with status 1"),
+                            (killed, "it was killed by SIGSEGV"),
+                            (text, "it can't be run: Exec format error")):
         done = vdpad.try_cli("dev", "upgrade", "a", "worker", program)
-        assert done.returncode == 1 and ("worker" in done.stderr or "absolute" in done.stderr)
+        assert done.returncode == 1
+        assert done.stderr == (f"Error: a: the new worker does not serve: {reason}; the old one "
+                               "takes its place\n")
+    for program, reason in (("/etc/passwd", "/etc/passwd can't be run: Permission denied"),
+                            ("/nonsense", "/nonsense can't be run: No such file or directory"),
+                            ("relative", "absolute")):
+        done = vdpad.try_cli("dev", "upgrade", "a", "worker", program)
+        assert done.returncode == 1 and reason in done.stderr
     assert vdpad.wait_status("a", lambda status: status["worker_pid"] != 0)["worker"] == str(
         BUILD / "tools/worker/vdpa-worker")
     vdpad.kill9()

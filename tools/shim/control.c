@@ -44,6 +44,20 @@ void control_reply(struct shim *s, uint32_t seq, int status)
 	send_to_vdpad(s, &header, NULL, NULL, 0);
 }
 
+void control_refuse(struct shim *s, uint32_t seq, int status, const char *why)
+{
+	struct shim_reason reason = { 0 };
+	const struct shim_header header = {
+		.kind = SHIM_REPLY,
+		.seq = seq,
+		.status = status,
+		.size = sizeof(reason),
+	};
+
+	snprintf(reason.text, sizeof(reason.text), "%s", why);
+	send_to_vdpad(s, &header, &reason, NULL, 0);
+}
+
 void control_event(struct shim *s, enum shim_event_kind kind, const char *text)
 {
 	struct shim_event event = { .kind = kind };

@@ -73,6 +73,7 @@ struct shim {
 		uint32_t upgrade_seq;	    /* request that waits for it; 0: its vdpad is gone */
 		uint64_t upgrade_deadline;  /* 0: none */
 		int upgrade_error;	    /* what became of the new program, before falling back */
+		char upgrade_reason[SHIM_REASON_SIZE]; /* the same in words */
 	} worker;
 
 	/* Requests the worker has. Their numbers are ours: one vdpad's may be the next one's too. */
@@ -174,6 +175,9 @@ void control_receive(struct shim *s);
 
 /** control_reply() - answer request @seq, if vdpad is still there. */
 void control_reply(struct shim *s, uint32_t seq, int status);
+
+/** control_refuse() - the same with words; @status is negative. */
+void control_refuse(struct shim *s, uint32_t seq, int status, const char *why);
 
 /** control_event() - tell vdpad, if it is there. */
 void control_event(struct shim *s, enum shim_event_kind kind, const char *text);

@@ -38,7 +38,8 @@ enum shim_kind {
 	SHIM_CONFIGURE,	    /* shim_spec, fds: [listener if server mode] then the device's; once */
 	SHIM_DEVICE_FDS,    /* fds: the device's, anew: it was reset or replaced */
 	SHIM_SET_SPEC,	    /* shim_spec: worker_path, log_level, mac and flags take effect */
-	SHIM_UPGRADE,	    /* replace the worker by a new one from spec.worker_path, at once */
+	SHIM_UPGRADE,	    /* replace the worker by a new one from spec.worker_path, at once; a reply
+			     * that refuses may carry shim_reason: what became of it */
 	SHIM_STOP,	    /* device deleted: end the connection and the worker, then exit */
 
 	/* vdpad through the shim to the worker; reply comes from the worker, or from the shim
@@ -130,11 +131,16 @@ struct shim_event {
 	char text[SHIM_REASON_SIZE];
 };
 
+struct shim_reason {
+	char text[SHIM_REASON_SIZE];
+};
+
 union shim_payload {
 	struct shim_spec spec;
 	struct shim_status status;
 	struct shim_slots slots;
 	struct shim_event event;
+	struct shim_reason reason;
 };
 
 struct shim_message {

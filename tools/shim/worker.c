@@ -20,6 +20,7 @@
 #include "vdpa/base/log.h"
 
 #define MAX_LAST_WORDS 4096 /* more than a socket holds */
+#define TOO_LATE       "it was not ready in time"
 
 int worker_send(struct shim *s, enum shim_kind kind, const void *payload, size_t size,
 	const int *fds, size_t n_fds)
@@ -82,10 +83,14 @@ void worker_kill(struct shim *s, bool wanted)
 	kill(s->worker.pid, SIGKILL);
 }
 
-static void end_upgrade(struct shim *s, int status)
+static void end_upgrade(struct shim *s, int status, const char *why)
 {
-	if (s->worker.upgrade_seq != 0)
-		control_reply(s, s->worker.upgrade_seq, status);
+	uint32_t seq = s->worker.upgrade_seq;
+
+	if (seq != 0 && status < 0)
+		control_refuse(s, seq, status, why);
+	else if (seq != 0)
+		control_reply(s, seq, status);
 	s->worker.upgrading = false;
 	s->worker.upgrade_seq = 0;
 	s->worker.upgrade_deadline = 0;
@@ -100,7 +105,7 @@ static void give_up(struct shim *s, const char *why)
 	connection_end(s);
 	client_stop(s);
 	s->poll_fd[SOURCE_REFUSE] = s->slots[SHIM_SLOT_LISTEN];
-	end_upgrade(s, -EHOSTDOWN);
+	end_upgrade(s, -EHOSTDOWN, s->reason);
 	control_fail_pending(s, -EHOSTDOWN);
 	control_event(s, SHIM_EVENT_GIVEN_UP, s->reason);
 }
@@ -118,11 +123,12 @@ static bool note_death(struct shim *s)
 	return too_many;
 }
 
-static void fall_back(struct shim *s, int error)
+static void fall_back(struct shim *s, int error, const char *why)
 {
-	log_error("upgrade: %s does not work: %s; going back to %s", s->spec.worker_path,
-		strerror(-error), s->worker.good_path);
+	log_error("upgrade: %s does not work: %s; going back to %s", s->spec.worker_path, why,
+		s->worker.good_path);
 	s->worker.upgrade_error = error;
+	snprintf(s->worker.upgrade_reason, sizeof(s->worker.upgrade_reason), "%s", why);
 	s->worker.upgrade_deadline = clock_now_ns() + SHIM_UPGRADE_NS;
 	memcpy(s->spec.worker_path, s->worker.good_path, sizeof(s->spec.worker_path));
 }
@@ -138,7 +144,10 @@ void worker_start_or_give_up(struct shim *s)
 	int r = worker_start(s);
 
 	if (r < 0 && can_fall_back(s)) {
-		fall_back(s, r);
+		char why[SHIM_REASON_SIZE];
+
+		snprintf(why, sizeof(why), "it can't be run: %s", strerror(-r));
+		fall_back(s, r, why);
 		r = worker_start(s);
 	}
 	if (r < 0) {
@@ -155,12 +164,12 @@ void worker_start_or_give_up(struct shim *s)
 	control_event(s, SHIM_EVENT_WORKER_STARTED, text);
 }
 
-static void describe_end(const siginfo_t *info, pid_t pid, char *text, size_t size)
+static void describe_end(const siginfo_t *info, char *text, size_t size)
 {
 	if (info->si_code == CLD_EXITED)
-		snprintf(text, size, "worker %d ended with status %d", pid, info->si_status);
+		snprintf(text, size, "ended with status %d", info->si_status);
 	else
-		snprintf(text, size, "worker %d was killed by SIG%s%s", pid,
+		snprintf(text, size, "was killed by SIG%s%s",
 			sigabbrev_np(info->si_status) ? sigabbrev_np(info->si_status) : "?",
 			info->si_status == SIGSYS ? ", a system call that it may not make" : "");
 }
@@ -178,14 +187,15 @@ static void forget_worker(struct shim *s)
 void worker_exited(struct shim *s)
 {
 	bool wanted = s->worker.killed, was_ready = s->worker.ready;
-	char text[SHIM_REASON_SIZE], why[2 * SHIM_REASON_SIZE];
+	char end[80], text[SHIM_REASON_SIZE], why[2 * SHIM_REASON_SIZE];
 	siginfo_t info = { 0 };
 
 	/* What it said before its end counts; who else has its socket may go on for ever. */
 	for (int i = 0; i < MAX_LAST_WORDS && worker_receive(s) > 0; i++)
 		;
 	waitid(P_PID, (id_t)s->worker.pid, &info, WEXITED);
-	describe_end(&info, s->worker.pid, text, sizeof(text));
+	describe_end(&info, end, sizeof(end));
+	snprintf(text, sizeof(text), "worker %d %s", s->worker.pid, end);
 	forget_worker(s);
 	if (s->stopping)
 		return;
@@ -193,7 +203,8 @@ void worker_exited(struct shim *s)
 		log_warning("%s", text);
 		control_event(s, SHIM_EVENT_WORKER_DIED, text);
 		if (!was_ready && can_fall_back(s)) {
-			fall_back(s, -ECHILD);
+			snprintf(why, sizeof(why), "it %s", end);
+			fall_back(s, -ECHILD, why);
 		} else if (note_death(s)) {
 			snprintf(why, sizeof(why), "crashed %d times in %llu s, last: %s",
 				SHIM_MAX_DEATHS + 1,
@@ -222,12 +233,13 @@ int worker_revive(struct shim *s)
 void worker_upgrade(struct shim *s, uint32_t seq)
 {
 	if (s->worker.upgrading) {
-		control_reply(s, seq, -EBUSY);
+		control_refuse(s, seq, -EBUSY, "another upgrade is under way");
 		return;
 	}
 	s->worker.upgrading = true;
 	s->worker.upgrade_seq = seq;
 	s->worker.upgrade_error = 0;
+	s->worker.upgrade_reason[0] = '\0';
 	s->worker.upgrade_deadline = clock_now_ns() + SHIM_UPGRADE_NS;
 	if (s->worker.pid != 0)
 		worker_kill(s, true); /* the loop sees its end and starts the new one */
@@ -242,7 +254,7 @@ void worker_is_ready(struct shim *s)
 	s->worker.ready = true;
 	memcpy(s->worker.good_path, s->worker.path, sizeof(s->worker.good_path));
 	if (s->worker.upgrading)
-		end_upgrade(s, s->worker.upgrade_error);
+		end_upgrade(s, s->worker.upgrade_error, s->worker.upgrade_reason);
 }
 
 /* The new program did not get ready in time, or the one that it fell back to: then so be it. */
@@ -251,9 +263,12 @@ void worker_check_deadline(struct shim *s, uint64_t now)
 	if (s->worker.upgrade_deadline == 0 || now < s->worker.upgrade_deadline)
 		return;
 	if (!can_fall_back(s)) {
-		end_upgrade(s, s->worker.upgrade_error ? s->worker.upgrade_error : -ETIMEDOUT);
+		if (s->worker.upgrade_error == 0)
+			end_upgrade(s, -ETIMEDOUT, TOO_LATE);
+		else
+			end_upgrade(s, s->worker.upgrade_error, s->worker.upgrade_reason);
 		return;
 	}
-	fall_back(s, -ETIMEDOUT);
+	fall_back(s, -ETIMEDOUT, TOO_LATE);
 	worker_kill(s, true);
 }

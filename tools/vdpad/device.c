@@ -177,7 +177,7 @@ static int map_health(struct device *dev, int fd)
 	return 0;
 }
 
-static void make_printable(char *text, size_t size)
+void device_make_printable(char *text, size_t size)
 {
 	text[size - 1] = '\0';
 	for (; *text; text++) {
@@ -193,10 +193,10 @@ int device_take_status(struct device *dev, struct channel_answer *answer)
 	memcpy(&status, answer->payload, sizeof(status));
 	if (status.version != SHIM_WIRE_VERSION || status.state > SHIM_GIVEN_UP || status.pid <= 0)
 		return -EBADMSG;
-	make_printable(status.reason, sizeof(status.reason));
-	make_printable(status.spec.name, sizeof(status.spec.name));
-	make_printable(status.spec.socket_path, sizeof(status.spec.socket_path));
-	make_printable(status.spec.worker_path, sizeof(status.spec.worker_path));
+	device_make_printable(status.reason, sizeof(status.reason));
+	device_make_printable(status.spec.name, sizeof(status.spec.name));
+	device_make_printable(status.spec.socket_path, sizeof(status.spec.socket_path));
+	device_make_printable(status.spec.worker_path, sizeof(status.spec.worker_path));
 	if (!dev->health && (answer->fd < 0 || map_health(dev, answer->fd) < 0))
 		return -EBADMSG;
 	dev->status = status;
@@ -228,7 +228,7 @@ static void on_event(void *arg, uint32_t kind, const void *payload, size_t size)
 	if (kind != SHIM_EVENT || size != sizeof(event))
 		return;
 	memcpy(&event, payload, sizeof(event));
-	make_printable(event.text, sizeof(event.text));
+	device_make_printable(event.text, sizeof(event.text));
 	if (event.kind < ARRAY_SIZE(event_kinds) && event_kinds[event.kind])
 		event_send(dev->vdpad, event_kinds[event.kind], "dev", dev->spec.name, event.text);
 }

@@ -115,17 +115,32 @@ void device_change(struct device *dev, const struct device_spec *spec, device_do
 		finish(dev, r);
 }
 
+/* What became of the new program: in the words of the shim, if it sent some. */
+static void upgrade_reason(const struct channel_answer *answer, struct shim_reason *ret)
+{
+	if (answer->size == sizeof(*ret)) {
+		memcpy(ret, answer->payload, sizeof(*ret));
+		device_make_printable(ret->text, sizeof(ret->text));
+	} else {
+		snprintf(ret->text, sizeof(ret->text), "%s", answer->status == -ETIMEDOUT ?
+			"its shim does not answer" : strerror(-answer->status));
+	}
+}
+
 static void on_upgraded(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
+	struct shim_reason reason;
 	int r = 0;
 
-	if (answer->status < 0)
+	if (answer->status < 0) {
+		upgrade_reason(answer, &reason);
 		r = failure_set(&dev->why, FAILURE_UNAVAILABLE,
-			"%s: the new worker does not serve: %s; the old one does again",
-			dev->spec.name,
-			answer->status == -ETIMEDOUT ? "not ready in time"
-						     : strerror(-answer->status));
+			answer->status == -EHOSTDOWN ?
+				"%s: neither the new worker nor the old one serves: %s" :
+				"%s: the new worker does not serve: %s; the old one takes its place",
+			dev->spec.name, reason.text);
+	}
 	if (r == 0)
 		r = device_store(dev, &dev->why);
 	if (r < 0) {
