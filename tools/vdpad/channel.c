@@ -74,19 +74,19 @@ static void finish(struct channel *ch, struct pending *p, struct channel_answer 
 	free(p);
 }
 
-/* Answers all with @status. Callbacks may make new requests; those are not touched. */
+/*
+ * Answers all with @status. They stay in the list until it is their turn, since a callback may forget
+ * others; requests that it makes come after those, and are not touched.
+ */
 static void finish_all(struct channel *ch, int status)
 {
-	TAILQ_HEAD(, pending) all = TAILQ_HEAD_INITIALIZER(all);
+	uint32_t last = ch->last_seq;
 	struct pending *p;
 
-	TAILQ_CONCAT(&all, &ch->pending, link);
-	while ((p = TAILQ_FIRST(&all))) {
+	while ((p = TAILQ_FIRST(&ch->pending)) && (int32_t)(p->seq - last) <= 0) {
 		struct channel_answer answer = { .status = status, .fd = -1 };
 
-		TAILQ_REMOVE(&all, p, link);
-		p->done(p->arg, &answer);
-		free(p);
+		finish(ch, p, &answer);
 	}
 }
 
