@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A file of owners and their ids, {"version":1,"uids":{"device:vm1":800000}}. Ids are handed out in
- * a circle, so that one that was freed is not used again at once: whatever its last owner left
- * behind stays foreign to the next one for long. The state folder's lock makes us the only writer.
+ * A file of owners and their ids, {"version":1,"next":800001,"uids":{"device:vm1":800000}}. Ids are
+ * handed out in a circle, so that one that was freed is not used again at once: whatever its last
+ * owner left behind stays foreign to the next one for long. The state folder's lock makes us the only
+ * writer.
  */
 #include "tools/vdpad/uids.h"
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,12 +21,33 @@
 #include "vdpa/base/log.h"
 
 #define UIDS_VERSION 1
+#define UID_LEAST    1000 /* of the configuration's worker_uids */
 
 struct uids {
 	char *path;
 	uid_t first, last, next;
 	json_t *by_owner;
 };
+
+static unsigned int count_owners(const struct uids *u, json_int_t id)
+{
+	unsigned int n = 0;
+	const char *owner;
+	json_t *value;
+
+	json_object_foreach(u->by_owner, owner, value)
+		n += json_integer_value(value) == id;
+	return n;
+}
+
+/* An id that nobody would have been given: root's would be worst; or one for two owners. */
+static bool entry_ok(const struct uids *u, const json_t *uid)
+{
+	json_int_t id = json_integer_value(uid);
+
+	return json_is_integer(uid) && id >= UID_LEAST && id <= INT32_MAX &&
+	       count_owners(u, id) == 1;
+}
 
 static int load(struct uids *u, struct failure *why)
 {
@@ -50,7 +73,7 @@ static int load(struct uids *u, struct failure *why)
 	u->by_owner = json_incref(uid);
 	json_decref(file);
 	json_object_foreach(u->by_owner, owner, uid) {
-		if (!json_is_integer(uid))
+		if (!entry_ok(u, uid))
 			return failure_set(why, FAILURE_INVALID, "%s is damaged at %s", u->path, owner);
 	}
 	return 0;
@@ -100,14 +123,7 @@ void uids_free(struct uids *u)
 
 static bool taken(const struct uids *u, uid_t id)
 {
-	const char *owner;
-	json_t *value;
-
-	json_object_foreach(u->by_owner, owner, value) {
-		if (json_integer_value(value) == (json_int_t)id)
-			return true;
-	}
-	return false;
+	return count_owners(u, (json_int_t)id) > 0;
 }
 
 static uid_t after(const struct uids *u, uid_t id)
