@@ -37,7 +37,9 @@ struct driver_device {
 /* Where a device can begin in a ring. */
 enum driver_start_position {
 	DRIVER_START_ANY,	/* wherever the core says */
-	DRIVER_START_INITIAL,	/* only at the position of a fresh ring */
+	DRIVER_START_INITIAL,	/* only at the position of a fresh ring: @prepare with another one,
+				 * and @start of a queue that was stopped at another one, are
+				 * refused with -EINVAL */
 };
 
 /**
@@ -46,7 +48,8 @@ enum driver_start_position {
  * @n_queues:       queues, receive and transmit together; 2..QUEUE_MAX
  * @max_queue_size: descriptors, a power of two
  * @start_position: enum driver_start_position
- * @in_order:       the device completes chains in the order it took them, always
+ * @in_order:       the device completes chains in the order it took them, always; a device that
+ *                  does not, never offers VIRTIO_F_IN_ORDER
  * @page_faults:    the device can wait for memory that is not there yet
  * @dirty_log:      the device can mark the pages it writes
  */
@@ -85,6 +88,24 @@ struct driver_map {
 	int fd;
 	uint64_t offset;
 	uint32_t perm;
+};
+
+#define DRIVER_LOG_PAGE 4096U /* bytes of IOVA that one bit of a log stands for */
+
+/**
+ * struct driver_log - where the device marks the memory that it writes.
+ * @fd:     a memory file (memfd, tmpfs, hugetlbfs), writable; the core's, only lent for the call
+ * @offset: where in the file the bits begin, bytes; need not be aligned
+ * @size:   bytes, not 0; @offset + @size does not wrap and lies in the file
+ *
+ * IOVA a is bit n % 8 of byte n / 8, n = a / DRIVER_LOG_PAGE. A bit is set with an atomic OR after
+ * the data was written, so that whoever takes the bits with an atomic exchange and reads the pages
+ * then, misses nothing. Only the reader clears bits.
+ */
+struct driver_log {
+	int fd;
+	uint64_t offset;
+	uint64_t size;
 };
 
 /**
@@ -191,15 +212,18 @@ struct driver_ops {
 
 	/**
 	 * @reopen: the device was replaced behind @fds (it was reset, or its process restarted):
-	 * begin anew with the same instance. No map, feature, or queue of before is there any more;
-	 * positions of before can still be asked for with @lost_position.
+	 * begin anew with the same instance. No map, feature, queue, or log of before is there any
+	 * more; positions of before can still be asked for with @lost_position.
 	 */
 	int (*reopen)(struct driver_device *device, const int *fds, size_t n_fds);
 
 	/** @caps: what the device can do; never fails. */
 	const struct driver_caps *(*caps)(struct driver_device *device);
 
-	/** @reset: stop all queues, unmap all memory, forget features. Deadline covers an FLR. */
+	/**
+	 * @reset: stop all queues, unmap all memory, end logging, forget features. Deadline covers
+	 * an FLR.
+	 */
 	int (*reset)(struct driver_device *device);
 
 	/**
@@ -211,7 +235,7 @@ struct driver_ops {
 	/**
 	 * @map: let the device reach a range. Ranges do not overlap.
 	 * Return: 0; -EEXIST overlaps; -ENOSPC too many; -EINVAL the file is no memory or too
-	 * short.
+	 * short, or the range is writable and beyond what the log covers that is in force.
 	 */
 	int (*map)(struct driver_device *device, const struct driver_map *map);
 
@@ -221,6 +245,29 @@ struct driver_ops {
 	 * prepared again. Return: 0; -EBUSY when a running queue's ring lies in it.
 	 */
 	int (*unmap)(struct driver_device *device, uint64_t iova, uint64_t size);
+
+	/**
+	 * @set_log: mark all memory that the device writes, or write to another log from now on.
+	 * Called only when caps say @dirty_log; may be NULL otherwise. Any queue may run.
+	 * @log: NULL: no logging any more; when there is none, that is fine
+	 *
+	 * From the return on, every write of the device to memory is marked, a receive buffer by
+	 * the length that was written: buffers, used entries and indices of split rings,
+	 * descriptors of packed ones, event suppression areas. Memory that is mapped meanwhile is
+	 * covered as well.
+	 *
+	 * Afterwards the device writes nothing to the log of before. What it wrote during the call
+	 * is marked in one of the two. What was marked stays: the new log is not cleared, and
+	 * nothing is copied into it.
+	 *
+	 * A file that is truncated later fails this device, no other one: DRIVER_EVENT_FAILED, as
+	 * with guest memory.
+	 *
+	 * Return: 0; -EINVAL the file is no memory, is not writable, or is too short, the range is
+	 * empty or wraps, or it does not cover a range that is mapped for writing; then the log of
+	 * before is still in force.
+	 */
+	int (*set_log)(struct driver_device *device, const struct driver_log *log);
 
 	/**
 	 * @prepare: make queues ready, outside any downtime. May be slow.
@@ -239,6 +286,12 @@ struct driver_ops {
 	 *       touches neither ring, buffers, nor call eventfd of these queues. Queues that do
 	 *       not run answer their last position. A queue unknown to the device is untouched in
 	 *       @ret.
+	 *
+	 * Chains that the device took from the ring are all given back first, in whatever order it
+	 * works; or it takes the last ones back, such that the available position counts those that
+	 * were given back and no others. Chains are taken back only from the end: none that was
+	 * given back lies behind one that was not. Where a log is in force, all that was written
+	 * is marked in it.
 	 */
 	int (*stop)(struct driver_device *device, const struct queue_set *set,
 		struct queue_position *ret);

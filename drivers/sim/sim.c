@@ -306,6 +306,11 @@ static int sim_unmap(struct driver_device *device, uint64_t iova, uint64_t size)
 		DRIVER_DEADLINE_MAP);
 }
 
+static int sim_set_log(struct driver_device *device, const struct driver_log *log)
+{
+	return -EOPNOTSUPP;
+}
+
 /* The descriptors that are there, in the order of the SIM_FD_ bits. */
 static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
 {
@@ -606,6 +611,7 @@ const struct driver_ops sim_driver = {
 	.set_features = sim_set_features,
 	.map = sim_map,
 	.unmap = sim_unmap,
+	.set_log = sim_set_log,
 	.prepare = sim_prepare,
 	.start = sim_start,
 	.stop = sim_stop,
