@@ -51,7 +51,7 @@ int device_section_check(const struct device_section *state)
 {
 	bool packed = state->features & BIT_ULL(VIRTIO_F_RING_PACKED);
 
-	if (state->memory.n_regions > MEMORY_MAX_REGIONS ||
+	if (state->memory.n_regions > MEMORY_MAX_REGIONS || state->n_rings > QUEUE_MAX ||
 		memory_table_check(&state->memory) < 0 ||
 		memchr(state->reason, '\0', sizeof(state->reason)) == NULL)
 		return -EBADMSG;
@@ -72,6 +72,21 @@ int device_section_check(const struct device_section *state)
 			return -EBADMSG;
 	}
 	return 0;
+}
+
+size_t device_section_spans(const void *section, struct page_span *ret)
+{
+	const struct device_section *state = section;
+	const size_t rings = offsetof(struct device_section, rings);
+	const size_t memory = offsetof(struct device_section, memory);
+	const size_t regions = offsetof(struct memory_table, regions);
+
+	ret[0] = (struct page_span){ .size = rings + state->n_rings * sizeof(state->rings[0]) };
+	ret[1] = (struct page_span){ .start = memory,
+		.size = regions + state->memory.n_regions * sizeof(state->memory.regions[0]) };
+	ret[2] = (struct page_span){ .start = memory + sizeof(state->memory),
+		.size = sizeof(*state) - memory - sizeof(state->memory) };
+	return 3;
 }
 
 static void mark_slot(int32_t slot, uint8_t *used)
@@ -108,6 +123,7 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	if (d->n_queues <= 2)
 		d->offered &= ~BIT_ULL(VIRTIO_NET_F_MQ);
 	d->max_queue_size = caps->max_queue_size;
+	d->state->n_rings = d->n_queues;
 	d->lost = false;
 }
 
@@ -460,6 +476,7 @@ int device_release(struct device *d)
 	memcpy(driver, state->driver, sizeof(driver));
 	memcpy(driver_slots, state->driver_slots, sizeof(driver_slots));
 	device_section_init(state);
+	state->n_rings = d->n_queues;
 	memcpy(state->driver, driver, sizeof(driver));
 	memcpy(state->driver_slots, driver_slots, sizeof(driver_slots));
 	return r < 0 ? device_check(d, r, "reset") : 0;

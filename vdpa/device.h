@@ -22,6 +22,7 @@
 #include "vdpa/fdstore.h"
 #include "vdpa/health.h"
 #include "vdpa/memory.h"
+#include "vdpa/page.h"
 #include "vdpa/queue.h"
 
 #define DEVICE_SECTION_VERSION 1
@@ -54,7 +55,7 @@ struct device_section {
 	uint8_t status;		/* virtio device status */
 	uint8_t waits_for_driver; /* rings run only with DRIVER_OK in @status */
 	uint8_t failed;
-	uint8_t pad[4];
+	uint32_t n_rings;	/* that the device has; the others are as they were at the beginning */
 	char reason[DEVICE_REASON_SIZE]; /* why it failed */
 	uint8_t driver[DEVICE_DRIVER_STATE_SIZE]; /* driver_keeper's state */
 	int32_t driver_slots[DEVICE_DRIVER_SLOTS]; /* what the driver had kept, by its number */
@@ -80,6 +81,9 @@ void device_section_init(struct device_section *state);
  * Return: 0, or -EBADMSG. For states that come from another process.
  */
 int device_section_check(const struct device_section *state);
+
+/** device_section_spans() - for struct page_section: rings and regions that are there. */
+size_t device_section_spans(const void *section, struct page_span *ret);
 
 /** device_section_slots() - set @used[slot] for every slot that @state names. */
 void device_section_slots(const struct device_section *state, uint8_t *used);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The state page. A commit compares the working copies with the file in lines of 64 bytes, writes
- * the lines that differ into a journal, makes the journal valid by one store, copies the lines to
- * their places, and invalidates the journal. Whoever opens a page with a valid journal copies the
- * lines again: that changes nothing where they were copied already.
+ * The state page. A commit compares the working copies, as far as they mean something, with the file
+ * in lines of 64 bytes, writes the lines that differ into a journal, makes the journal valid by one
+ * store, copies the lines to their places, and invalidates the journal. Whoever opens a page with a
+ * valid journal copies the lines again: that changes nothing where they were copied already.
  *
  * Only the death of the process is survived, not that of the machine: memory keeps every store
  * that was executed, in program order as another process sees it after the death. Hence release
  * stores, and no flushing.
  *
- * The journal is as large as all sections together and their line numbers, so a commit can't fail.
+ * The journal is as large as all sections together and their line numbers, and a line more for each
+ * span, since two may meet in one; so a commit can't fail.
  *
  * The file has room for two layouts. A program whose sections have other sizes than those of the
  * last one writes its own layout into the unused half, and changes over by one store.
@@ -77,9 +78,10 @@ static size_t layout_size(const struct page *p)
 	return (p->size - ROOT_SIZE) / 2 / LINE * LINE;
 }
 
+/* Of the journal, for a section. */
 static size_t line_count(size_t bytes)
 {
-	return (bytes + LINE - 1) / LINE;
+	return (bytes + LINE - 1) / LINE + PAGE_MAX_SPANS;
 }
 
 static bool journal_fits(const struct page *p, size_t journal_offset, size_t n_lines)
@@ -253,19 +255,18 @@ void page_close(struct page *p)
 	p->base = NULL;
 }
 
-/* Adds the lines of a section that differ from the file to the journal. Return: lines so far. */
-static uint64_t journal_add(const struct page *p, size_t i, uint64_t n_lines)
+/* Adds the lines of a span that differ from the file to the journal. Return: lines so far. */
+static uint64_t journal_add(const struct page *p, size_t i, struct page_span span, uint64_t n_lines)
 {
 	const struct page_section *section = &p->sections[i];
 	const uint8_t *file = p->layout + p->offsets[i], *working = section->working;
-	const size_t block = 32 * LINE;
+	const size_t block = 32 * LINE, end = span.start + span.size;
 
-	for (size_t at = 0; at < section->size; at += LINE) {
+	for (size_t at = span.start / LINE * LINE; at < end; at += LINE) {
 		struct journal_line *line;
 		size_t size;
 
-		while (at % block == 0 && section->size - at > block &&
-			memcmp(file + at, working + at, block) == 0)
+		while (at % block == 0 && end - at > block && memcmp(file + at, working + at, block) == 0)
 			at += block;
 		size = section->size - at < LINE ? section->size - at : LINE;
 		if (memcmp(file + at, working + at, size) == 0)
@@ -278,12 +279,25 @@ static uint64_t journal_add(const struct page *p, size_t i, uint64_t n_lines)
 	return n_lines;
 }
 
+static size_t spans_of(const struct page_section *section, struct page_span ret[PAGE_MAX_SPANS])
+{
+	if (section->spans)
+		return section->spans(section->working, ret);
+	ret[0] = (struct page_span){ .size = section->size };
+	return 1;
+}
+
 void page_commit(struct page *p)
 {
+	struct page_span spans[PAGE_MAX_SPANS];
 	uint64_t n_lines = 0;
 
-	for (size_t i = 0; i < p->n_sections; i++)
-		n_lines = journal_add(p, i, n_lines);
+	for (size_t i = 0; i < p->n_sections; i++) {
+		size_t n = spans_of(&p->sections[i], spans);
+
+		for (size_t k = 0; k < n; k++)
+			n_lines = journal_add(p, i, spans[k], n_lines);
+	}
 	if (n_lines == 0)
 		return;
 	__atomic_store_n(&journal_of(p)->n_valid, n_lines, __ATOMIC_RELEASE);
@@ -314,9 +328,16 @@ void page_rollback(const struct page *p)
 
 bool page_is_clean(const struct page *p)
 {
+	struct page_span spans[PAGE_MAX_SPANS];
+
 	for (size_t i = 0; i < p->n_sections; i++) {
-		if (memcmp(p->layout + p->offsets[i], p->sections[i].working, p->sections[i].size))
-			return false;
+		const uint8_t *file = p->layout + p->offsets[i], *working = p->sections[i].working;
+		size_t n = spans_of(&p->sections[i], spans);
+
+		for (size_t k = 0; k < n; k++) {
+			if (memcmp(file + spans[k].start, working + spans[k].start, spans[k].size) != 0)
+				return false;
+		}
 	}
 	return true;
 }

@@ -16,17 +16,28 @@
 
 #define PAGE_MAX_SECTIONS 8
 
+#define PAGE_MAX_SPANS 4
+
+/* Bytes of a section. */
+struct page_span {
+	size_t start;
+	size_t size;
+};
+
 /**
  * struct page_section - a part of the page and its working copy.
  * @id:      what it is, not 0, unique in the page
  * @version: layouts of one version differ only by members added at the end, zero by default
  * @working: the copy, the caller's, @size bytes
+ * @spans:   which bytes of @working mean something as it is, so that a commit looks at no others: at
+ *           most PAGE_MAX_SPANS, without overlap. Return: how many. NULL: all mean something
  */
 struct page_section {
 	uint32_t id;
 	uint32_t version;
 	void *working;
 	size_t size;
+	size_t (*spans)(const void *working, struct page_span *ret);
 };
 
 struct page {

@@ -212,6 +212,45 @@ static void a_damaged_page_is_refused_or_harmless(void **state)
 	}
 }
 
+/* The first word says how many of those that follow mean something; the last 16 always do. */
+static size_t spans_of_first(const void *working, struct page_span *ret)
+{
+	const uint64_t *words = working;
+
+	ret[0] = (struct page_span){ .size = 8 + words[0] * 8 };
+	ret[1] = (struct page_span){ .start = (WORDS - 16) * 8, .size = 16 * 8 };
+	return 2;
+}
+
+static void what_means_something_is_committed_whatever_the_spans_are(void **state)
+{
+	struct page_section spanned[2] = { sections[0], sections[1] };
+	static uint64_t expected[WORDS];
+	unsigned int seed = 7;
+	int fd = make_file();
+	struct page p;
+	bool fresh;
+
+	spanned[0].spans = spans_of_first;
+	memset(first, 0, sizeof(first));
+	assert_int_equal(page_open(&p, fd, FILE_SIZE, spanned, 2, &fresh), 0);
+	for (int round = 0; round < 300; round++) {
+		first[0] = next_random(&seed) % (WORDS - 17);
+		for (int i = 0; i < 20; i++)
+			first[1 + next_random(&seed) % (WORDS - 1)] = next_random(&seed);
+		memcpy(expected, first, sizeof(first));
+		page_commit(&p);
+		assert_true(page_is_clean(&p));
+		page_close(&p);
+		memset(first, 0xee, sizeof(first));
+		assert_int_equal(page_open(&p, fd, FILE_SIZE, spanned, 2, &fresh), 0);
+		assert_memory_equal(first, expected, 8 + expected[0] * 8);
+		assert_memory_equal(first + WORDS - 16, expected + WORDS - 16, 16 * 8);
+	}
+	page_close(&p);
+	close(fd);
+}
+
 static void sections_that_do_not_fit_are_refused(void **state)
 {
 	int fd = make_file();
@@ -234,6 +273,7 @@ int main(void)
 		cmocka_unit_test(a_larger_section_of_the_same_version_finds_its_old_part),
 		cmocka_unit_test(another_version_is_refused),
 		cmocka_unit_test(a_damaged_page_is_refused_or_harmless),
+		cmocka_unit_test(what_means_something_is_committed_whatever_the_spans_are),
 		cmocka_unit_test(sections_that_do_not_fit_are_refused),
 	};
 

@@ -24,9 +24,9 @@ static int load_page(struct worker *w)
 {
 	const struct page_section sections[] = {
 		{ SECTION_DEVICE, DEVICE_SECTION_VERSION, &w->device_section,
-			sizeof(w->device_section) },
+			sizeof(w->device_section), device_section_spans },
 		{ SECTION_SESSION, SESSION_SECTION_VERSION, &w->session_section,
-			sizeof(w->session_section) },
+			sizeof(w->session_section), NULL },
 	};
 	bool fresh;
 	int r;
