@@ -101,7 +101,8 @@ struct sim_regs {
 enum sim_command {
 	/* mailbox */
 	SIM_HELLO = 1,	   /* reply: sim_hello_reply, fd: BAR */
-	SIM_MAP,	   /* sim_map, fd: memory; same request again is accepted */
+	SIM_MAP,	   /* sim_map, fd: memory; same request again is accepted. While there is
+			    * a log, a writable range beyond it is refused with EINVAL */
 	SIM_UNMAP,	   /* sim_map (iova and size of one SIM_MAP); fails with EBUSY while a
 			    * running queue's ring lies in it; a prepared queue there becomes
 			    * SIM_QUEUE_DISABLED. What is not mapped is accepted */
@@ -119,7 +120,9 @@ enum sim_command {
 	SIM_SET_MTU,	   /* sim_u64: largest payload, 68..65535 */
 	SIM_ANNOUNCE,	   /* sim_u64: MAC in bytes 0-5; the device sends a RARP to the switch */
 	SIM_DOORBELL,	   /* sim_u64: 1 polls the doorbell page, 0 does not */
-	SIM_RESET,	   /* back to the state after SIM_ADMIN_ADD; memory unmapped */
+	SIM_RESET,	   /* back to the state after SIM_ADMIN_ADD; memory unmapped, no log */
+	SIM_SET_LOG,	   /* sim_log, fd: the log; or zeros and no fd: no log. Also while queues run,
+			    * see @set_log of vdpa/driver.h. The same request again is accepted */
 
 	/* admin */
 	SIM_ADMIN_INFO = 64, /* reply: sim_nic_info */
@@ -149,9 +152,11 @@ struct sim_hello_reply {
 	uint32_t version;	/* SIM_INTERFACE_VERSION */
 	uint32_t n_queues;	/* 2 * pairs of this function */
 	uint32_t max_queue_size;
-	uint32_t pad;
+	uint32_t flags;		/* SIM_HELLO_ */
 	uint64_t features;	/* virtio features this function offers */
 };
+
+#define SIM_HELLO_DIRTY_LOG 1 /* SIM_SET_LOG is there */
 
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2
@@ -162,6 +167,13 @@ struct sim_map {
 	uint64_t offset; /* in the file */
 	uint32_t perm;	 /* SIM_PERM_ */
 	uint32_t pad;
+};
+
+#define SIM_LOG_PAGE 4096 /* bytes of IOVA that one bit stands for */
+
+struct sim_log { /* IOVA a: bit n % 8 of byte n / 8, n = a / SIM_LOG_PAGE */
+	uint64_t offset; /* in the file */
+	uint64_t size;	 /* bytes */
 };
 
 #define SIM_FD_KICK 1 /* bits of have_fds, in this order */
@@ -240,6 +252,7 @@ union sim_payload {
 	struct sim_u64 u64;
 	struct sim_hello_reply hello;
 	struct sim_map map;
+	struct sim_log log;
 	struct sim_queue_setup setup;
 	struct sim_queue_fds fds;
 	struct sim_queue_set set;

@@ -161,6 +161,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.start_position = DRIVER_START_ANY,
 		.in_order = true,
 		.page_faults = true,
+		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
 	};
 	*ret_bar_fd = TAKE_FD(bar_fd);
 	return 0;
@@ -308,7 +309,20 @@ static int sim_unmap(struct driver_device *device, uint64_t iova, uint64_t size)
 
 static int sim_set_log(struct driver_device *device, const struct driver_log *log)
 {
-	return -EOPNOTSUPP;
+	const struct sim_log payload = {
+		.offset = log ? log->offset : 0,
+		.size = log ? log->size : 0,
+	};
+
+	return call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_SET_LOG,
+			.payload = &payload,
+			.size = sizeof(payload),
+			.fds = log ? &log->fd : NULL,
+			.n_fds = log ? 1 : 0,
+		},
+		DRIVER_DEADLINE_COMMAND);
 }
 
 /* The descriptors that are there, in the order of the SIM_FD_ bits. */

@@ -18,13 +18,14 @@ import time
 BUILD = os.environ.get("VDPAD_BUILD", "build")
 
 (HELLO, MAP, UNMAP, SET_FEATURES, PREPARE, START, STOP, SET_FDS, GET_CONFIG, SET_MTU, ANNOUNCE,
- DOORBELL, RESET) = range(1, 14)
+ DOORBELL, RESET, SET_LOG) = range(1, 15)
 INFO, ADD, ATTACH, DEL, SET, LIST = range(64, 70)
 EVENT = 128
 
 QUEUE_DISABLED, QUEUE_PREPARED, QUEUE_RUNNING, QUEUE_ERROR = range(4)
 EVENT_CONFIG, EVENT_QUEUE_ERROR, EVENT_FUNCTION_FAILED = 1, 2, 3
 READ, WRITE = 1, 2
+CAN_LOG = 1
 KICK, CALL, ERR = 1, 2, 4
 SPOOF_CHECK, LINK_UP = 1, 2
 
@@ -235,7 +236,7 @@ class Function:
 
     def hello(self):
         data, (fd,) = self.channel.call(HELLO)
-        self.version, self.n_queues, self.max_queue_size, _, self.offered = \
+        self.version, self.n_queues, self.max_queue_size, self.flags, self.offered = \
             struct.unpack("<IIIIQ", data)
         self.bar = mmap.mmap(fd, BAR_SIZE)
         os.close(fd)
@@ -255,6 +256,10 @@ class Function:
 
     def unmap(self, iova, size):
         self.call(UNMAP, struct.pack("<QQQII", iova, size, 0, 0, 0))
+
+    def set_log(self, size, fd, offset=0):
+        """@fd None: no log any more."""
+        self.call(SET_LOG, struct.pack("<QQ", offset, size), [] if fd is None else [fd])
 
     def prepare(self, queue, size, desc, driver, device, position, fds):
         have = sum(bit for bit, fd in zip((KICK, CALL, ERR), fds) if fd is not None)

@@ -186,6 +186,7 @@ void function_rescan(struct function *f)
 /* Takes all queues and all memory away; the registers say so unless the BAR is to be replaced. */
 static void clear(struct function *f, bool keep_regs)
 {
+	struct dirty_bits old_log = f->log;
 	struct iommu old = f->iommu;
 	int r;
 
@@ -200,6 +201,7 @@ static void clear(struct function *f, bool keep_regs)
 		f->iommu.n_regions = 0;
 		f->iommu.n_bytes = 0;
 	}
+	f->log = (struct dirty_bits){ 0 };
 	f->features = 0;
 	f->doorbell = false;
 	f->memory_lost = false;
@@ -210,6 +212,7 @@ static void clear(struct function *f, bool keep_regs)
 	if (!keep_regs)
 		f->regs->status = SIM_FUNCTION_OK;
 	nic_resume(f->nic);
+	dirty_close(&old_log);
 	if (r == 0)
 		iommu_free(&old);
 }
@@ -257,6 +260,8 @@ int function_map(struct function *f, const struct sim_map *map, int fd)
 	struct iommu_region region;
 	int r;
 
+	if (f->log.bits && !dirty_covers(&f->log, map))
+		return -EINVAL;
 	r = iommu_region_open(map, fd, &region);
 	if (r < 0)
 		return r;
@@ -292,6 +297,31 @@ int function_unmap(struct function *f, const struct sim_map *map)
 	if (found)
 		iommu_region_close(&region);
 	return r;
+}
+
+int function_set_log(struct function *f, const struct sim_log *log, int fd)
+{
+	struct dirty_bits new = { 0 }, old;
+	int r;
+
+	if (!f->nic->options.dirty_log)
+		return -EOPNOTSUPP;
+	if (fd < 0 && (log->offset != 0 || log->size != 0))
+		return -EINVAL;
+	r = fd < 0 ? 0 : dirty_open(log, fd, &new);
+	if (r == 0 && new.bits && !dirty_covers_all(&new, &f->iommu)) {
+		dirty_close(&new);
+		r = -EINVAL;
+	}
+	if (r < 0)
+		return r;
+
+	nic_pause(f->nic); /* between bursts: what was written is marked */
+	old = f->log;
+	f->log = new;
+	nic_resume(f->nic);
+	dirty_close(&old);
+	return 0;
 }
 
 int function_set_features(struct function *f, uint64_t features)

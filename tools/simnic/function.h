@@ -35,6 +35,9 @@ int function_renew(struct function *f);
 int function_map(struct function *f, const struct sim_map *map, int fd);
 int function_unmap(struct function *f, const struct sim_map *map);
 
+/** function_set_log() - see SIM_SET_LOG. @fd: -1 for no log. */
+int function_set_log(struct function *f, const struct sim_log *log, int fd);
+
 int function_set_features(struct function *f, uint64_t features);
 
 /** function_set_doorbell() - poll all transmit queues, or let them sleep. */

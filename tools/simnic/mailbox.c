@@ -26,12 +26,14 @@ struct request {
 	const union sim_payload *in;
 	union sim_payload *out;
 	int *fds;	/* a handler that keeps one sets it to -1 */
+	size_t n_fds;
 	int reply_fd;	/* stays the function's */
 };
 
 enum fds_wanted {
 	FDS_NONE,
 	FDS_ONE,
+	FDS_ONE_OR_NONE,
 	FDS_OF_SETUP, /* have_fds of the payload says how many */
 	FDS_OF_CHANGE,
 };
@@ -50,6 +52,7 @@ static int on_hello(struct function *f, struct request *r)
 		.version = SIM_INTERFACE_VERSION,
 		.n_queues = f->n_queues,
 		.max_queue_size = SIM_MAX_QUEUE_SIZE,
+		.flags = f->nic->options.dirty_log ? SIM_HELLO_DIRTY_LOG : 0,
 		.features = f->identity.features,
 	};
 	r->reply_fd = f->bar_fd;
@@ -64,6 +67,11 @@ static int on_map(struct function *f, struct request *r)
 static int on_unmap(struct function *f, struct request *r)
 {
 	return function_unmap(f, &r->in->map);
+}
+
+static int on_set_log(struct function *f, struct request *r)
+{
+	return function_set_log(f, &r->in->log, r->n_fds == 1 ? r->fds[0] : -1);
 }
 
 static int on_set_features(struct function *f, struct request *r)
@@ -202,6 +210,12 @@ static const struct command_desc commands[] = {
 		.name = "RESET",
 		.handle = on_reset,
 	},
+	[SIM_SET_LOG] = {
+		.name = "SET_LOG",
+		.handle = on_set_log,
+		.size = sizeof(struct sim_log),
+		.fds = FDS_ONE_OR_NONE,
+	},
 };
 
 const char *mailbox_command_name(uint32_t command)
@@ -216,6 +230,8 @@ static bool fds_ok(enum fds_wanted wanted, const union sim_payload *in, size_t n
 
 	if (wanted == FDS_NONE || wanted == FDS_ONE)
 		return n_fds == (wanted == FDS_ONE);
+	if (wanted == FDS_ONE_OR_NONE)
+		return n_fds <= 1;
 	return !(have & ~all) && n_fds == (size_t)__builtin_popcount(have);
 }
 
@@ -261,7 +277,13 @@ void mailbox_execute(struct function *f, const struct sim_message *msg, int *fds
 	uint32_t command = msg->header.command;
 	const struct command_desc *d = command < ARRAY_SIZE(commands) ? &commands[command] : NULL;
 	union sim_payload out = { 0 };
-	struct request request = { .in = &msg->payload, .out = &out, .fds = fds, .reply_fd = -1 };
+	struct request request = {
+		.in = &msg->payload,
+		.out = &out,
+		.fds = fds,
+		.n_fds = n_fds,
+		.reply_fd = -1,
+	};
 	int r = check(d, msg, n_fds);
 
 	if (r == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A memory file can be truncated by whoever has it, and the next access to the lost pages raises
+ * A memory file, or a dirty log's, can be truncated by whoever has it, and the next access to the lost pages raises
  * SIGBUS in the thread that made it. The handler puts private zero pages in the place of the whole
  * region, so that the access goes on with nothing; the function is marked, and given up as soon
  * as that burst is over.
@@ -18,18 +18,24 @@
 
 static struct nic *watched;
 
+static bool lies_in(const struct iommu_region *region, uintptr_t address)
+{
+	return address - (uintptr_t)region->base < region->base_size;
+}
+
 static struct iommu_region *find(uintptr_t address, struct function **ret)
 {
 	for (uint32_t i = 0; i < watched->n_slots; i++) {
 		struct function *f = watched->functions[i];
 
-		for (uint32_t r = 0; f && r < f->iommu.n_regions; r++) {
-			struct iommu_region *region = &f->iommu.regions[r];
-
-			if (address - (uintptr_t)region->base < region->base_size) {
-				*ret = f;
-				return region;
-			}
+		if (!f)
+			continue;
+		*ret = f;
+		if (lies_in(&f->log.file, address))
+			return &f->log.file;
+		for (uint32_t r = 0; r < f->iommu.n_regions; r++) {
+			if (lies_in(&f->iommu.regions[r], address))
+				return &f->iommu.regions[r];
 		}
 	}
 	return NULL;

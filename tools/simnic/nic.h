@@ -19,6 +19,7 @@
 #include <rte_spinlock.h>
 
 #include "drivers/sim/mailbox.h"
+#include "tools/simnic/dirty.h"
 #include "tools/simnic/iommu.h"
 #include "tools/simnic/loop.h"
 #include "tools/simnic/macs.h"
@@ -83,6 +84,7 @@ struct function {
 	uint64_t mac; /* identity's, as macs_word() */
 	uint16_t mtu;
 	struct iommu iommu;
+	struct dirty_bits log; /* covers all of @iommu that is writable */
 	uint16_t n_rx_running;
 	uint16_t rx_running[SIM_MAX_PAIRS];
 	uint64_t running_since; /* order of starts; 0: no receive queue runs */

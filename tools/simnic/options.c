@@ -120,6 +120,12 @@ static int read_hugepages(struct options *o, const char *value)
 	return 0;
 }
 
+static int read_dirty_log(struct options *o, const char *value)
+{
+	o->dirty_log = strcmp(value, "yes") == 0;
+	return o->dirty_log || strcmp(value, "no") == 0 ? 0 : -EINVAL;
+}
+
 static int read_memory(struct options *o, const char *value)
 {
 	unsigned long n;
@@ -173,6 +179,8 @@ static const struct option_desc descs[] = {
 	{ "poll", NULL, read_poll, "data threads never sleep" },
 	{ "hugepages", NULL, read_hugepages, "take packet memory from huge pages" },
 	{ "memory", "MB", read_memory, "memory for packets (default 32, more threads need more)" },
+	{ "dirty-log", "yes|no", read_dirty_log,
+		"functions can mark the pages they write, for migration (default no)" },
 	{ "flood-limit", "N", read_flood_limit,
 		"frames a second that one function may send to all (default 5000; 0: any)" },
 	{ "uid", "UID", read_uid, "user to become after the start" },

@@ -28,6 +28,7 @@ struct options {
 	unsigned int threads;
 	bool poll;
 	bool hugepages;
+	bool dirty_log;		  /* functions have one */
 	unsigned int memory_mb;
 	uint64_t flood_limit;	  /* frames a second, 0: none */
 	uid_t uid;		  /* (uid_t)-1: stay */

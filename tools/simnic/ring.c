@@ -28,12 +28,41 @@ static void signal_call(struct vq *q)
 	q->regs->calls++;
 }
 
+void ring_mark_entries(const struct vq *q, const struct dirty_bits *log, uint64_t iova,
+	uint32_t size, uint32_t first, uint32_t n)
+{
+	uint32_t to_end = q->size - first;
+
+	dirty_mark(log, iova + (uint64_t)first * size, (uint64_t)(n < to_end ? n : to_end) * size);
+	if (n > to_end)
+		dirty_mark(log, iova, (uint64_t)(n - to_end) * size);
+}
+
+/* As many bytes of each chain as were written. */
+static void mark_chains(const struct dirty_bits *log, const struct burst *b, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct piece *p = b->chains[i].pieces;
+
+		for (uint32_t left = b->chains[i].used; left > 0; p++) {
+			uint32_t size = left < p->size ? left : p->size;
+
+			dirty_mark(log, p->iova, size);
+			left -= size;
+		}
+	}
+}
+
 void ring_publish(struct vq *q, const struct burst *b, uint32_t n)
 {
+	const struct dirty_bits *log;
 	bool wanted;
 
 	if (n == 0)
 		return;
+	log = vq_is_receive(q) ? ring_log(q) : NULL;
+	if (log)
+		mark_chains(log, b, n);
 	q->regs->received_desc += n;
 	wanted = q->packed ? packed_publish(q, b, n) : split_publish(q, b, n);
 	q->regs->completed_desc += n;
@@ -89,7 +118,7 @@ bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iov
 			q->fault = "a chain has too many pieces";
 			return false;
 		}
-		b->pieces[b->n_pieces++] = (struct piece){ at, there };
+		b->pieces[b->n_pieces++] = (struct piece){ at, iova, there };
 		c->n_pieces++;
 		iova += there;
 		size -= there;

@@ -13,6 +13,8 @@
 
 #include <linux/virtio_ring.h>
 
+#include <rte_atomic.h>
+
 #include "tools/simnic/nic.h"
 
 #define RING_MAX_CHAINS	 512	    /* looked at in one burst */
@@ -20,9 +22,10 @@
 #define RING_BURST_PIECES 4096	    /* a burst that has so many ends, for the others' sake */
 #define RING_MAX_INDIRECT 1024	    /* entries of a table when the ring is smaller */
 
-/* Contiguous bytes in our address space. */
+/* Contiguous bytes in our address space, and in the guest's. */
 struct piece {
 	uint8_t *at;
+	uint64_t iova;
 	uint32_t size;
 };
 
@@ -71,7 +74,8 @@ uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm
  * ring_publish() - give the first @n chains of @b back and move the queue's position.
  *
  * Stores next_position before anything becomes visible in the ring, and position after. Signals
- * the call eventfd where the driver wants that.
+ * the call eventfd where the driver wants that. With a log: chains' bytes that were written are
+ * marked before, the ring's after, so that no chain is given back unmarked by a device that dies.
  */
 void ring_publish(struct vq *q, const struct burst *b, uint32_t n);
 
@@ -116,6 +120,21 @@ static inline void ring_prefetch(const struct vq *q, const uint8_t *at, uint32_t
 		__builtin_prefetch(at + q->header_size);
 	}
 }
+
+/** ring_log() - where to mark what was written until now; NULL: there is no log. */
+static inline const struct dirty_bits *ring_log(const struct vq *q)
+{
+	const struct dirty_bits *log = &q->function->log;
+
+	if (__builtin_expect(!log->bits, 1))
+		return NULL;
+	rte_smp_mb();
+	return log;
+}
+
+/** ring_mark_entries() - mark @n of the ring's entries of @size bytes, from @first on, around. */
+void ring_mark_entries(const struct vq *q, const struct dirty_bits *log, uint64_t iova,
+	uint32_t size, uint32_t first, uint32_t n);
 
 /** ring_write_positions() - the registers: where the queue will be, and where it is. */
 static inline void ring_write_next(struct vq *q, uint32_t word)

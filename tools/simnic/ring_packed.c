@@ -115,6 +115,7 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, struct v
 			return false;
 		c->one.at = iommu_at(&q->function->iommu, &q->hit, d.addr, d.len, perm, &there);
 		if (likely(c->one.at && there == d.len)) {
+			c->one.iova = d.addr;
 			c->one.size = c->size = d.len;
 			c->pieces = &c->one;
 			c->n_pieces = 1;
@@ -219,6 +220,18 @@ static void write_used(struct vq *q, uint32_t at, uint64_t word)
 	__atomic_store_n((uint64_t *)(void *)&ring[at].len, word, __ATOMIC_RELEASE);
 }
 
+/* From the first entry to where the next one will be; those in between may be chains' rests. */
+static void mark_used(const struct vq *q, struct queue_position before, struct queue_position after)
+{
+	const struct dirty_bits *log = ring_log(q);
+	uint32_t n = after.used > before.used ? (uint32_t)after.used - before.used :
+						q->size + after.used - before.used;
+
+	if (log)
+		ring_mark_entries(q, log, q->desc_iova, sizeof(struct vring_packed_desc),
+			before.used, q->batch_used ? 1 : n);
+}
+
 bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
 {
 	struct queue_position before = q->at, after = q->at;
@@ -237,6 +250,7 @@ bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
 	ring_write_next(q, sim_position_word(after, true));
 	write_used(q, before.used, first);
 	ring_write_position(q, sim_position_word(after, true));
+	mark_used(q, before, after);
 	q->wrong_index = 0;
 	q->at = after;
 	return wants_call(q, before, after);
@@ -245,8 +259,12 @@ bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
 static void write_event_flags(struct vq *q, uint16_t flags)
 {
 	struct vring_packed_desc_event *event = q->device;
+	const struct dirty_bits *log;
 
 	*(volatile uint16_t *)&event->flags = htole16(flags);
+	log = ring_log(q);
+	if (log)
+		dirty_mark(log, q->device_iova, sizeof(*event));
 }
 
 bool packed_ask_kicks(struct vq *q)

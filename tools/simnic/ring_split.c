@@ -8,6 +8,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <stddef.h>
 
 #include <rte_atomic.h>
 #include <rte_branch_prediction.h>
@@ -107,6 +108,7 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, uint16_t
 			return false;
 		c->one.at = iommu_at(&q->function->iommu, &q->hit, d.addr, d.len, perm, &there);
 		if (likely(c->one.at && there == d.len)) {
+			c->one.iova = d.addr;
 			c->one.size = c->size = d.len;
 			c->pieces = &c->one;
 			c->n_pieces = 1;
@@ -166,6 +168,18 @@ static bool wants_call(const struct vq *q, uint16_t before, uint16_t after)
 	return !(read16(&avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+/* Entries from the free-running @index on, and the index behind them. */
+static void mark_used(const struct vq *q, uint16_t index, uint32_t n)
+{
+	const struct dirty_bits *log = ring_log(q);
+
+	if (!log)
+		return;
+	dirty_mark(log, q->device_iova + offsetof(struct vring_used, idx), sizeof(uint16_t));
+	ring_mark_entries(q, log, q->device_iova + offsetof(struct vring_used, ring),
+		sizeof(struct vring_used_elem), index & (q->size - 1), n);
+}
+
 bool split_publish(struct vq *q, const struct burst *b, uint32_t n)
 {
 	struct vring_used *used = q->device;
@@ -187,9 +201,22 @@ bool split_publish(struct vq *q, const struct burst *b, uint32_t n)
 	__atomic_store_n(&used->idx, htole16((uint16_t)(after.used + q->wrong_index)),
 		__ATOMIC_RELEASE);
 	ring_write_position(q, sim_position_word(after, false));
+	mark_used(q, before, n_entries);
 	q->wrong_index = 0;
 	q->at = after;
 	return wants_call(q, before, after.used);
+}
+
+/* The used ring's flags, or what is behind its entries. */
+static void write_hint(struct vq *q, uint16_t *at, uint16_t value)
+{
+	const struct dirty_bits *log;
+
+	write16(at, value);
+	log = ring_log(q);
+	if (log)
+		dirty_mark(log, q->device_iova + (uint64_t)((uint8_t *)at - (uint8_t *)q->device),
+			sizeof(*at));
 }
 
 bool split_ask_kicks(struct vq *q)
@@ -198,9 +225,9 @@ bool split_ask_kicks(struct vq *q)
 	struct vring_avail *avail = q->driver;
 
 	if (q->event_idx)
-		write16(&used->ring[q->size], q->at.avail);
+		write_hint(q, (uint16_t *)&used->ring[q->size], q->at.avail);
 	else
-		write16(&used->flags, 0);
+		write_hint(q, &used->flags, 0);
 	rte_smp_mb();
 	return read16(&avail->idx) != q->at.avail;
 }
@@ -210,5 +237,5 @@ void split_refuse_kicks(struct vq *q)
 	struct vring_used *used = q->device;
 
 	if (!q->event_idx)
-		write16(&used->flags, VRING_USED_F_NO_NOTIFY);
+		write_hint(q, &used->flags, VRING_USED_F_NO_NOTIFY);
 }

@@ -214,6 +214,8 @@ static const struct key nic_keys[] = {
 	{ .name = "poll", .allowed = "yes or no", .read = read_switch, .offset = OF_NIC(poll) },
 	{ .name = "hugepages", .allowed = "yes or no", .read = read_switch,
 		.offset = OF_NIC(hugepages) },
+	{ .name = "dirty_log", .allowed = "yes or no", .read = read_switch,
+		.offset = OF_NIC(dirty_log) },
 	{ .name = "test_socket", .allowed = "an absolute path", .read = read_path,
 		.offset = OF_NIC(test_socket) },
 };

@@ -24,6 +24,7 @@ struct config_nic {
 	uint32_t flood_limit; /* frames a second; 0: no limit */
 	bool poll;
 	bool hugepages;
+	bool dirty_log;
 };
 
 struct config {

@@ -262,6 +262,8 @@ static int run_simnic(struct nic *nic, int listener, struct failure *why)
 		argv[n++] = "--poll";
 	if (c->hugepages)
 		argv[n++] = "--hugepages";
+	argv[n++] = "--dirty-log";
+	argv[n++] = c->dirty_log ? "yes" : "no";
 	if (c->test_socket[0]) {
 		argv[n++] = "--test-socket";
 		argv[n++] = c->test_socket;
