@@ -491,6 +491,7 @@ static int sim_lost_position(struct driver_device *device, const struct driver_q
 {
 	struct sim_device *sim = sim_device(device);
 	const struct sim_regs *regs = sim->lost_regs ? sim->lost_regs : sim->regs;
+	struct queue_position position;
 	struct sim_queue_regs copy;
 
 	if (!regs || queue->index >= SIM_MAX_QUEUES)
@@ -498,8 +499,11 @@ static int sim_lost_position(struct driver_device *device, const struct driver_q
 	copy = regs->queues[queue->index];
 	if (copy.status != SIM_QUEUE_RUNNING && copy.status != SIM_QUEUE_ERROR)
 		return -ENOENT;
-	*ret = packed ? published_packed(&copy, ring, queue->size) : published_split(ring);
-	return packed && ret->used >= queue->size ? -ENOENT : 0;
+	position = packed ? published_packed(&copy, ring, queue->size) : published_split(ring);
+	if (packed && position.used >= queue->size)
+		return -ENOENT;
+	*ret = position;
+	return 0;
 }
 
 static int sim_get_config(struct driver_device *device, struct driver_net_config *ret)
