@@ -254,7 +254,8 @@ struct driver_ops {
 	 * From the return on, every write of the device to memory is marked, a receive buffer by
 	 * the length that was written: buffers, used entries and indices of split rings,
 	 * descriptors of packed ones, event suppression areas. Memory that is mapped meanwhile is
-	 * covered as well.
+	 * covered as well. A buffer is marked before it is given back; so of a device that was lost
+	 * (see @reopen) only the areas of rings may have pages that were written and not marked.
 	 *
 	 * Afterwards the device writes nothing to the log of before. What it wrote during the call
 	 * is marked in one of the two. What was marked stays: the new log is not cleared, and

@@ -127,6 +127,18 @@ static void a_device_that_hangs_is_left_at_the_deadline(void **state)
 	}
 }
 
+static void set_log_leaves_a_device_that_hangs(void **state)
+{
+	struct guest *a = suite_guest(state, 1);
+	uint64_t begin = clock_now_ns();
+
+	if (!suite_rig(state)->hang || !a->ops->caps(a->device)->dirty_log)
+		skip();
+	suite_rig(state)->hang(a->nic_device);
+	assert_int_equal(a->ops->set_log(a->device, NULL), -ETIMEDOUT);
+	assert_true(clock_now_ns() - begin < (DRIVER_DEADLINE_COMMAND + SLACK_MS) * NS_PER_MS);
+}
+
 static void open_leaves_a_device_that_hangs(void **state)
 {
 	struct guest *a = suite_guest(state, 1);
@@ -160,6 +172,7 @@ static void a_late_answer_is_not_taken_for_the_next_ones(void **state)
 
 const struct suite_test driver_deadline_tests[] = {
 	ONCE(a_device_that_hangs_is_left_at_the_deadline),
+	ONCE(set_log_leaves_a_device_that_hangs),
 	ONCE(open_leaves_a_device_that_hangs),
 	ONCE(a_late_answer_is_not_taken_for_the_next_ones),
 	{ 0 },

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The conformance suite's stand for the sim driver: a simnic process of its own, whose admin socket
- * makes devices and whose test interface makes it hang. Usage: driver_sim SIMNIC.
+ * makes devices and whose test interface makes it hang. Usage: driver_sim SIMNIC [OPTION]..., options
+ * for it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,6 +30,7 @@
 
 #define MAX_DEVICES 16
 #define MAX_LOSSES  16
+#define MAX_OPTIONS 8
 
 struct sim_rig_device {
 	struct rig_device device; /* first */
@@ -39,6 +41,7 @@ struct sim_rig_device {
 
 static struct {
 	const char *program;
+	char **options; /* NULL ends them */
 	char folder[64];
 	pid_t pid;
 	int admin;
@@ -78,11 +81,14 @@ static void start(void)
 	nic.pid = fork();
 	assert_true(nic.pid >= 0);
 	if (nic.pid == 0) {
+		const char *argv[11 + MAX_OPTIONS + 1] = { nic.program, "--name", "rig", "--listen",
+			admin, "--test-socket", test, "--threads", "2", "--log-level", "debug" };
+
+		for (size_t i = 0; i < MAX_OPTIONS && nic.options[i]; i++)
+			argv[11 + i] = nic.options[i];
 		if (!freopen(log, "a", stderr))
 			_exit(126);
-		execl(nic.program, nic.program, "--name", "rig", "--listen", admin,
-			"--test-socket", test, "--threads", "2", "--log-level", "debug",
-			(char *)NULL);
+		execv(nic.program, (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
 	while ((nic.admin = try_connect("admin", SOCK_SEQPACKET)) < 0)
@@ -276,11 +282,12 @@ int main(int argc, char **argv)
 {
 	int failed;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: driver_sim SIMNIC\n");
+	if (argc < 2 || argc - 2 > MAX_OPTIONS) {
+		fprintf(stderr, "usage: driver_sim SIMNIC [OPTION]...\n");
 		return 2;
 	}
 	nic.program = argv[1];
+	nic.options = argv + 2;
 	strcpy(nic.folder, "/tmp/driver-sim-XXXXXX");
 	if (!mkdtemp(nic.folder)) {
 		perror("driver_sim: folder");
