@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Many migrations of one guest, there and back, some of which fail and are repeated."""
+import random
+from collections import Counter
+
+from memory import Memory
+from migration import Migration, random_plan
+from traffic import Guest
+
+UVA = (0x7f1000000000, 0x7e4200000000)
+FAILING = 0.2
+
+
+def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
+    """Migrate `n` times, and return what happened: counts by name. Fails on the first defect.
+
+    failing: the part of them that is meant to fail
+    """
+    rng = random.Random(seed)
+    memories = [Memory(uva) for uva in UVA]
+    guest = Guest(shape, memories[0], rng)
+    counts = Counter()
+    here, there = 0, 1
+    try:
+        guest.refill_before_start()
+        stand.device(here, shape).connect().start(guest, [ring.base() for ring in guest.rings])
+        guest.run(32)
+        while counts["migrations"] < n:
+            plan = random_plan(rng) if rng.random() < failing else None
+            migration = Migration(guest, stand.device(there, shape), memories[there],
+                                  rng.choice(stand.log_offsets), plan, blind)
+            try:
+                through = migration.run()
+            except Exception as error:
+                raise AssertionError(
+                    f"{shape}, seed {seed}, migration {counts['migrations'] + 1}"
+                    f"{f' ({plan})' if plan else ''}, {migration.step}: {error}") from error
+            counts["migrations"] += 1
+            counts["named pages"] += sum(migration.n_named.values())
+            if through:
+                here, there = there, here
+            else:
+                counts["failed"] += 1
+                counts[plan.way] += 1
+            guest.settle()
+        guest.check_canaries()
+    finally:
+        if guest.device:
+            guest.device.close()
+        for memory in memories:
+            memory.close()
+    counts["frames"], counts["lost"] = guest.n_received, guest.n_lost
+    counts["returned buffers"] = sum(ring.n_returned for ring in guest.rings)
+    return counts

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who is on the other side: two devices that return each frame to its sender."""
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from device import Device
+from vdpad_fixture import Vdpad
+
+METHODS = ("relay", "hardware log")
+
+
+class TestpmdStand:
+    """DPDK's own back-end, librte_vhost: two ports of one testpmd."""
+    __test__ = False
+    log_offsets = (0,)  # with another one it writes behind its mapping
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+        self.folder = Path(tempfile.mkdtemp(prefix="vdpad-mig-", dir="/tmp"))
+        self.paths = [str(self.folder / name) for name in "ab"]
+        self.log = self.folder / "log"
+        command = ["stdbuf", "-oL", "dpdk-testpmd", "--no-huge", "-m", "128", "--no-pci",
+                   "--no-telemetry", "--file-prefix", self.folder.name, "--lcores", "0@0-1,1@0-1",
+                   "--log-level=lib.vhost:error"]
+        for i, path in enumerate(self.paths):
+            command += ["--vdev", f"net_vhost{i},iface={path},queues={pairs}"]
+        command += ["--", "-i", "--total-num-mbufs=8192", "--nb-cores=1", f"--rxq={pairs}",
+                    f"--txq={pairs}", "--forward-mode=macswap", "--port-topology=loop",
+                    "--no-mlockall", "--auto-start"]
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while "testpmd>" not in self.log.read_text(errors="replace"):
+            assert self.process.poll() is None and time.monotonic() < deadline, (
+                self.log.read_text(errors="replace")[-3000:])
+            time.sleep(0.05)
+
+    def device(self, which, shape):
+        # For packed rings it adds the place in the descriptor ring to the log address.
+        return Device(self.paths[which], shape,
+                      lambda ring: ring.desc if shape.packed else ring.device)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        shutil.rmtree(self.folder)
+
+
+class VdpadStand:
+    """Two NICs of one vdpad, each with a device; `method` is how they know what was written."""
+    log_offsets = (0, 4096)
+
+    def __init__(self, pairs, method):
+        self.pairs, self.method = pairs, method
+        log = "dirty_log = on\n" if method == "hardware log" else ""
+        self.vdpad = Vdpad(config="".join(
+            f"[simnic {nic}]\nuplink = loop\n{log}" for nic in ("nic0", "nic1"))).start()
+        self.paths = []
+        for name, nic in (("a", "sim/nic0"), ("b", "sim/nic1")):
+            path = str(self.vdpad.folder / name)
+            self.vdpad.cli("dev", "add", "name", name, "mgmtdev", nic, "socket", path, "max_vqp",
+                           str(pairs), "mac", "52:54:00:00:00:01")
+            self.paths.append(path)
+
+    def device(self, which, shape):
+        return Device(self.paths[which], shape)
+
+    def stop(self):
+        self.vdpad.stop()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""vdpad's devices migrate guests of every kind, there and back, and name every page they write."""
+import random
+
+import pytest
+
+from campaign import migrate_often
+from stands import METHODS, VdpadStand
+from traffic import Shape
+
+MIGRATIONS = 16  # of each kind of guest, with each method: 512 in all
+
+
+@pytest.fixture(scope="module", params=[(method, pairs) for method in METHODS for pairs in (1, 4)],
+                ids=lambda param: f"{param[0].replace(' ', '-')}-{param[1]}-pairs")
+def stand(request):
+    method, pairs = request.param
+    stand = VdpadStand(pairs, method)
+    yield stand
+    stand.stop()
+
+
+@pytest.mark.parametrize("event_idx", [False, True], ids=["no-event-index", "event-index"])
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_guest_migrates_there_and_back(stand, packed, indirect, event_idx, seed, totals):
+    shape = Shape(packed, indirect, event_idx, stand.pairs)
+    own_seed = random.Random(f"{seed} {stand.method} {shape}").getrandbits(32)
+    counts = migrate_often(stand, shape, own_seed, MIGRATIONS)
+    assert counts["migrations"] == MIGRATIONS
+    totals.update(counts)

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A guest that sends frames, gets each of them back, and looks at every byte.
+
+What is on the other side returns each frame to its sender with both addresses swapped. A frame
+carries its flow, its number in that flow, its length and a checksum. A flow stays in order, so a
+number that was left out is a frame that was lost, and a smaller one than before came twice.
+
+Receive buffers are written by the guest once, before any device sees them: what changes in their
+pages later was written by a device.
+"""
+import struct
+import time
+import zlib
+from collections import deque
+
+from memory import GuestRam
+from rings import MAX_PIECES, PackedRing, SplitRing
+
+SLOT = 2048              # bytes of memory for one chain
+HEADER = 12              # struct virtio_net_hdr_v1
+N_BUFFERS = struct.Struct("<H")
+FIELDS = struct.Struct("<2sHHQ")  # after both addresses: type, flow, length, number
+TYPE = b"\x88\xb5"
+FIRST_BYTE = 12          # of what the checksum is about: the addresses change
+SMALLEST, GREATEST = 60, 1514
+SMALLEST_CHAIN = 512     # bytes of room in a receive chain
+CHAINS_A_FRAME = -(-(HEADER + GREATEST) // SMALLEST_CHAIN)
+FLOWS_A_QUEUE = 4
+MAC = b"\x52\x54\0\0\0\1"
+DEADLINE = 20
+
+
+def build_frame(flow, number, size, filler):
+    head = b"\2\x0f\0\0\0" + bytes([flow]) + MAC + FIELDS.pack(TYPE, flow, size, number)
+    at = number * 61 % 1024
+    body = head + filler[at:at + size - len(head) - 4]
+    return body + zlib.crc32(body[FIRST_BYTE:]).to_bytes(4, "little")
+
+
+def parse_frame(frame):
+    """(flow, number); fails for a frame that is not as it was sent."""
+    assert len(frame) >= SMALLEST, f"a frame of {len(frame)} bytes was received"
+    kind, flow, size, number = FIELDS.unpack_from(frame, FIRST_BYTE)
+    assert kind == TYPE and size == len(frame), f"a frame of {len(frame)} bytes: {frame[:40].hex()}"
+    checksum = zlib.crc32(frame[FIRST_BYTE:-4]).to_bytes(4, "little")
+    assert checksum == frame[-4:], f"frame {number} of flow {flow} is damaged"
+    return flow, number
+
+
+class Flow:
+    """Frames with the same addresses."""
+
+    def __init__(self, number):
+        self.number = number
+        self.n_sent = self.expected = 0
+
+    def arrived(self, number):
+        """Return: how many before it were lost."""
+        assert number < self.n_sent, f"flow {self.number}: frame {number} was never sent"
+        assert number >= self.expected, (
+            f"flow {self.number}: frame {number} came twice or too late, the next one would be "
+            f"{self.expected}")
+        lost = number - self.expected
+        self.expected = number + 1
+        return lost
+
+
+def cut_into_pieces(rng, gpa):
+    """Up to 3 pieces of a receive slot, with unused bytes around them."""
+    n = rng.randrange(1, 4)
+    pieces = []
+    at = rng.randrange(0, 64)
+    for i in range(n):
+        last = i + 1 == n
+        size = rng.randrange(SMALLEST_CHAIN if last else 64, 900 if last else 300)
+        pieces.append((gpa + at, size, True))
+        at += size + rng.randrange(1, 200)
+    return pieces
+
+
+class ReceiveQueue:
+    def __init__(self, guest, ring):
+        self.guest, self.ring = guest, ring
+        n = 2 * ring.size
+        gpa = guest.ram.take(SLOT * n, "receive buffers", ring.index, 4096, ring.high)
+        self.spare = deque(cut_into_pieces(guest.rng, gpa + SLOT * i) for i in range(n))
+
+    def devices_own(self):
+        return [(gpa, size) for chain in self.ring.chains.values()
+                for gpa, size, _ in chain.pieces]
+
+    def refill(self):
+        """When less than half of the ring is with the device, as drivers do."""
+        if self.ring.n_free < self.ring.size // 2:
+            return
+        while self.spare and self.ring.has_room(len(self.spare[0])):
+            pieces = self.spare.popleft()
+            self.ring.offer(pieces, pieces)
+
+    def _take(self):
+        done = self.ring.take()
+        if not done:
+            return None
+        chain, length = done
+        self.spare.append(chain.buffer)
+        data = b""
+        for gpa, size, _ in chain.pieces:
+            data += self.guest.ram.read(gpa, min(size, length - len(data)))
+            self.guest.ram.accept(gpa, size)
+        return data
+
+    def frames(self):
+        """All that have arrived. Parts of a frame come together."""
+        while True:
+            data = self._take()
+            if data is None:
+                return
+            n_buffers, = N_BUFFERS.unpack_from(data, HEADER - 2)
+            for i in range(1, n_buffers):
+                part = self._take()
+                assert part, (f"queue {self.ring.index}: {i} of the {n_buffers} parts of a frame "
+                              "were returned")
+                data += part
+            yield data[HEADER:]
+
+
+class TransmitQueue:
+    def __init__(self, guest, ring, flows):
+        self.guest, self.ring, self.flows = guest, ring, flows
+        n = ring.size
+        gpa = guest.ram.take(SLOT * n, "transmit buffers", ring.index, 4096, ring.high)
+        self.spare = deque(gpa + SLOT * i for i in range(n))
+
+    def devices_own(self):
+        return []
+
+    def send(self, flow):
+        """One frame of any size in any number of pieces, if there is room."""
+        rng = self.guest.rng
+        n = rng.randrange(1, MAX_PIECES + 1)
+        if not self.spare or not self.ring.has_room(n):
+            return False
+        size = rng.randrange(SMALLEST, 200 if rng.random() < 0.7 else GREATEST + 1)
+        data = bytes(HEADER) + build_frame(flow.number, flow.n_sent, size, self.guest.filler)
+        slot = self.spare.popleft()
+        cuts = sorted(rng.sample(range(HEADER, len(data)), n - 1))
+        pieces = []
+        for i, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(data)])):
+            gpa = slot + a + 32 * i
+            self.guest.ram.write(gpa, data[a:b])
+            pieces.append((gpa, b - a, False))
+        flow.n_sent += 1
+        self.ring.offer(pieces, slot)
+        return True
+
+    def collect(self):
+        while done := self.ring.take():
+            chain, length = done
+            assert length == 0, f"queue {self.ring.index}: {length} bytes were written"
+            self.spare.append(chain.buffer)
+
+
+class Shape:
+    """What kind of guest: the axes of the matrix that a guest sees."""
+
+    def __init__(self, packed=False, indirect=False, event_idx=False, pairs=1):
+        self.packed, self.indirect, self.event_idx, self.pairs = packed, indirect, event_idx, pairs
+
+    def __str__(self):
+        words = ["packed" if self.packed else "split"]
+        words += ["indirect"] if self.indirect else []
+        words += ["event-index"] if self.event_idx else []
+        return "-".join(words + [f"{self.pairs}-pairs" if self.pairs > 1 else "1-pair"])
+
+
+class Guest:
+    """`device` is what serves it now; None while it doesn't run."""
+
+    def __init__(self, shape, memory, rng):
+        self.shape, self.rng = shape, rng
+        self.ram = GuestRam(memory, rng)
+        self.filler = rng.randbytes(1024 + GREATEST)
+        self.flows = [Flow(i) for i in range(FLOWS_A_QUEUE * shape.pairs)]
+        self.receive, self.transmit = [], []
+        for pair in range(shape.pairs):
+            ring = self._make_ring(2 * pair)
+            self.receive.append(ReceiveQueue(self, ring))
+            ring = self._make_ring(2 * pair + 1)
+            flows = self.flows[FLOWS_A_QUEUE * pair:][:FLOWS_A_QUEUE]
+            self.transmit.append(TransmitQueue(self, ring, flows))
+        self.queues = [queue for pair in zip(self.receive, self.transmit) for queue in pair]
+        self.rings = [queue.ring for queue in self.queues]
+        self.scratch = self.ram.take(4096 * 32, "the guest's own data", None, 4096)
+        self.device = None
+        self.n_received = self.n_lost = 0
+        self.n_may_be_lost = 0  # frames that were under way when a device stopped
+
+    def _make_ring(self, index):
+        kind = PackedRing if self.shape.packed else SplitRing
+        size = self.rng.choice((128, 200, 256) if self.shape.packed else (128, 256))
+        ring = kind(self.ram, index, size, self.shape.indirect, self.shape.event_idx,
+                    high=bool(index & 2) if self.shape.pairs > 1 else self.rng.random() < 0.5)
+        ring.want_calls(self.rng.random() < 0.5)
+        return ring
+
+    def n_under_way(self):
+        """Frames that were sent and neither came back nor are known to be lost."""
+        return sum(flow.n_sent - flow.expected for flow in self.flows)
+
+    def n_that_fit(self):
+        """Frames that come back for sure, even if one receive queue gets them all."""
+        return min(len(queue.ring.chains) for queue in self.receive) // CHAINS_A_FRAME
+
+    # ---- what it does while it runs
+
+    def _publish(self, queue):
+        if queue.ring.publish():
+            self.device.kick(queue.ring.index)
+
+    def offer_frames(self, n):
+        """Offer up to `n` frames to transmit queues, but don't say so yet. Return: how many."""
+        n = max(0, min(n, self.n_that_fit() - self.n_under_way()))
+        queues = [self.rng.choice(self.transmit) for _ in range(n)]
+        return sum(queue.send(self.rng.choice(queue.flows)) for queue in queues)
+
+    def publish(self):
+        for queue in self.transmit:
+            self._publish(queue)
+
+    def collect(self):
+        """Take what was returned; offer nothing."""
+        for queue in self.transmit:
+            queue.collect()
+        for queue in self.receive:
+            for frame in queue.frames():
+                flow, number = parse_frame(frame)
+                assert flow < len(self.flows), f"there is no flow {flow}"
+                self.n_lost += self.flows[flow].arrived(number)
+                self.n_received += 1
+
+    def refill(self):
+        for queue in self.receive:
+            queue.refill()
+            self._publish(queue)
+
+    def refill_before_start(self):
+        """Its driver fills the rings before it tells the device that it is there."""
+        for queue in self.receive:
+            queue.refill()
+            queue.ring.publish()
+
+    def write_elsewhere(self):
+        """Programs in the guest write, too."""
+        self.ram.write(self.scratch + 4096 * self.rng.randrange(32), self.rng.randbytes(100))
+
+    def run(self, n):
+        """A moment of life: `n` frames for each pair, and all that comes back meanwhile."""
+        n *= self.shape.pairs
+        end = time.monotonic() + DEADLINE
+        while n > 0:
+            self.collect()
+            self.refill()
+            offered = self.offer_frames(min(n, 16))
+            self.publish()
+            n -= offered
+            if self.rng.random() < 0.1:
+                self.rng.choice(self.rings).want_calls(self.rng.random() < 0.5)
+            if not offered:
+                time.sleep(0)  # there may be one processor for us and the device
+                self.check_time(end)
+        self.collect()
+
+    def settle(self):
+        """Wait until nothing is under way; then each frame has come back or was lost."""
+        end = time.monotonic() + DEADLINE
+        marked = set()
+        while self.n_under_way() > 0 or any(queue.ring.chains for queue in self.transmit):
+            self.collect()
+            self.refill()
+            for queue in self.transmit:
+                for flow in queue.flows:
+                    if flow.n_sent > flow.expected and flow not in marked and queue.send(flow):
+                        marked.add(flow)  # what was sent before it has come or never will
+                self._publish(queue)
+            self.check_time(end)
+        assert self.n_lost <= self.n_may_be_lost, (
+            f"{self.n_lost} frames were lost, and when devices stopped at most "
+            f"{self.n_may_be_lost} were under way")
+
+    def check_time(self, end):
+        assert time.monotonic() < end, (
+            f"nothing more came in {DEADLINE} s: {self.n_under_way()} frames are under way; " +
+            ", ".join(f"queue {ring.index}: {len(ring.chains)} chains with the device, "
+                      f"{ring.n_returned} returned" for ring in self.rings))
+
+    def stopped(self):
+        """Its device is about to be stopped: what is under way may get lost."""
+        self.n_may_be_lost += self.n_under_way()
+
+    def check_canaries(self):
+        self.ram.check_canaries([area for ring in self.rings for area in ring.devices_own()] +
+                                [area for queue in self.queues for area in queue.devices_own()])
