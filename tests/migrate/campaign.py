@@ -28,7 +28,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
         while counts["migrations"] < n:
             plan = random_plan(rng) if rng.random() < failing else None
             migration = Migration(guest, stand.device(there, shape), memories[there],
-                                  rng.choice(stand.log_offsets), plan, blind)
+                                  stand.log_offsets, plan, blind)
             try:
                 through = migration.run()
             except Exception as error:
@@ -37,6 +37,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
                     f"{f' ({plan})' if plan else ''}, {migration.step}: {error}") from error
             counts["migrations"] += 1
             counts["named pages"] += sum(migration.n_named.values())
+            counts["needless ones"] += migration.n_needless
             if through:
                 here, there = there, here
             else:

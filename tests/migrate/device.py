@@ -141,8 +141,8 @@ class Device:
         features = features_of(self.shape) | (F_LOG_ALL if on else 0)
         self.fe.accepted("SET_FEATURES", u64(features))
 
-    def log_rings(self, guest, on):
-        for ring in guest.rings:
+    def log_rings(self, guest, rings, on):
+        for ring in rings:
             self.fe.accepted("SET_VRING_ADDR", self.ring_address(guest.ram, ring,
                                                                  VRING_LOG if on else 0))
 

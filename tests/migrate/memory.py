@@ -118,11 +118,10 @@ class GuestRam:
             return str(area)
         return "nothing" + (f", behind the {area}" if area else "")
 
-    def kinds_in(self, page):
-        """Kinds of all that lies in a page."""
-        first = gpa_of(page * PAGE)
-        return {area.kind for area in self.areas
-                if area.gpa < first + PAGE and area.gpa + area.size > first}
+    def pages_with(self, *kinds):
+        """Numbers of the pages in which something of these kinds lies."""
+        return {page for area in self.areas if area.kind in kinds
+                for page in range(page_of(area.gpa), page_of(area.gpa + area.size - 1) + 1)}
 
     # ---- the guest's own reads and writes
 

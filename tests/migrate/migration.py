@@ -42,27 +42,30 @@ class Ended(Exception):
 class Migration:
     """From the device that serves `guest` to `destination`, a Device, and into `memory`.
 
-    log_offset: where the log begins in its file
+    log_offsets: where a log may begin in its file
     blind: for the oracle's own proof: kinds of areas whose pages it pretends the log did not name
     """
 
-    def __init__(self, guest, destination, memory, log_offset=0, plan=None, blind=()):
+    def __init__(self, guest, destination, memory, log_offsets=(0,), plan=None, blind=()):
         self.guest, self.rng = guest, guest.rng
         self.source, self.destination = guest.device, destination
         self.target = memory
         self.plan = plan
-        self.blind = {page for page in range(N_PAGES if blind else 0)
-                      if guest.ram.kinds_in(page) & set(blind)}
-        self.log = DirtyLog(log_offset)
+        self.blind = guest.ram.pages_with(*blind)
+        self.log_offsets = log_offsets
+        self.logs = []        # the last one is in use
+        self.carried = set()  # what an earlier one named last
         self.copied = {}  # page: when it was copied last, and why
         self.step = "before the first copy"
         self.n_named = Counter()
+        self.n_needless = 0   # named pages where a device has nothing to write
         self.bases = None
 
     # ---- its life
 
     def run(self):
         """Return: true when it went through, false when it ended as planned."""
+        self.destination.connect()
         try:
             self.turn_log_on()
             self.copy_all()
@@ -73,6 +76,7 @@ class Migration:
             self.reach("compared")
         except Ended:
             self.go_back()
+            self.destination.close()
             self.finish()
             return False
         self.start_destination()
@@ -84,13 +88,23 @@ class Migration:
             raise Ended
 
     def turn_log_on(self):
-        self.source.set_log(self.log)
-        self.reach("log base")
-        self.source.log_all(True)
-        self.guest.run(self.rng.randrange(8))
-        self.reach("log all")
-        self.source.log_rings(self.guest, True)
+        """QEMU says all of it once for each pair of queues."""
+        self.logs.append(DirtyLog(self.rng.choice(self.log_offsets)))
+        rings = self.guest.rings
+        for pair in range(self.guest.shape.pairs):
+            self.source.set_log(self.logs[-1])
+            self.reach("log base")
+            self.source.log_all(True)
+            self.guest.run(self.rng.randrange(8))
+            self.reach("log all")
+            self.source.log_rings(self.guest, rings[2 * pair:2 * pair + 2], True)
         self.reach("log rings")
+
+    def replace_log(self):
+        """As for a guest that gets more memory: the new one first, then the old one's last words."""
+        self.logs.append(DirtyLog(self.rng.choice(self.log_offsets)))
+        self.source.set_log(self.logs[-1])
+        self.carried |= self.logs[-2].take()
 
     def copy_all(self):
         """The guest runs meanwhile; what changes after it was copied is in the log, as ever."""
@@ -103,14 +117,17 @@ class Migration:
             self.target.map[at:end] = self.guest.ram.memory.map[at:end]
             if first == part:
                 self.reach("first copy")
-            self.guest.run(self.rng.randrange(16))
+            self.guest.run(self.rng.randrange(48))
 
     def rounds(self):
         n = self.rng.randrange(1, 4)
         for i in range(n):
             self.step = f"round {i + 1} of {n}"
-            self.guest.run(self.rng.randrange(4, 32))
+            self.guest.run(self.rng.randrange(8, 96))
             self.guest.write_elsewhere()
+            if self.rng.random() < 0.1:
+                self.replace_log()
+                self.guest.run(self.rng.randrange(16))
             if self.rng.random() < 0.3:  # the device goes on alone
                 self.guest.offer_frames(self.rng.randrange(32))
                 self.copy_named()
@@ -122,7 +139,7 @@ class Migration:
 
     def stop_source(self):
         """The guest does nothing from here on."""
-        self.guest.offer_frames(self.rng.randrange(16))
+        self.guest.offer_frames(self.rng.randrange(64))
         self.guest.publish()
         if self.rng.random() < 0.5:
             self.step = "the round with the guest stopped"
@@ -140,7 +157,6 @@ class Migration:
     def start_destination(self):
         source_checksum = zlib.crc32(self.guest.ram.memory.map)
         source_memory = self.guest.ram.memory
-        self.destination.connect()
         self.guest.ram.memory = self.target
         self.check_positions()
         self.destination.start(self.guest, self.bases)
@@ -154,9 +170,10 @@ class Migration:
         """What a device did after it was told that there is no log any more."""
         self.guest.run(8)
         self.guest.device.check_no_errors()
-        assert self.log.is_empty(), "the log was written after logging had been turned off"
-        self.log.check_canaries()
-        self.log.close()
+        for log in self.logs:
+            assert log.is_empty(), "a log was written after it was replaced or turned off"
+            log.check_canaries()
+            log.close()
 
     # ---- failures
 
@@ -180,29 +197,29 @@ class Migration:
             if logging:
                 self.guest.run(self.rng.randrange(16))
                 self.turn_log_off()
-        self.log.take()
+        self.logs[-1].take()
 
     def turn_log_off(self):
         self.source.log_all(False)
-        self.source.log_rings(self.guest, False)
+        self.source.log_rings(self.guest, self.guest.rings, False)
 
     def refuse(self):
         """The destination's front-end gets so far, and ends."""
-        self.destination.connect()
         source_memory, self.guest.ram.memory = self.guest.ram.memory, self.target
         n = self.rng.randrange(12)
         for i, _ in enumerate(self.destination.start_steps(self.guest, self.bases)):
             if i == n:
                 break
         self.guest.ram.memory = source_memory
-        self.destination.close()
 
     # ---- pages
 
     def copy_named(self):
         """One round: take the log and what the guest wrote, and copy these pages."""
-        named = self.log.take() - self.blind
+        named = (self.logs[-1].take() | self.carried) - self.blind
+        self.carried = set()
         self.n_named[self.step] += len(named)
+        self.n_needless += len(named - self.guest.pages_of_devices)
         written, self.guest.ram.written = self.guest.ram.written, set()
         for page in named | written:
             self.guest.ram.memory.copy_page_to(self.target, page)
@@ -215,8 +232,8 @@ class Migration:
             return
         lines = [f"{len(pages)} pages differ and were not named:"]
         lines += [self.describe(page) for page in pages[:8]]
-        lines += [f"the log named {dict(self.n_named)}, {self.log.n_outside} of them outside of "
-                  "the guest's memory"]
+        outside = sum(log.n_outside for log in self.logs)
+        lines += [f"the log named {dict(self.n_named)}, and {outside} pages that are no memory"]
         raise AssertionError("\n  ".join(lines))
 
     def describe(self, page):

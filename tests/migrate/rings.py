@@ -77,6 +77,8 @@ def barrier():
 
 
 class SplitRing(Ring):
+    DEVICES_OWN = ("used ring",)
+
     def __init__(self, ram, index, size, indirect, event_idx, high):
         super().__init__(ram, index, size, indirect, event_idx, high)
         self.desc = self._take(16 * size, "descriptors")
@@ -158,6 +160,8 @@ class SplitRing(Ring):
 
 
 class PackedRing(Ring):
+    DEVICES_OWN = ("descriptor ring", "device event area")
+
     def __init__(self, ram, index, size, indirect, event_idx, high):
         super().__init__(ram, index, size, indirect, event_idx, high)
         self.desc = self._take(16 * size, "descriptor ring")

@@ -117,10 +117,12 @@ def test_frames_arrive_whole_and_in_order(guest):
     with pytest.raises(AssertionError):
         parse_frame(frame[:-1])
     flow = guest.flows[3]
+    flow.n_sent = 6
+    flow.device_stops()
     flow.n_sent = 10
     assert flow.arrived(0) == 0
     assert flow.arrived(5) == 4
-    for number, what in ((5, "came twice"), (3, "too late"), (10, "never sent")):
+    for number, what in ((5, "came twice"), (3, "too late"), (10, "never sent"), (8, "were lost")):
         with pytest.raises(AssertionError, match=what):
             flow.arrived(number)
 
