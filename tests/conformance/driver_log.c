@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -67,7 +68,7 @@ static void without_a_log_nothing_is_marked_any_more(void **state)
 		guest_exchange(a, b, 3);
 		guest_exchange(b, a, 3);
 		assert_memory_equal(m.file, before, m.file_size);
-		test_free(before);
+		free(before);
 		marks_set(a, &m);
 	}
 	marks_free(&m);

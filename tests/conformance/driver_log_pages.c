@@ -63,7 +63,7 @@ static void changed_pages_are_marked(void **state, uint16_t pairs)
 		marks_wait_sent(a);
 		assert_int_equal(guest_stop(a, at), 0);
 		marks_assert_all(a, before, &m, NULL);
-		test_free(before);
+		free(before);
 		marks_wait_sent(b);
 		drain(b);
 	}
@@ -98,7 +98,7 @@ static void what_an_idle_queue_writes_is_marked(void **state)
 	assert_int_equal(guest_start(a), 0);
 	guest_exchange(b, c, 20);
 	marks_assert_all(a, before, &m, NULL);
-	test_free(before);
+	free(before);
 	marks_free(&m);
 }
 
@@ -126,8 +126,8 @@ static void a_stop_finds_all_marked_and_nothing_is_marked_later(void **state)
 		assert_memory_equal(m.file, marked, m.file_size);
 		while (guest_take(a, 0, NULL) >= 0)
 			continue;
-		test_free(before);
-		test_free(marked);
+		free(before);
+		free(marked);
 	}
 	marks_free(&m);
 }
@@ -155,8 +155,8 @@ static void a_log_is_replaced_under_traffic_and_the_old_one_left_alone(void **st
 		marks_assert_all(a, before, old, new);
 		assert_memory_equal(old->file, left, old->file_size);
 		marks_wait_sent(b);
-		test_free(before);
-		test_free(left);
+		free(before);
+		free(left);
 	}
 	marks_free(&logs[0]);
 	marks_free(&logs[1]);
@@ -188,7 +188,7 @@ static void a_reader_that_takes_marks_meanwhile_misses_nothing(void **state)
 		marks_take(&m, a, copy);
 		assert_memory_equal(a->memory, copy, GUEST_MEMORY);
 		marks_wait_sent(b);
-		test_free(copy);
+		free(copy);
 	}
 	marks_free(&m);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -79,16 +80,18 @@ void marks_take(struct marks *m, struct guest *g, uint8_t *copy)
 
 uint8_t *marks_copy(const struct marks *m)
 {
-	uint8_t *copy = test_malloc(m->file_size);
+	uint8_t *copy = malloc(m->file_size);
 
+	assert_non_null(copy);
 	memcpy(copy, m->file, m->file_size);
 	return copy;
 }
 
 uint8_t *marks_memory(struct guest *g)
 {
-	uint8_t *copy = test_malloc(GUEST_MEMORY);
+	uint8_t *copy = malloc(GUEST_MEMORY);
 
+	assert_non_null(copy);
 	memcpy(copy, g->memory, GUEST_MEMORY);
 	return copy;
 }

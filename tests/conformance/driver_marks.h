@@ -34,14 +34,14 @@ void marks_clear(struct marks *m);
 /** marks_take() - clear the bits of a guest's memory, and copy the pages that were marked. */
 void marks_take(struct marks *m, struct guest *g, uint8_t *copy);
 
-/** marks_copy() - the file as it is; test_free() it. */
+/** marks_copy() - the file as it is; free() it. */
 uint8_t *marks_copy(const struct marks *m);
 
 /** marks_assert_all() - each page that is not as @before is marked in @a or in @b (NULL: none). */
 void marks_assert_all(struct guest *g, const uint8_t *before, const struct marks *a,
 	const struct marks *b);
 
-/** marks_memory() - the guest's memory as it is; test_free() it. */
+/** marks_memory() - the guest's memory as it is; free() it. */
 uint8_t *marks_memory(struct guest *g);
 
 /** marks_guest() - as suite_guest_sized(); skips the test when the device can't log. */

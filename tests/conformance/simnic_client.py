@@ -389,15 +389,23 @@ class SplitRing:
     def has_used(self):
         return self.memory.get("<H", self.device + 2)[0] != self.used
 
-    def take_used(self):
-        """The next used chain: (its chain, bytes written), or None."""
+    def next_used(self):
+        """The next used entry: (number of its chain, bytes written), or None."""
         if not self.has_used():
             return None
-        head, size = self.memory.get("<II", self.device + 4 + 8 * (self.used % self.size))
+        return self.memory.get("<II", self.device + 4 + 8 * (self.used % self.size))
+
+    def retire(self, head):
+        """That chain came back."""
         self.used = (self.used + 1) & 0xffff
         heads, chain = self.chains.pop(head)
         self.free += heads
-        return chain, size
+        return chain
+
+    def take_used(self):
+        """The next used chain: (its chain, bytes written), or None."""
+        used = self.next_used()
+        return used and (self.retire(used[0]), used[1])
 
     def suppress_calls(self):
         self.memory.put("<H", self.driver, 1)
@@ -415,19 +423,19 @@ class SplitRing:
 class PackedRing:
     """A driver's side of a packed ring."""
 
-    def __init__(self, memory, size):
+    def __init__(self, memory, size, start=0):
         self.memory, self.size = memory, size
         self.desc = memory.take(16 * size, 16)
         self.driver = memory.take(4)
         self.device = memory.take(4)
-        self.avail, self.avail_wrap = 0, 1
-        self.used, self.used_wrap = 0, 1
+        self.avail, self.avail_wrap = start, 1
+        self.used, self.used_wrap = start, 1
         self.ids = list(range(size))
         self.n_free = size
         self.chains = {}
 
     def initial_position(self):
-        return 0x80008000
+        return self.word()
 
     def word(self):
         return self.used | self.used_wrap << 15 | self.used << 16 | self.used_wrap << 31
@@ -475,18 +483,24 @@ class PackedRing:
         flags, = self.memory.get("<H", self.desc + 16 * self.used + 14)
         return (bool(flags & DESC_AVAIL), bool(flags & DESC_USED)) == (self.used_wrap == 1,) * 2
 
-    def take_used(self):
+    def next_used(self):
         if not self.has_used():
             return None
-        at = self.desc + 16 * self.used
-        size, ident = self.memory.get("<IH", at + 8)
+        size, ident = self.memory.get("<IH", self.desc + 16 * self.used + 8)
+        return ident, size
+
+    def retire(self, ident):
         n, chain = self.chains.pop(ident)
         self.ids.append(ident)
         self.n_free += n
         self.used += n
         if self.used >= self.size:
             self.used, self.used_wrap = self.used - self.size, self.used_wrap ^ 1
-        return chain, size
+        return chain
+
+    def take_used(self):
+        used = self.next_used()
+        return used and (self.retire(used[0]), used[1])
 
     def suppress_calls(self):
         self.memory.put("<HH", self.driver, 0, 1)
@@ -501,10 +515,10 @@ class PackedRing:
 class Queue:
     """A ring with its eventfds, prepared for one queue of a function."""
 
-    def __init__(self, guest, index, size=64, ring=None, fds=(True, True, True)):
+    def __init__(self, guest, index, size=64, ring=None, fds=(True, True, True), at=0):
         self.guest, self.index = guest, index
         packed = guest.function.features & bits(F_PACKED)
-        self.ring = ring or (PackedRing if packed else SplitRing)(guest.memory, size)
+        self.ring = ring or (PackedRing if packed else SplitRing)(guest.memory, size, at)
         self.kick, self.call, self.err = (
             os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if want else None for want in fds)
         self.prepare()
@@ -545,12 +559,12 @@ class Guest:
     HEADER = 12
 
     def __init__(self, function, features=bits(F_VERSION_1, F_MRG_RXBUF), pairs=1, size=64,
-                 memory=None, start=True):
+                 memory=None, start=True, at=0):
         self.function = function
         self.memory = memory or Memory()
         function.set_features(features)
         function.map(self.memory.base, self.memory.size, self.memory.fd)
-        self.queues = [Queue(self, i, size) for i in range(2 * pairs)]
+        self.queues = [Queue(self, i, size, at=at) for i in range(2 * pairs)]
         if start:
             function.start(*range(2 * pairs))
 
