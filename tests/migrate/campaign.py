@@ -20,15 +20,16 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
     memories = [Memory(uva) for uva in UVA]
     guest = Guest(shape, memories[0], rng)
     counts = Counter()
+    devices = [stand.device(which, shape) for which in (0, 1)]
     here, there = 0, 1
     try:
         guest.refill_before_start()
-        stand.device(here, shape).connect().start(guest, [ring.base() for ring in guest.rings])
+        devices[here].connect().start(guest, [ring.base() for ring in guest.rings])
         guest.run(32)
         while counts["migrations"] < n:
             plan = random_plan(rng) if rng.random() < failing else None
-            migration = Migration(guest, stand.device(there, shape), memories[there],
-                                  stand.log_offsets, plan, blind)
+            migration = Migration(guest, devices[there], memories[there], stand.log_offsets, plan,
+                                  blind)
             try:
                 through = migration.run()
             except Exception as error:
@@ -46,8 +47,8 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
             guest.settle()
         guest.check_canaries()
     finally:
-        if guest.device:
-            guest.device.close()
+        for device in devices:
+            device.close()
         for memory in memories:
             memory.close()
     counts["frames"], counts["lost"] = guest.n_received, guest.n_lost

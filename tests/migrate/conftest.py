@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent / "wire", HERE.parent / "system"):
+for folder in (HERE, HERE.parent / "wire", HERE.parent / "system", HERE.parent / "conformance"):
     sys.path.insert(0, str(folder))
 
 TOTALS = Counter()

@@ -29,13 +29,10 @@ def can_log(path):
 
 
 class Device:
-    """One connection at a time to a back-end, for a guest of `shape`.
+    """One connection at a time to a back-end, for a guest of `shape`."""
 
-    log_address: of a ring, from which the back-end counts when it marks what it wrote there
-    """
-
-    def __init__(self, path, shape, log_address=lambda ring: ring.device):
-        self.path, self.shape, self.log_address = path, shape, log_address
+    def __init__(self, path, shape):
+        self.path, self.shape = path, shape
         self.n_rings = 2 * shape.pairs
         self.fe = None
         self.fds = {"kick": [], "call": [], "err": []}
@@ -85,9 +82,10 @@ class Device:
     # ---- start and stop
 
     def ring_address(self, ram, ring, flags):
+        """Of a packed ring, too, the log address is that of the device's area, as from QEMU."""
         uva = ram.memory.uva_of
         return struct.pack("=IIQQQQ", ring.index, flags, uva(ring.desc), uva(ring.device),
-                           uva(ring.driver), self.log_address(ring))
+                           uva(ring.driver), ring.device)
 
     def start_steps(self, guest, bases, logging=False):
         """Each message of a start. They are sent one by one, so that one may stop between them."""
@@ -128,8 +126,6 @@ class Device:
             bases.append(self.fe.vring_base(index))
         if status_after >= self.n_rings:
             self.fe.accepted("SET_STATUS", u64(0))
-        if self.shape.packed:  # a back-end that knows one position only says it in the lower half
-            bases = [base if base >> 16 else base | base << 16 for base in bases]
         return bases
 
     # ---- the log

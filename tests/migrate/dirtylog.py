@@ -21,6 +21,8 @@ SEQ_CST = 5
 class DirtyLog:
     """offset: where in its file the log begins; there are canaries before and after it."""
 
+    size = SIZE
+
     def __init__(self, offset=0):
         self.offset = offset
         file_size = offset + -(-(SIZE + 1) // PAGE) * PAGE

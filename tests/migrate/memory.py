@@ -73,7 +73,7 @@ class Memory:
         other.map[at:at + PAGE] = self.map[at:at + PAGE]
 
     def differing_pages(self, other):
-        """Numbers of the pages whose bytes are not those of `other`, a Memory's map or bytearray."""
+        """Numbers of the pages that are not as in `other`, a Memory's map or a bytearray."""
         if libc.memcmp(ctypes.c_void_p(address_of(self.map)), ctypes.c_void_p(address_of(other)),
                        ctypes.c_size_t(SIZE)) == 0:
             return []

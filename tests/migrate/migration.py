@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The page oracle: one migration, from the first message about a log to a guest that runs elsewhere.
+"""The page oracle: one migration, from the first message about a log to a guest that is elsewhere.
 
 Only pages that the log or the guest named are copied, and in the end every byte of both memories is
 compared. A page that differs was written by a device that did not say so.
@@ -101,7 +101,7 @@ class Migration:
         self.reach("log rings")
 
     def replace_log(self):
-        """As for a guest that gets more memory: the new one first, then the old one's last words."""
+        """As for a guest that gets more memory: the new one, then the old one's last words."""
         self.logs.append(DirtyLog(self.rng.choice(self.log_offsets)))
         self.source.set_log(self.logs[-1])
         self.carried |= self.logs[-2].take()
@@ -243,13 +243,13 @@ class Migration:
         when, why = self.copied.get(page, ("the first copy", "all are"))
         gpa = gpa_of(byte)
         return (f"page {gpa_of(at):#x} at {gpa:#x}, the {self.guest.ram.what_lies_at(gpa)}: "
-                f"{self.guest.ram.memory.map[byte]:#x} at the source, {self.target.map[byte]:#x} at "
-                f"the destination; copied last in {when} because of {why}")
+                f"{self.guest.ram.memory.map[byte]:#x} at the source, {self.target.map[byte]:#x} "
+                f"at the destination; copied last in {when} because of {why}")
 
     def check_positions(self):
         """Where the source says that it stopped is where what it returned ends."""
         self.guest.collect()
         for ring, base in zip(self.guest.rings, self.bases):
             assert base == ring.base(), (
-                f"queue {ring.index}: the source stopped at {base:#x}, and what it returned ends at "
-                f"{ring.base():#x}")
+                f"queue {ring.index}: the source stopped at {base:#x}, and what it returned ends "
+                f"at {ring.base():#x}")

@@ -36,21 +36,29 @@ class Chain:
 
 
 class Ring:
-    """What both kinds have. `take` memory with `high` to have it above 4 GiB."""
+    """What both kinds have. Its memory lies above 4 GiB if `high`."""
 
-    def __init__(self, ram, index, size, indirect, event_idx, high):
-        self.ram, self.index, self.size = ram, index, size
+    def __init__(self, ram, rng, index, size, indirect, event_idx, high):
+        self.ram, self.rng, self.index, self.size = ram, rng, index, size
         self.indirect, self.event_idx, self.high = indirect, event_idx, high
         self.chains = {}  # offered and not used, by id
         self.n_free = size
         self.n_offered = self.n_returned = 0
         if indirect:
-            self.tables = self._take(16 * MAX_PIECES * size, "indirect tables")
+            self.tables = self._take(16 * MAX_PIECES * size, 16, "indirect tables")
 
-    def _take(self, size, kind):
-        """An area that shares no page with another one."""
-        gpa = self.ram.take(size, kind, self.index, PAGE, self.high)
-        self.ram.take(-size % PAGE + PAGE, "gap", self.index, 1, self.high)
+    def _take(self, size, align, kind, first=0):
+        """An area that shares no page with another one, anywhere in its pages.
+
+        first: bytes of its beginning that lie in another page than the rest now and then
+        """
+        skip = align * self.rng.randrange(PAGE // align)
+        if first and self.rng.random() < 0.5:
+            skip = PAGE - first
+        self.ram.take(skip, "gap before a ring", self.index, PAGE, self.high)
+        gpa = self.ram.take(size, kind, self.index, align, self.high)
+        skip = 2 * PAGE - (skip + size) % PAGE
+        self.ram.take(skip, "gap behind a ring", self.index, 1, self.high)
         return gpa
 
     def has_room(self, pieces):
@@ -79,12 +87,13 @@ def barrier():
 class SplitRing(Ring):
     DEVICES_OWN = ("used ring",)
 
-    def __init__(self, ram, index, size, indirect, event_idx, high):
-        super().__init__(ram, index, size, indirect, event_idx, high)
-        self.desc = self._take(16 * size, "descriptors")
-        self.driver = self._take(4 + 2 * size + 2, "available ring")
+    def __init__(self, ram, rng, index, size, indirect, event_idx, high):
+        super().__init__(ram, rng, index, size, indirect, event_idx, high)
+        self.desc = self._take(16 * size, 16, "descriptors")
+        self.driver = self._take(4 + 2 * size + 2, 2, "available ring")
         self.device_size = 4 + 8 * size + 2
-        self.device = self._take(self.device_size, "used ring")
+        self.device = self._take(self.device_size, 4, "used ring",
+                                 first=rng.choice((4, 4 + 8 * size)) % PAGE)
         for area, length in ((self.desc, 16 * size), (self.driver, 4 + 2 * size + 2),
                              (self.device, self.device_size)):
             ram.write(area, bytes(length))
@@ -162,11 +171,11 @@ class SplitRing(Ring):
 class PackedRing(Ring):
     DEVICES_OWN = ("descriptor ring", "device event area")
 
-    def __init__(self, ram, index, size, indirect, event_idx, high):
-        super().__init__(ram, index, size, indirect, event_idx, high)
-        self.desc = self._take(16 * size, "descriptor ring")
-        self.driver = self._take(4, "driver event area")
-        self.device = self._take(4, "device event area")
+    def __init__(self, ram, rng, index, size, indirect, event_idx, high):
+        super().__init__(ram, rng, index, size, indirect, event_idx, high)
+        self.desc = self._take(16 * size, 16, "descriptor ring")
+        self.driver = self._take(4, 4, "driver event area")
+        self.device = self._take(4, 4, "device event area")
         for area, length in ((self.desc, 16 * size), (self.driver, 4), (self.device, 4)):
             ram.write(area, bytes(length))
         self.ids = list(range(size))
@@ -243,7 +252,7 @@ class PackedRing(Ring):
     def take(self):
         at = self.desc + 16 * self.next_used
         flags, = self.ram.get(U16, at + 14)
-        if bool(flags & AVAIL) != bool(self.used_wrap) or bool(flags & USED) != bool(self.used_wrap):
+        if flags & (AVAIL | USED) != (AVAIL | USED if self.used_wrap else 0):
             return None
         if not self.chains:
             raise RingError(f"queue {self.index}: something was returned, the device has nothing")

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from device import Device
+from nicdevice import NicDevice
+from simnic_client import Nic
 from vdpad_fixture import Vdpad
 
 METHODS = ("relay", "hardware log")
@@ -39,9 +41,7 @@ class TestpmdStand:
             time.sleep(0.05)
 
     def device(self, which, shape):
-        # For packed rings it adds the place in the descriptor ring to the log address.
-        return Device(self.paths[which], shape,
-                      lambda ring: ring.desc if shape.packed else ring.device)
+        return Device(self.paths[which], shape)
 
     def stop(self):
         self.process.kill()
@@ -50,13 +50,33 @@ class TestpmdStand:
         shutil.rmtree(self.folder)
 
 
+class SimnicStand:
+    """Two NICs without any vdpad: their own log."""
+    log_offsets = (0, 4096)
+    method = "simnic"
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+        self.folder = tempfile.mkdtemp(prefix="vdpad-mig-", dir="/tmp")
+        self.nics = [Nic(self.folder, "--uplink", "loop", "--dirty-log", "yes", name=name)
+                     for name in "ab"]
+
+    def device(self, which, shape):
+        return NicDevice(self.nics[which], shape)
+
+    def stop(self):
+        statuses = [nic.close() for nic in self.nics]
+        shutil.rmtree(self.folder)
+        assert statuses == [0, 0]
+
+
 class VdpadStand:
     """Two NICs of one vdpad, each with a device; `method` is how they know what was written."""
     log_offsets = (0, 4096)
 
     def __init__(self, pairs, method):
         self.pairs, self.method = pairs, method
-        log = "dirty_log = on\n" if method == "hardware log" else ""
+        log = "dirty_log = yes\n" if method == "hardware log" else ""
         self.vdpad = Vdpad(config="".join(
             f"[simnic {nic}]\nuplink = loop\n{log}" for nic in ("nic0", "nic1"))).start()
         self.paths = []

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The oracle's own proof: it accepts a back-end that is right, and notices what is not.
+"""The oracle's own proof: it accepts who is right, and notices what is not.
 
-The back-end is DPDK's librte_vhost. Two things that it can't do are avoided: a log that does not
-begin where its file does, and packed rings with mergeable buffers of one descriptor each, where
-it leaves the number of buffers unwritten.
+Those who are right are DPDK's librte_vhost, with split rings, and simnic without a vdpad. (With
+packed rings librte_vhost 22.11 marks the wrong pages unless the areas of a ring are neighbours, and
+of the descriptors of a burst the first one only.)
 """
 import random
 
@@ -13,39 +13,59 @@ from campaign import migrate_often
 from dirtylog import SIZE, DirtyLog
 from memory import END, HIGH, PAGE, Memory, offset_of, page_of
 from rings import U16, USED_ELEMENT, RingError
-from stands import TestpmdStand
+from stands import SimnicStand, TestpmdStand
 from traffic import Guest, Shape, build_frame, parse_frame
 
 SEED = 20
-RIGHT = [Shape(packed, indirect, event_idx, pairs) for pairs in (1, 4)
-         for packed in (False, True) for indirect in (False, True) for event_idx in (False, True)
-         if indirect or not packed]
 
 
-@pytest.fixture(scope="module", params=[1, 4], ids="{}-pairs".format)
-def stand(request):
-    stand = TestpmdStand(request.param)
+@pytest.fixture(scope="module")
+def testpmd():
+    stand = TestpmdStand(pairs=2)
     yield stand
     stand.stop()
 
 
-def shapes_for(stand):
-    return [shape for shape in RIGHT if shape.pairs == stand.pairs]
+@pytest.fixture
+def make_simnics():
+    stands = []
+
+    def make(pairs):
+        stands.append(SimnicStand(pairs))
+        return stands[-1]
+
+    yield make
+    for stand in stands:
+        stand.stop()
 
 
-def test_it_accepts_a_back_end_that_is_right(stand):
-    for shape in shapes_for(stand):
-        counts = migrate_often(stand, shape, SEED, 8)
-        assert counts["migrations"] == 8 and counts["frames"] > 500
+@pytest.mark.parametrize("event_idx", [False, True], ids=["no-event-index", "event-index"])
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+def test_it_accepts_librte_vhost(testpmd, indirect, event_idx):
+    counts = migrate_often(testpmd, Shape(False, indirect, event_idx, 2), SEED, 8)
+    assert counts["migrations"] == 8 and counts["frames"] > 500 and counts["named pages"] > 100
 
 
-@pytest.mark.parametrize("kind", ["receive buffers", "used ring", "descriptor ring"])
-def test_it_notices_pages_that_are_never_named(stand, kind):
-    shapes = [shape for shape in shapes_for(stand)
-              if kind == "receive buffers" or shape.packed == (kind == "descriptor ring")]
-    for shape in shapes:
+@pytest.mark.parametrize("pairs", [1, 4], ids=["1-pair", "4-pairs"])
+@pytest.mark.parametrize("event_idx", [False, True], ids=["no-event-index", "event-index"])
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_simnic_names_all_that_it_writes(make_simnics, packed, indirect, event_idx, pairs, seed):
+    shape = Shape(packed, indirect, event_idx, pairs)
+    counts = migrate_often(make_simnics(pairs), shape, f"{seed} {shape}", 16)
+    assert counts["migrations"] == 16 and counts["frames"] > 1000
+    assert counts["needless ones"] == 0
+
+
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+@pytest.mark.parametrize("packed, kind", [
+    (False, "receive buffers"), (False, "used ring"),
+    (True, "receive buffers"), (True, "descriptor ring"), (True, "device event area")])
+def test_it_notices_pages_that_are_never_named(make_simnics, packed, kind, indirect):
+    for event_idx in (False, True):
         with pytest.raises(AssertionError, match=rf"pages differ(?s:.*), the {kind} of queue"):
-            migrate_often(stand, shape, SEED, 20, failing=0, blind=[kind])
+            migrate_often(make_simnics(1), Shape(packed, indirect, event_idx), SEED, 20, failing=0,
+                          blind=[kind])
 
 
 # ---- its parts
@@ -70,7 +90,7 @@ def test_only_what_a_device_has_may_change(guest):
     for at, kind in ((gpa - 1, "receive buffers of queue 0"),
                      (gpa + size, "receive buffers of queue 0"),
                      (guest.rings[1].driver, "available ring of queue 1"),
-                     (guest.rings[1].device + guest.rings[1].device_size, "gap of queue 1"),
+                     (guest.rings[1].device + guest.rings[1].device_size, "gap behind a ring"),
                      (END - 1, "nothing")):
         memory[offset_of(at)] ^= 1
         with pytest.raises(AssertionError, match=f"{kind}.* was changed"):

@@ -16,7 +16,7 @@ from collections import deque
 from memory import GuestRam
 from rings import MAX_PIECES, PackedRing, SplitRing
 
-SLOT = 2048              # bytes of memory for one chain
+SLOT = 2200              # bytes of memory for one chain: some lie in two pages
 HEADER = 12              # struct virtio_net_hdr_v1
 N_BUFFERS = struct.Struct("<H")
 FIELDS = struct.Struct("<2sHHQ")  # after both addresses: type, flow, length, number
@@ -211,7 +211,7 @@ class Guest:
     def _make_ring(self, index):
         kind = PackedRing if self.shape.packed else SplitRing
         size = self.rng.choice((128, 300, 512) if self.shape.packed else (128, 256, 512))
-        ring = kind(self.ram, index, size, self.shape.indirect, self.shape.event_idx,
+        ring = kind(self.ram, self.rng, index, size, self.shape.indirect, self.shape.event_idx,
                     high=bool(index & 2) if self.shape.pairs > 1 else self.rng.random() < 0.5)
         ring.want_calls(self.rng.random() < 0.5)
         return ring
