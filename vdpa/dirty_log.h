@@ -23,9 +23,9 @@
 
 struct dirty_log {
 	struct filemap map;
-	uint64_t n_pages;    /* that have a bit */
-	uint64_t n_outside;  /* ranges that had pages without one: a copy is incomplete */
-	atomic_bool lost;    /* the file was cut short: a copy is incomplete */
+	uint64_t n_pages;   /* that have a bit */
+	uint64_t n_outside; /* ranges that had pages without one: a copy is incomplete */
+	atomic_bool lost;   /* the file was cut short: a copy is incomplete */
 };
 
 /**

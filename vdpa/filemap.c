@@ -97,8 +97,8 @@ int filemap_open(int fd, uint64_t offset, uint64_t size, atomic_bool *lost, stru
 
 	start = offset & ~(page - 1);
 	length = align_up(offset + size, page) - start;
-	base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-		(off_t)start);
+	base = mmap(
+		NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
 	if (base == MAP_FAILED)
 		return -errno;
 

@@ -23,8 +23,8 @@ struct filemap {
  * @lost:   set to true when the file turns out to be shorter; outlives the mapping
  * @ret:    released by filemap_close(); may be copied
  *
- * Signals of a process go to one handler: each call makes SIGBUS this module's. One thread opens and
- * closes; others may touch the memory while it does neither.
+ * Signals of a process go to one handler: each call makes SIGBUS this module's. One thread opens
+ * and closes; others may touch the memory while it does neither.
  *
  * Return: 0; -ENOSPC more mappings than a device can need; an errno of mmap(2), fstat(2).
  */

@@ -41,8 +41,8 @@ static int by_gpa(const void *a, const void *b)
 	return left->is.gpa < right->is.gpa ? -1 : left->is.gpa > right->is.gpa;
 }
 
-static struct guestmem_region *find_same(struct guestmem_region *regions, uint32_t n,
-	const struct memory_region *region)
+static struct guestmem_region *find_same(
+	struct guestmem_region *regions, uint32_t n, const struct memory_region *region)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		const struct memory_region *is = &regions[i].is;
@@ -65,8 +65,8 @@ static int open_region(struct guestmem *m, const struct memory_region *region,
 }
 
 /* Maps of @a that are not in @b are closed. */
-static void close_difference(struct guestmem_region *a, uint32_t n_a, struct guestmem_region *b,
-	uint32_t n_b)
+static void close_difference(
+	struct guestmem_region *a, uint32_t n_a, struct guestmem_region *b, uint32_t n_b)
 {
 	for (uint32_t i = 0; i < n_a; i++) {
 		const struct guestmem_region *kept = find_same(b, n_b, &a[i].is);

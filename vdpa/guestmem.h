@@ -16,7 +16,7 @@
 #include "vdpa/filemap.h"
 #include "vdpa/memory.h"
 
-#define GUESTMEM_HITS	   64
+#define GUESTMEM_HITS      64
 #define GUESTMEM_HIT_SHIFT 30 /* a gigabyte shares a line: guests have few regions, large ones */
 
 struct guestmem_region {
@@ -57,7 +57,7 @@ static inline bool guestmem_lost(const struct guestmem *m)
 	return atomic_load_explicit(&m->lost, memory_order_relaxed);
 }
 
-/** guestmem_find() - the region with @gpa, also for those who look next; NULL when there is none. */
+/** guestmem_find() - the region with @gpa, or NULL; valid until the next call. */
 const struct guestmem_hit *guestmem_find(struct guestmem *m, uint64_t gpa);
 
 /** guestmem_spans() - as guestmem_has(), the long way. */

@@ -74,8 +74,8 @@ static inline void shared_read(void *to, const void *from, uint64_t size)
 
 	if ((((uintptr_t)t | (uintptr_t)f | size) & 7) == 0) {
 		for (uint64_t i = 0; i < size; i += 8)
-			*(uint64_t *)(void *)(t + i) =
-				__atomic_load_n((const uint64_t *)(const void *)(f + i), __ATOMIC_RELAXED);
+			*(uint64_t *)(void *)(t + i) = __atomic_load_n(
+				(const uint64_t *)(const void *)(f + i), __ATOMIC_RELAXED);
 		return;
 	}
 	for (uint64_t i = 0; i < size; i++)

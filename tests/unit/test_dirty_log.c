@@ -138,8 +138,13 @@ static void what_is_beyond_the_log_is_counted_and_not_written(void **state)
 	static const struct {
 		uint64_t gpa, size;
 	} cases[] = {
-		{ 65536 * PAGE, 1 }, { 65536 * PAGE - 1, 2 }, { UINT64_MAX, 1 }, { UINT64_MAX, 2 },
-		{ PAGE, UINT64_MAX }, { 1ULL << 63, 1ULL << 63 }, { 65536 * PAGE, PAGE * PAGE },
+		{ 65536 * PAGE, 1 },
+		{ 65536 * PAGE - 1, 2 },
+		{ UINT64_MAX, 1 },
+		{ UINT64_MAX, 2 },
+		{ PAGE, UINT64_MAX },
+		{ 1ULL << 63, 1ULL << 63 },
+		{ 65536 * PAGE, PAGE * PAGE },
 		{ UINT64_MAX - 2, UINT64_MAX - 2 },
 	};
 	uint8_t after[PAGE] = { 0 };

@@ -62,22 +62,16 @@ static void ranges_are_found_over_their_full_length(void **state)
 		uint64_t gpa, size;
 		bool has, at;
 	} cases[] = {
-		{ 0, 1, true, true },
-		{ 0, 2 * PAGE, true, true },
-		{ 2 * PAGE - 1, 1, true, true },
-		{ 2 * PAGE - 1, 2, true, false },	   /* into the region that adjoins */
-		{ 0, 3 * PAGE, true, false },
-		{ 0, 3 * PAGE + 1, false, false },
-		{ 3 * PAGE, 1, false, false },		   /* a hole */
-		{ 8 * PAGE - 1, 2, false, false },
-		{ 8 * PAGE, PAGE, true, true },
-		{ 8 * PAGE, PAGE + 1, false, false },
-		{ 5ULL << 40, PAGE, true, true },
-		{ (5ULL << 40) - 1, 2, false, false },
-		{ UINT64_MAX, 1, false, false },
+		{ 0, 1, true, true }, { 0, 2 * PAGE, true, true }, { 2 * PAGE - 1, 1, true, true },
+		{ 2 * PAGE - 1, 2, true, false }, /* into the region that adjoins */
+		{ 0, 3 * PAGE, true, false }, { 0, 3 * PAGE + 1, false, false },
+		{ 3 * PAGE, 1, false, false }, /* a hole */
+		{ 8 * PAGE - 1, 2, false, false }, { 8 * PAGE, PAGE, true, true },
+		{ 8 * PAGE, PAGE + 1, false, false }, { 5ULL << 40, PAGE, true, true },
+		{ (5ULL << 40) - 1, 2, false, false }, { UINT64_MAX, 1, false, false },
 		{ 8 * PAGE, UINT64_MAX, false, false },
-		{ 8 * PAGE, 0 - 8 * PAGE, false, false },  /* ends where addresses do */
-		{ 8 * PAGE, 0 - 7 * PAGE, false, false },  /* and beyond */
+		{ 8 * PAGE, 0 - 8 * PAGE, false, false }, /* ends where addresses do */
+		{ 8 * PAGE, 0 - 7 * PAGE, false, false }, /* and beyond */
 	};
 
 	add_region(8 * PAGE, PAGE, 0x70000, 0);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Chains: indirect tables are read into cells like any other descriptors, so that the device gets
+ * direct ones only. Each entry of a table is read once; its guest may change it before or after,
+ * not in between. No entry is read unless there is a cell for it, so that a chain that goes round
+ * ends where the cells do.
+ *
+ * Source: virtio 1.2, 2.7.5.3 and 2.8.7 "Indirect Descriptors".
+ */
+#include "vdpa/relay_internal.h"
+
+static int check_table(struct relay *r, uint64_t gpa, uint32_t size)
+{
+	if (!r->indirect)
+		return relay_fault(r, -EBADMSG, "an indirect descriptor that was not negotiated");
+	if (size == 0 || size % sizeof(struct vring_desc))
+		return relay_fault(r, -EBADMSG, "an indirect table of a wrong size");
+	if (!guestmem_has(r->memory, gpa, size))
+		return relay_fault(r, -EBADMSG, "an indirect table is not in the guest's memory");
+	return 0;
+}
+
+int relay_read_indirect_split(struct relay *r, struct relay_chain *c, uint64_t gpa, uint32_t size)
+{
+	uint32_t n = size / (uint32_t)sizeof(struct vring_desc), index = 0;
+	int e = check_table(r, gpa, size);
+
+	while (e == 0) {
+		struct vring_desc d = { 0 };
+
+		guestmem_read(r->memory, gpa + index * sizeof(d), &d, sizeof(d));
+		d.flags = le16toh(d.flags);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return relay_fault(r, -EBADMSG, "an indirect descriptor in a table");
+		e = relay_chain_add(r, c, le64toh(d.addr), le32toh(d.len), d.flags);
+		if (e != 0 || !(d.flags & VRING_DESC_F_NEXT))
+			break;
+		index = le16toh(d.next);
+		if (index >= n)
+			return relay_fault(
+				r, -EBADMSG, "a descriptor's next one is beyond the table");
+	}
+	return e;
+}
+
+int relay_read_indirect_packed(struct relay *r, struct relay_chain *c, uint64_t gpa, uint32_t size)
+{
+	uint32_t n = size / (uint32_t)sizeof(struct vring_packed_desc);
+	int e = check_table(r, gpa, size);
+
+	if (e == 0 && n > r->size)
+		return relay_fault(r, -EBADMSG, "a chain is longer than the ring");
+	for (uint32_t i = 0; i < n && e == 0; i++) {
+		struct vring_packed_desc d = { 0 };
+
+		guestmem_read(r->memory, gpa + i * sizeof(d), &d, sizeof(d));
+		d.flags = le16toh(d.flags);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return relay_fault(r, -EBADMSG, "an indirect descriptor in a table");
+		e = relay_chain_add(r, c, le64toh(d.addr), le32toh(d.len), d.flags);
+	}
+	return e;
+}
+
+void relay_log_buffers(struct relay *r, uint16_t id, uint32_t size)
+{
+	uint32_t at = id;
+
+	while (size > 0) {
+		const struct relay_cell *cell = &r->cells[at];
+
+		if (cell->flags & VRING_DESC_F_WRITE) {
+			uint32_t part = cell->size < size ? cell->size : size;
+
+			dirty_log_mark(r->log, cell->gpa, part);
+			size -= part;
+		}
+		at = cell->next;
+	}
+}
+
+void relay_free_chain(struct relay *r, uint16_t id)
+{
+	uint32_t n = r->flights[id].n_cells, at = id;
+
+	for (uint32_t i = 0; i < n; i++) {
+		r->free[(r->free_first + r->n_free++) & r->free_mask] = (uint16_t)at;
+		at = r->cells[at].next;
+	}
+}
