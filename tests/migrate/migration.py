@@ -118,6 +118,12 @@ class Migration:
             if first == part:
                 self.reach("first copy")
             self.guest.run(self.rng.randrange(48))
+            self.pause()
+
+    def pause(self):
+        """A device that has nothing to do goes to sleep."""
+        if self.rng.random() < 0.3:
+            time.sleep(self.rng.random() / 1000)
 
     def rounds(self):
         n = self.rng.randrange(1, 4)
@@ -133,19 +139,21 @@ class Migration:
                 self.copy_named()
                 self.guest.publish()
             self.copy_named()
+            self.pause()
             if self.rng.random() < 0.3:
                 self.guest.collect()
         self.reach("rounds")
 
     def stop_source(self):
         """The guest does nothing from here on."""
-        self.guest.offer_frames(self.rng.randrange(64))
-        self.guest.publish()
+        self.guest.last_burst()
         if self.rng.random() < 0.5:
             self.step = "the round with the guest stopped"
             self.copy_named()
-        if self.rng.random() < 0.5:
-            time.sleep(self.rng.random() / 1000)
+        if self.rng.random() < 0.3:
+            for ring in self.guest.rings:
+                self.source.kick(ring.index)  # it wakes up, and there is nothing
+        self.pause()
         self.guest.stopped()
         self.bases = self.source.stop(self.guest, self.rng.randrange(len(self.guest.rings) + 1))
         self.reach("stopped")
@@ -180,6 +188,8 @@ class Migration:
     def go_back(self):
         """The guest goes on at the source."""
         if self.plan.way == "disconnected":
+            if self.guest.device:
+                self.guest.last_burst()
             self.source.close()
             self.guest.device = None
             self.guest.stopped()

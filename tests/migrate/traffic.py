@@ -16,7 +16,7 @@ from collections import deque
 from memory import GuestRam
 from rings import MAX_PIECES, PackedRing, SplitRing
 
-SLOT = 2200              # bytes of memory for one chain: some lie in two pages
+SLOT = 2200              # bytes of memory for one frame: some lie in two pages
 HEADER = 12              # struct virtio_net_hdr_v1
 N_BUFFERS = struct.Struct("<H")
 FIELDS = struct.Struct("<2sHHQ")  # after both addresses: type, flow, length, number
@@ -77,25 +77,31 @@ class Flow:
         return lost
 
 
-def cut_into_pieces(rng, gpa):
-    """Up to 3 pieces of a receive slot, with unused bytes around them."""
-    n = rng.randrange(1, 4)
+def cut_into_chains(rng, gpa, size):
+    """Receive chains of 1 to 3 pieces from anywhere in an area, with unused bytes around each."""
     pieces = []
-    at = rng.randrange(0, 64)
-    for i in range(n):
-        last = i + 1 == n
-        size = rng.randrange(SMALLEST_CHAIN if last else 64, 900 if last else 300)
-        pieces.append((gpa + at, size, True))
-        at += size + rng.randrange(1, 200)
-    return pieces
+    at = gpa + rng.randrange(64)
+    while at + 1100 < gpa + size:
+        length = rng.randrange(64, 900)
+        pieces.append((at, length, True))
+        at += length + rng.randrange(1, 200)
+    rng.shuffle(pieces)
+    while len(pieces) >= 3:
+        n = rng.randrange(1, 4)
+        while sum(size for _, size, _ in pieces[-n:]) < SMALLEST_CHAIN and n < MAX_PIECES:
+            n += 1
+        chain = pieces[-n:]
+        del pieces[-n:]
+        if sum(size for _, size, _ in chain) >= SMALLEST_CHAIN:
+            yield chain
 
 
 class ReceiveQueue:
     def __init__(self, guest, ring):
         self.guest, self.ring = guest, ring
-        n = 2 * ring.size
-        gpa = guest.ram.take(SLOT * n, "receive buffers", ring.index, 4096, ring.high)
-        self.spare = deque(cut_into_pieces(guest.rng, gpa + SLOT * i) for i in range(n))
+        size = 2048 * ring.size
+        gpa = guest.ram.take(size, "receive buffers", ring.index, 4096, ring.high)
+        self.spare = deque(cut_into_chains(guest.rng, gpa, size))
 
     def devices_own(self):
         return [(gpa, size) for chain in self.ring.chains.values()
@@ -152,7 +158,7 @@ class TransmitQueue:
         n = rng.randrange(1, MAX_PIECES + 1)
         if not self.spare or not self.ring.has_room(n):
             return False
-        size = rng.randrange(SMALLEST, 200 if rng.random() < 0.7 else GREATEST + 1)
+        size = rng.randrange(SMALLEST, 200 if rng.random() < 0.5 else GREATEST + 1)
         data = bytes(HEADER) + build_frame(flow.number, flow.n_sent, size, self.guest.filler)
         slot = self.spare.popleft()
         cuts = sorted(rng.sample(range(HEADER, len(data)), n - 1))
@@ -232,7 +238,9 @@ class Guest:
 
     def offer_frames(self, n):
         """Offer up to `n` frames to transmit queues, but don't say so yet. Return: how many."""
-        n = max(0, min(n, self.n_that_fit() - self.n_under_way()))
+        return self._offer(max(0, min(n, self.n_that_fit() - self.n_under_way())))
+
+    def _offer(self, n):
         queues = [self.rng.choice(self.transmit) for _ in range(n)]
         return sum(queue.send(self.rng.choice(queue.flows)) for queue in queues)
 
@@ -307,8 +315,16 @@ class Guest:
                     flow.marked = queue.send(flow)
             self._publish(queue)
 
+    def last_burst(self):
+        """Its device is about to be stopped, in the middle of work: more frames than fit."""
+        if self.rng.random() < 0.5:
+            self._offer(self.rng.randrange(200))
+        else:
+            self.offer_frames(self.rng.randrange(16))
+        self.publish()
+
     def stopped(self):
-        """Its device is about to be stopped: what is under way may get lost."""
+        """Its device is stopped: what is under way may get lost."""
         for flow in self.flows:
             flow.device_stops()
 
