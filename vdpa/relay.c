@@ -80,11 +80,14 @@ int relay_bind_memory(struct relay *r)
 
 static bool setup_ok(const struct relay_setup *s, bool packed)
 {
+	return ring_size_ok(s->size, packed) &&
+	       range_ok(s->shadow_iova, relay_kept_layout(s->size, packed).shadow_size);
+}
+
+static bool position_ok(const struct relay_setup *s, bool packed)
+{
 	const struct queue_position *p = &s->position;
 
-	if (!ring_size_ok(s->size, packed) ||
-		!range_ok(s->shadow_iova, relay_kept_layout(s->size, packed).shadow_size))
-		return false;
 	return packed ? p->avail < s->size && p->used < s->size
 		      : (uint16_t)(p->avail - p->used) <= s->size;
 }
@@ -139,7 +142,7 @@ int relay_open(
 	__attribute__((cleanup(cleanup_relay))) struct relay *r = NULL;
 	int e;
 
-	if (!setup_ok(setup, packed))
+	if (!setup_ok(setup, packed) || (begin == RELAY_FRESH && !position_ok(setup, packed)))
 		return -EINVAL;
 	r = relay_new(setup);
 	if (!r)

@@ -65,6 +65,8 @@ struct lab_device {
 	uint32_t n_taken;
 	uint64_t n_completed;
 	uint64_t rng;
+	uint64_t wrote[4096]; /* lenient: where it has written since n_wrote was set to 0 */
+	uint32_t n_wrote;
 };
 
 struct lab {
