@@ -52,5 +52,6 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
         for memory in memories:
             memory.close()
     counts["frames"], counts["lost"] = guest.n_received, guest.n_lost
+    counts["plugged memory"] = guest.ram.n_plugged
     counts["returned buffers"] = sum(ring.n_returned for ring in guest.rings)
     return counts

@@ -94,7 +94,7 @@ class Device:
         yield fe.accepted("SET_FEATURES", u64(features))
         yield fe.ask_u64("GET_STATUS")
         yield fe.accepted("SET_STATUS", u64(FEATURES_OK))
-        yield fe.accepted("SET_MEM_TABLE", ram.memory.table(), [ram.memory.fd] * 2)
+        yield self.set_memory(ram)
         for ring, base in zip(guest.rings, bases):
             index = ring.index
             flags = VRING_LOG if logging else 0
@@ -128,7 +128,10 @@ class Device:
             self.fe.accepted("SET_STATUS", u64(0))
         return bases
 
-    # ---- the log
+    # ---- while it runs
+
+    def set_memory(self, ram):
+        self.fe.accepted("SET_MEM_TABLE", ram.table(), [ram.memory.fd] * len(ram.regions()))
 
     def set_log(self, log):
         self.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])

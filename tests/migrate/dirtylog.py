@@ -6,10 +6,9 @@ import os
 import re
 import struct
 
-from memory import END, PAGE, address_of, page_of
+from memory import PAGE, address_of, page_of
 
 NOT_ZERO = re.compile(rb"[^\0]")
-SIZE = -(-END // (8 * PAGE) // 8) * 8
 
 libatomic = ctypes.CDLL("libatomic.so.1")
 libatomic.__atomic_exchange_8.restype = ctypes.c_uint64
@@ -19,18 +18,19 @@ SEQ_CST = 5
 
 
 class DirtyLog:
-    """offset: where in its file the log begins; there are canaries before and after it."""
+    """end:    the first address that it has no bit for
+    offset: where in its file the log begins; there are canaries before and after it
+    """
 
-    size = SIZE
-
-    def __init__(self, offset=0):
-        self.offset = offset
-        file_size = offset + -(-(SIZE + 1) // PAGE) * PAGE
+    def __init__(self, end, offset=0):
+        self.end, self.offset = end, offset
+        self.size = -(-end // (64 * PAGE)) * 8
+        file_size = offset + -(-(self.size + 1) // PAGE) * PAGE
         self.fd = os.memfd_create("log", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, file_size)
         self.map = mmap.mmap(self.fd, file_size)
         self.map[:offset] = b"\xa5" * offset
-        self.map[offset + SIZE:] = b"\xa5" * (file_size - offset - SIZE)
+        self.map[offset + self.size:] = b"\xa5" * (file_size - offset - self.size)
         self.n_outside = 0  # bits for addresses that are no memory
 
     def close(self):
@@ -39,15 +39,15 @@ class DirtyLog:
 
     def payload(self):
         """Of SET_LOG_BASE."""
-        return struct.pack("=QQ", SIZE, self.offset)
+        return struct.pack("=QQ", self.size, self.offset)
 
     def is_empty(self):
-        return NOT_ZERO.search(self.map, self.offset, self.offset + SIZE) is None
+        return NOT_ZERO.search(self.map, self.offset, self.offset + self.size) is None
 
     def take(self):
         """Clear it. Return: the set of pages that were named."""
         pages = set()
-        found = NOT_ZERO.finditer(self.map, self.offset, self.offset + SIZE)
+        found = NOT_ZERO.finditer(self.map, self.offset, self.offset + self.size)
         words = {(match.start() - self.offset) // 8 for match in found}
         base = address_of(self.map) + self.offset
         for word in words:
@@ -63,5 +63,5 @@ class DirtyLog:
         return pages
 
     def check_canaries(self):
-        outside = self.map[:self.offset] + self.map[self.offset + SIZE:]
+        outside = self.map[:self.offset] + self.map[self.offset + self.size:]
         assert outside.count(b"\xa5") == len(outside), "somebody wrote beside the log"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Guest memory: what one process maps of it, and what the guest itself knows of it.
 
-A guest has two regions, one at address 0 and one above 4 GiB, in one file. Pages are numbered by
-their place in the file. The guest writes through GuestRam only, which remembers each page that it
-wrote and, in `shadow`, each byte: what differs from the shadow was written by somebody else.
+A guest has a region at address 0 and one above 4 GiB, and more of them may be plugged in while it
+runs. All are in one file, and pages are numbered by their place in it. The guest writes through
+GuestRam only, which remembers each page that it wrote and, in `shadow`, each byte: what differs
+from the shadow was written by somebody else.
 """
 import bisect
 import ctypes
@@ -12,29 +13,45 @@ import os
 import struct
 
 PAGE = 4096
-REGION_SIZE = 8 << 20
 HIGH = 1 << 32
-SIZE = 2 * REGION_SIZE
+
+
+class Region:
+    def __init__(self, gpa, size, offset):
+        self.gpa, self.size, self.offset = gpa, size, offset
+        self.end = gpa + size
+
+
+LOW_REGION = Region(0, 8 << 20, 0)
+HIGH_REGION = Region(HIGH, 8 << 20, LOW_REGION.size)
+PLUGGED_SIZE = 256 << 10
+PLUGGED = [Region(HIGH + (i + 1 << 26), PLUGGED_SIZE, 2 * HIGH_REGION.offset + i * PLUGGED_SIZE)
+           for i in range(6)]  # a table of memory has 8 regions
+REGIONS = [LOW_REGION, HIGH_REGION, *PLUGGED]
+SIZE = sum(region.size for region in REGIONS)
 N_PAGES = SIZE // PAGE
-END = HIGH + REGION_SIZE  # the first address that no guest has
+GPA_OF_PAGE = [gpa for region in REGIONS for gpa in range(region.gpa, region.end, PAGE)]
+PAGE_OF_GPA = {gpa: page for page, gpa in enumerate(GPA_OF_PAGE)}
 
 libc = ctypes.CDLL(None)
 
 
 def offset_of(gpa):
     """Place of a guest-physical address in the file."""
-    return gpa if gpa < HIGH else gpa - HIGH + REGION_SIZE
+    if gpa < HIGH:
+        return gpa
+    if gpa < HIGH_REGION.end:
+        return gpa - HIGH + HIGH_REGION.offset
+    return next(gpa - region.gpa + region.offset for region in PLUGGED if gpa < region.end)
 
 
 def gpa_of(offset):
-    return offset if offset < REGION_SIZE else offset - REGION_SIZE + HIGH
+    return GPA_OF_PAGE[offset // PAGE] + offset % PAGE
 
 
 def page_of(gpa):
     """Number of the page in the file; None for an address that is no guest memory."""
-    if gpa < REGION_SIZE or HIGH <= gpa < END:
-        return offset_of(gpa) // PAGE
-    return None
+    return PAGE_OF_GPA.get(gpa & -PAGE)
 
 
 def address_of(buffer):
@@ -57,16 +74,9 @@ class Memory:
         self.map.close()
         os.close(self.fd)
 
-    def table(self):
-        """The payload of SET_MEM_TABLE; each region comes with `fd`."""
-        regions = ((0, 0), (HIGH, REGION_SIZE))
-        return struct.pack("=II", len(regions), 0) + b"".join(
-            struct.pack("=QQQQ", gpa, REGION_SIZE, self.uva_of(gpa), offset)
-            for gpa, offset in regions)
-
     def uva_of(self, gpa):
-        """The front-end's address of a guest-physical one: with a hole between the regions."""
-        return self.uva + offset_of(gpa) + (REGION_SIZE if gpa >= HIGH else 0)
+        """The front-end's address of a guest-physical one: what is above 4 GiB comes lower."""
+        return self.uva + (gpa + (8 << 30) if gpa < HIGH else gpa)
 
     def copy_page_to(self, other, page):
         at = page * PAGE
@@ -100,16 +110,27 @@ class GuestRam:
         memory.map[:] = self.shadow
         self.written = set()  # pages that the guest wrote and nobody copied since
         self.areas = []       # by address
-        self.next = [0, HIGH]
+        self.n_plugged = 0
+        self.next = {region: region.gpa for region in REGIONS}
 
-    def take(self, size, kind, queue, align=64, high=False):
-        """Memory for something, in the low region or the high one."""
-        gpa = -(-self.next[high] // align) * align
-        assert page_of(gpa + size - 1) is not None, "the guest's memory is used up"
-        self.next[high] = gpa + size
+    def take(self, size, kind, queue, align=64, region=LOW_REGION):
+        gpa = -(-self.next[region] // align) * align
+        assert gpa + size <= region.end, "the guest's memory is used up"
+        self.next[region] = gpa + size
         self.areas.append(Area(gpa, size, kind, queue))
         self.areas.sort(key=lambda area: area.gpa)
         return gpa
+
+    def regions(self):
+        """What a device may know of."""
+        return REGIONS[:2 + self.n_plugged]
+
+    def table(self):
+        """The payload of SET_MEM_TABLE; each region comes with the memory's descriptor."""
+        regions = self.regions()
+        return struct.pack("=II", len(regions), 0) + b"".join(
+            struct.pack("=QQQQ", region.gpa, region.size, self.memory.uva_of(region.gpa),
+                        region.offset) for region in regions)
 
     def what_lies_at(self, gpa):
         at = bisect.bisect_right([area.gpa for area in self.areas], gpa) - 1

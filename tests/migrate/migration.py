@@ -89,7 +89,7 @@ class Migration:
 
     def turn_log_on(self):
         """QEMU says all of it once for each pair of queues."""
-        self.logs.append(DirtyLog(self.rng.choice(self.log_offsets)))
+        self.new_log()
         rings = self.guest.rings
         for pair in range(self.guest.shape.pairs):
             self.source.set_log(self.logs[-1])
@@ -100,11 +100,30 @@ class Migration:
             self.source.log_rings(self.guest, rings[2 * pair:2 * pair + 2], True)
         self.reach("log rings")
 
+    def new_log(self):
+        """For all memory that there is, and maybe for some that there is not."""
+        end = self.guest.ram.regions()[-1].end
+        if self.rng.random() < 0.3:
+            end += self.rng.randrange(1 << 30)
+        self.logs.append(DirtyLog(end, self.rng.choice(self.log_offsets)))
+
     def replace_log(self):
-        """As for a guest that gets more memory: the new one, then the old one's last words."""
-        self.logs.append(DirtyLog(self.rng.choice(self.log_offsets)))
+        """First the new one, then the old one's last words."""
+        self.new_log()
         self.source.set_log(self.logs[-1])
         self.carried |= self.logs[-2].take()
+
+    def plug_memory(self):
+        """The log is for all memory before the device knows of it. All that is new is dirty."""
+        ram = self.guest.ram
+        ram.n_plugged += 1
+        region = ram.regions()[-1]
+        if region.end > self.logs[-1].end or self.rng.random() < 0.5:
+            self.replace_log()
+        self.source.set_memory(ram)
+        first = region.offset // PAGE
+        ram.written.update(range(first, first + region.size // PAGE))
+        self.guest.plug()
 
     def copy_all(self):
         """The guest runs meanwhile; what changes after it was copied is in the log, as ever."""
@@ -134,6 +153,8 @@ class Migration:
             if self.rng.random() < 0.1:
                 self.replace_log()
                 self.guest.run(self.rng.randrange(16))
+            if self.guest.can_plug() and self.rng.random() < 0.1:
+                self.plug_memory()
             if self.rng.random() < 0.3:  # the device goes on alone
                 self.guest.offer_frames(self.rng.randrange(32))
                 self.copy_named()
@@ -229,7 +250,7 @@ class Migration:
         named = (self.logs[-1].take() | self.carried) - self.blind
         self.carried = set()
         self.n_named[self.step] += len(named)
-        self.n_needless += len(named - self.guest.pages_of_devices)
+        self.n_needless += len(named - self.guest.pages_of_devices())
         written, self.guest.ram.written = self.guest.ram.written, set()
         for page in named | written:
             self.guest.ram.memory.copy_page_to(self.target, page)

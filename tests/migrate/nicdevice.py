@@ -5,7 +5,6 @@ import os
 import simnic_client as simnic
 from device import features_of
 from frontend import eventfd
-from memory import HIGH, REGION_SIZE
 
 
 class NicDevice:
@@ -41,8 +40,7 @@ class NicDevice:
         if not logging:
             yield self.function.set_log(0, None)
         yield self.function.set_features(features_of(self.shape) & simnic.OFFERED)
-        for gpa, offset in ((0, 0), (HIGH, REGION_SIZE)):
-            yield self.function.map(gpa, REGION_SIZE, ram.memory.fd, offset)
+        yield self.set_memory(ram)
         for ring, base in zip(guest.rings, bases):
             position = base if self.shape.packed else base | base << 16
             yield self.function.prepare(ring.index, ring.size, ring.desc, ring.driver, ring.device,
@@ -60,6 +58,10 @@ class NicDevice:
         guest.device = None
         positions = self.function.stop(*self.queues)
         return positions if self.shape.packed else [position & 0xffff for position in positions]
+
+    def set_memory(self, ram):
+        for region in ram.regions():
+            self.function.map(region.gpa, region.size, ram.memory.fd, region.offset)
 
     def set_log(self, log):
         self.function.set_log(log.size, log.fd, log.offset)

@@ -36,11 +36,11 @@ class Chain:
 
 
 class Ring:
-    """What both kinds have. Its memory lies above 4 GiB if `high`."""
+    """What both kinds have. Its memory lies in `region`."""
 
-    def __init__(self, ram, rng, index, size, indirect, event_idx, high):
+    def __init__(self, ram, rng, index, size, indirect, event_idx, region):
         self.ram, self.rng, self.index, self.size = ram, rng, index, size
-        self.indirect, self.event_idx, self.high = indirect, event_idx, high
+        self.indirect, self.event_idx, self.region = indirect, event_idx, region
         self.chains = {}  # offered and not used, by id
         self.n_free = size
         self.n_offered = self.n_returned = 0
@@ -55,10 +55,10 @@ class Ring:
         skip = align * self.rng.randrange(PAGE // align)
         if first and self.rng.random() < 0.5:
             skip = PAGE - first
-        self.ram.take(skip, "gap before a ring", self.index, PAGE, self.high)
-        gpa = self.ram.take(size, kind, self.index, align, self.high)
+        self.ram.take(skip, "gap before a ring", self.index, PAGE, self.region)
+        gpa = self.ram.take(size, kind, self.index, align, self.region)
         skip = 2 * PAGE - (skip + size) % PAGE
-        self.ram.take(skip, "gap behind a ring", self.index, 1, self.high)
+        self.ram.take(skip, "gap behind a ring", self.index, 1, self.region)
         return gpa
 
     def has_room(self, pieces):
@@ -87,8 +87,8 @@ def barrier():
 class SplitRing(Ring):
     DEVICES_OWN = ("used ring",)
 
-    def __init__(self, ram, rng, index, size, indirect, event_idx, high):
-        super().__init__(ram, rng, index, size, indirect, event_idx, high)
+    def __init__(self, ram, rng, index, size, indirect, event_idx, region):
+        super().__init__(ram, rng, index, size, indirect, event_idx, region)
         self.desc = self._take(16 * size, 16, "descriptors")
         self.driver = self._take(4 + 2 * size + 2, 2, "available ring")
         self.device_size = 4 + 8 * size + 2
@@ -171,8 +171,8 @@ class SplitRing(Ring):
 class PackedRing(Ring):
     DEVICES_OWN = ("descriptor ring", "device event area")
 
-    def __init__(self, ram, rng, index, size, indirect, event_idx, high):
-        super().__init__(ram, rng, index, size, indirect, event_idx, high)
+    def __init__(self, ram, rng, index, size, indirect, event_idx, region):
+        super().__init__(ram, rng, index, size, indirect, event_idx, region)
         self.desc = self._take(16 * size, 16, "descriptor ring")
         self.driver = self._take(4, 4, "driver event area")
         self.device = self._take(4, 4, "device event area")

@@ -10,8 +10,8 @@ import random
 import pytest
 
 from campaign import migrate_often
-from dirtylog import SIZE, DirtyLog
-from memory import END, HIGH, PAGE, Memory, offset_of, page_of
+from dirtylog import DirtyLog
+from memory import HIGH, HIGH_REGION, PAGE, Memory, offset_of, page_of
 from rings import U16, USED_ELEMENT, RingError
 from stands import SimnicStand, TestpmdStand
 from traffic import Guest, Shape, build_frame, parse_frame
@@ -91,7 +91,7 @@ def test_only_what_a_device_has_may_change(guest):
                      (gpa + size, "receive buffers of queue 0"),
                      (guest.rings[1].driver, "available ring of queue 1"),
                      (guest.rings[1].device + guest.rings[1].device_size, "gap behind a ring"),
-                     (END - 1, "nothing")):
+                     (HIGH_REGION.end - 1, "nothing")):
         memory[offset_of(at)] ^= 1
         with pytest.raises(AssertionError, match=f"{kind}.* was changed"):
             guest.check_canaries()
@@ -148,7 +148,7 @@ def test_frames_arrive_whole_and_in_order(guest):
 
 
 def test_the_log_is_read_and_cleared():
-    log = DirtyLog(PAGE)
+    log = DirtyLog(HIGH_REGION.end, PAGE)
     assert log.is_empty() and log.take() == set()
     for gpa in (0, 7 * PAGE, 8 * PAGE, HIGH, HIGH + 2047 * PAGE, HIGH - PAGE):
         log.map[PAGE + gpa // PAGE // 8] |= 1 << gpa // PAGE % 8
@@ -156,7 +156,7 @@ def test_the_log_is_read_and_cleared():
     assert log.take() == {page_of(gpa) for gpa in (0, 7 * PAGE, 8 * PAGE, HIGH, HIGH + 2047 * PAGE)}
     assert log.n_outside == 1 and log.is_empty()
     log.check_canaries()
-    for at in (PAGE - 1, PAGE + SIZE):
+    for at in (PAGE - 1, PAGE + log.size):
         log.map[at] ^= 1
         with pytest.raises(AssertionError, match="beside the log"):
             log.check_canaries()

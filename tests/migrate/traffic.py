@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import deque
 
-from memory import GuestRam
+from memory import HIGH_REGION, LOW_REGION, PAGE, PLUGGED, GuestRam
 from rings import MAX_PIECES, PackedRing, SplitRing
 
 SLOT = 2200              # bytes of memory for one frame: some lie in two pages
@@ -99,9 +99,14 @@ def cut_into_chains(rng, gpa, size):
 class ReceiveQueue:
     def __init__(self, guest, ring):
         self.guest, self.ring = guest, ring
-        size = 2048 * ring.size
-        gpa = guest.ram.take(size, "receive buffers", ring.index, 4096, ring.high)
-        self.spare = deque(cut_into_chains(guest.rng, gpa, size))
+        self.spare = deque()
+        self.add_buffers(2048 * ring.size, ring.region)
+
+    def add_buffers(self, size, region):
+        """They are used before those that there were."""
+        ram = self.guest.ram
+        gpa = ram.take(size, "receive buffers", self.ring.index, PAGE, region)
+        self.spare.extendleft(cut_into_chains(self.guest.rng, gpa, size))
 
     def devices_own(self):
         return [(gpa, size) for chain in self.ring.chains.values()
@@ -146,7 +151,7 @@ class TransmitQueue:
     def __init__(self, guest, ring, flows):
         self.guest, self.ring, self.flows = guest, ring, flows
         n = ring.size
-        gpa = guest.ram.take(SLOT * n, "transmit buffers", ring.index, 4096, ring.high)
+        gpa = guest.ram.take(SLOT * n, "transmit buffers", ring.index, PAGE, ring.region)
         self.spare = deque(gpa + SLOT * i for i in range(n))
 
     def devices_own(self):
@@ -208,17 +213,16 @@ class Guest:
             self.transmit.append(TransmitQueue(self, ring, flows))
         self.queues = [queue for pair in zip(self.receive, self.transmit) for queue in pair]
         self.rings = [queue.ring for queue in self.queues]
-        self.scratch = self.ram.take(4096 * 32, "the guest's own data", None, 4096)
-        self.pages_of_devices = self.ram.pages_with(
-            "receive buffers", *{kind for ring in self.rings for kind in ring.DEVICES_OWN})
+        self.scratch = self.ram.take(32 * PAGE, "the guest's own data", None, PAGE)
         self.device = None
         self.n_received = self.n_lost = 0
 
     def _make_ring(self, index):
         kind = PackedRing if self.shape.packed else SplitRing
         size = self.rng.choice((128, 300, 512) if self.shape.packed else (128, 256, 512))
+        high = bool(index & 2) if self.shape.pairs > 1 else self.rng.random() < 0.5
         ring = kind(self.ram, self.rng, index, size, self.shape.indirect, self.shape.event_idx,
-                    high=bool(index & 2) if self.shape.pairs > 1 else self.rng.random() < 0.5)
+                    HIGH_REGION if high else LOW_REGION)
         ring.want_calls(self.rng.random() < 0.5)
         return ring
 
@@ -229,6 +233,21 @@ class Guest:
     def n_that_fit(self):
         """Frames that come back for sure, even if one receive queue gets them all."""
         return min(len(queue.ring.chains) for queue in self.receive) // CHAINS_A_FRAME
+
+    def pages_of_devices(self):
+        """Where devices have something to write."""
+        return self.ram.pages_with(
+            "receive buffers", *{kind for ring in self.rings for kind in ring.DEVICES_OWN})
+
+    def can_plug(self):
+        return self.ram.n_plugged < len(PLUGGED)
+
+    def plug(self):
+        """More memory is there, and soon receive buffers are in it."""
+        region = PLUGGED[self.ram.n_plugged - 1]
+        part = region.size // len(self.receive)
+        for queue in self.receive:
+            queue.add_buffers(part, region)
 
     # ---- what it does while it runs
 
@@ -272,7 +291,7 @@ class Guest:
 
     def write_elsewhere(self):
         """Programs in the guest write, too."""
-        self.ram.write(self.scratch + 4096 * self.rng.randrange(32), self.rng.randbytes(100))
+        self.ram.write(self.scratch + PAGE * self.rng.randrange(32), self.rng.randbytes(100))
 
     def run(self, n):
         """A moment of life: `n` frames for each pair, and all that comes back meanwhile."""
