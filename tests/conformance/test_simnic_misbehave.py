@@ -63,7 +63,7 @@ def test_a_delayed_command_is_done_late_and_others_go_on(bad):
     memory = sim.Memory()
     begin = time.monotonic()
     seq = f.channel.send(sim.MAP, sim.struct.pack("<QQQII", 0, 0x1000, 0, 3, 0), [memory.fd])
-    assert bad.tester.order(do="stats")["functions"]["f"]["waiting"]
+    sim.wait_until(lambda: bad.tester.order(do="stats")["functions"]["f"]["waiting"], "it to wait")
     g.config()
     f.channel.reply(sim.MAP, seq)
     assert time.monotonic() - begin >= 0.3
