@@ -308,7 +308,8 @@ struct driver_ops {
 	 * @ring:   the used ring's or packed ring's bytes in our memory, @size entries, readable;
 	 *          hostile
 	 * @ret:    written on success only
-	 * Return: 0; -ENOENT not known.
+	 * Return: 0; -ENOENT not known, as when chains were in flight that could have come back in
+	 * any order.
 	 */
 	int (*lost_position)(struct driver_device *device, const struct driver_queue *queue,
 		bool packed, const void *ring, struct queue_position *ret);

@@ -60,14 +60,15 @@ enum sim_queue_status {
  * The device stores @next_position before it publishes completions in the ring and @position
  * after. When it dies between the two, the ring tells which one holds: split, the used index in
  * the ring; packed, whether the descriptor at @position's used position is marked used with
- * @position's used wrap counter. This device completes in order, so what is not published was not
- * consumed: the available position to resume from is the used position.
+ * @position's used wrap counter. What is not published was not consumed, and the available position
+ * to resume from is the used position, unless there are chains in flight: where these are in the
+ * ring nobody knows but the device. SIM_STOP gives them back first.
  */
 struct sim_queue_regs {
 	uint32_t status;	/* enum sim_queue_status */
 	uint32_t position;
 	uint32_t next_position;
-	uint32_t pad;
+	uint32_t in_flight;	/* chains that were taken, and come back in any order */
 	uint64_t received_desc;	 /* chains taken from the available ring */
 	uint64_t completed_desc; /* chains given back */
 	uint64_t bytes;		 /* payload, without the virtio-net header */
@@ -156,7 +157,10 @@ struct sim_hello_reply {
 	uint64_t features;	/* virtio features this function offers */
 };
 
-#define SIM_HELLO_DIRTY_LOG 1 /* SIM_SET_LOG is there */
+#define SIM_HELLO_DIRTY_LOG	1 /* SIM_SET_LOG is there */
+#define SIM_HELLO_SHUFFLED	2 /* chains come back in any order */
+#define SIM_HELLO_START_INITIAL 4 /* SIM_PREPARE takes the position of a fresh ring only, and SIM_START
+				   * no queue that was stopped elsewhere: EINVAL */
 
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2

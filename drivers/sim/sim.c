@@ -158,8 +158,9 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.features = reply.features,
 		.n_queues = reply.n_queues,
 		.max_queue_size = reply.max_queue_size,
-		.start_position = DRIVER_START_ANY,
-		.in_order = true,
+		.start_position = reply.flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
+									  DRIVER_START_ANY,
+		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = true,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
 	};
@@ -498,6 +499,8 @@ static int sim_lost_position(struct driver_device *device, const struct driver_q
 		return -ENOENT;
 	copy = regs->queues[queue->index];
 	if (copy.status != SIM_QUEUE_RUNNING && copy.status != SIM_QUEUE_ERROR)
+		return -ENOENT;
+	if (copy.in_flight > 0)
 		return -ENOENT;
 	position = packed ? published_packed(&copy, ring, queue->size) : published_split(ring);
 	if (packed && position.used >= queue->size)

@@ -157,6 +157,7 @@ static void lost_positions_are_where_the_ring_says(void **state)
 	struct guest *a = suite_guest_sized(state, 1, 8);
 	struct queue_position at;
 
+	suite_need_any_position(a);
 	guest_run(a);
 	for (uint32_t n = 1; n <= 4; n++) {
 		struct guest *b = suite_peer(state);
@@ -183,6 +184,7 @@ static void chains_that_a_lost_device_had_not_done_are_done_by_the_next(void **s
 	struct queue_position at[QUEUE_MAX];
 	uint32_t got = 0;
 
+	suite_need_any_position(a);
 	guest_run(a);
 	b = suite_peer(state);
 	guest_exchange(a, b, 2);
@@ -193,6 +195,8 @@ static void chains_that_a_lost_device_had_not_done_are_done_by_the_next(void **s
 	guest_kick(a, 1);
 	lose(state);
 	assert_int_equal(reopen(a), 0);
+	if (!a->ops->caps(a->device)->in_order && lost_position(a, 1, at) == -ENOENT)
+		return; /* some were in flight, and nobody knows which */
 	resume_lost(a);
 	while (got < 20) { /* each comes back once: guest_take() sees to it */
 		guest_wait(a, 1, NULL);

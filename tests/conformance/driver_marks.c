@@ -139,10 +139,7 @@ void marks_fill(struct guest *g)
 
 void marks_resume(struct guest *g, const struct queue_position *at)
 {
-	if (g->ops->caps(g->device)->start_position != DRIVER_START_ANY) {
-		print_message("the device begins only in fresh rings\n");
-		skip();
-	}
+	suite_need_any_position(g);
 	for (uint16_t i = 0; i < g->n_queues; i++)
 		g->rings[i].start = at[i];
 	assert_int_equal(guest_prepare(g), 0);

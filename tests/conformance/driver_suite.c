@@ -88,6 +88,14 @@ struct guest *suite_peer(void **state)
 	return g;
 }
 
+void suite_need_any_position(struct guest *g)
+{
+	if (g->ops->caps(g->device)->start_position == DRIVER_START_ANY)
+		return;
+	print_message("the device begins in fresh rings only\n");
+	skip();
+}
+
 static struct CMUnitTest make_test(const struct suite_test *test, const enum guest_layout *layout)
 {
 	static char names[MAX_TESTS][160];

@@ -24,6 +24,9 @@ const struct driver_rig *suite_rig(void **state);
 /** suite_layout() - of the running test's rings. */
 enum guest_layout suite_layout(void **state);
 
+/** suite_need_any_position() - skip the test when the device begins in fresh rings only. */
+void suite_need_any_position(struct guest *g);
+
 /** suite_guest() - a guest on a fresh device; it ends with the test. */
 struct guest *suite_guest(void **state, uint16_t pairs);
 

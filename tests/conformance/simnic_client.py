@@ -25,7 +25,7 @@ EVENT = 128
 QUEUE_DISABLED, QUEUE_PREPARED, QUEUE_RUNNING, QUEUE_ERROR = range(4)
 EVENT_CONFIG, EVENT_QUEUE_ERROR, EVENT_FUNCTION_FAILED = 1, 2, 3
 READ, WRITE = 1, 2
-CAN_LOG = 1
+CAN_LOG, SHUFFLED, START_INITIAL = 1, 2, 4
 KICK, CALL, ERR = 1, 2, 4
 SPOOF_CHECK, LINK_UP = 1, 2
 
@@ -295,7 +295,7 @@ class Function:
         return struct.unpack_from("<Q", self.bar, REGS + 16 + 8 * wide.index(name))[0]
 
     def queue(self, index):
-        names = ("status", "position", "next_position", "pad", "received_desc", "completed_desc",
+        names = ("status", "position", "next_position", "in_flight", "received_desc", "completed_desc",
                  "bytes", "drops", "errors", "calls")
         return dict(zip(names, struct.unpack_from("<IIIIQQQQQQ", self.bar,
                                                   QUEUE_REGS + 64 * index)))

@@ -71,10 +71,10 @@ static bool mac_ok(const uint8_t mac[6])
 	return macs_word(mac) != 0 && !(mac[0] & 1);
 }
 
-static bool function_ok(const struct sim_function *f)
+static bool function_ok(const struct nic *nic, const struct sim_function *f)
 {
 	return name_ok(f->name) && mac_ok(f->mac) && f->mtu >= 68 && f->max_pairs >= 1 &&
-	       f->max_pairs <= SIM_MAX_PAIRS && !(f->features & ~function_features) &&
+	       f->max_pairs <= SIM_MAX_PAIRS && !(f->features & ~function_features(nic)) &&
 	       !(f->flags & ~(uint32_t)(SIM_FUNCTION_SPOOF_CHECK | SIM_FUNCTION_LINK_UP));
 }
 
@@ -93,7 +93,7 @@ static int on_info(struct nic *nic, const union sim_payload *in, union sim_paylo
 		.max_pairs = SIM_MAX_PAIRS,
 		.max_queue_size = SIM_MAX_QUEUE_SIZE,
 		.n_functions = nic->n_functions,
-		.features = function_features,
+		.features = function_features(nic),
 		.pid = (uint32_t)getpid(),
 	};
 	if (nic->uplink)
@@ -108,7 +108,7 @@ static int on_add(struct nic *nic, const union sim_payload *in, union sim_payloa
 	struct function *f;
 	int r;
 
-	if (!function_ok(&in->function))
+	if (!function_ok(nic, &in->function))
 		return -EINVAL;
 	if (admin_find(nic, in->function.name))
 		return -EEXIST;
@@ -151,7 +151,7 @@ static int on_set(struct nic *nic, const union sim_payload *in, union sim_payloa
 	struct function *f;
 	int r;
 
-	if (!function_ok(new))
+	if (!function_ok(nic, new))
 		return -EINVAL;
 	r = find(nic, new, &f);
 	if (r < 0)

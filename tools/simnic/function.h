@@ -8,8 +8,8 @@
 /* Source: virtio 1.2, 6; linux/virtio_config.h of older kernels lacks it. */
 #define FUNCTION_F_IN_ORDER 35
 
-/* What a function can offer. */
-extern const uint64_t function_features;
+/** function_features() - what functions of this NIC can offer. */
+uint64_t function_features(const struct nic *nic);
 
 /**
  * function_create() - a new function in a free slot, without a mailbox.

@@ -46,13 +46,20 @@ struct command_desc {
 	enum fds_wanted fds;
 };
 
+static uint32_t hello_flags(const struct options *o)
+{
+	return (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
+	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
+	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U);
+}
+
 static int on_hello(struct function *f, struct request *r)
 {
 	r->out->hello = (struct sim_hello_reply){
 		.version = SIM_INTERFACE_VERSION,
 		.n_queues = f->n_queues,
 		.max_queue_size = SIM_MAX_QUEUE_SIZE,
-		.flags = f->nic->options.dirty_log ? SIM_HELLO_DIRTY_LOG : 0,
+		.flags = hello_flags(&f->nic->options),
 		.features = f->identity.features,
 	};
 	r->reply_fd = f->bar_fd;

@@ -11,76 +11,14 @@
 #include <string.h>
 
 #include <rte_branch_prediction.h>
-#include <rte_memcpy.h>
 #include <rte_prefetch.h>
 
+#include "tools/simnic/cursor.h"
 #include "tools/simnic/flow.h"
 #include "tools/simnic/frame.h"
+#include "tools/simnic/held.h"
 #include "tools/simnic/offload.h"
 #include "vdpa/base/bits.h"
-
-/* A place in the bytes of consecutive chains. */
-struct cursor {
-	struct chain *chain;
-	uint32_t piece;
-	uint32_t offset;
-};
-
-#define COPY_INLINE 256 /* the C library's copy is faster from here on: it knows the CPU */
-
-static inline void copy_bytes(void *restrict to, const void *restrict from, size_t size)
-{
-	if (size < COPY_INLINE)
-		rte_memcpy(to, from, size);
-	else
-		memcpy(to, from, size);
-}
-
-/* Our address of the next bytes, at most *@size of them, which it reduces; steps over them. */
-static uint8_t *cursor_next(struct cursor *at, uint32_t *size)
-{
-	struct piece *p;
-	uint8_t *ret;
-
-	while (at->piece == at->chain->n_pieces) {
-		at->chain++;
-		at->piece = 0;
-	}
-	p = &at->chain->pieces[at->piece];
-	ret = p->at + at->offset;
-	if (*size < p->size - at->offset) {
-		at->offset += *size;
-	} else {
-		*size = p->size - at->offset;
-		at->piece++;
-		at->offset = 0;
-	}
-	return ret;
-}
-
-static void cursor_get(struct cursor *at, uint8_t *to, uint32_t size)
-{
-	while (size > 0) {
-		uint32_t n = size;
-		const uint8_t *from = cursor_next(at, &n);
-
-		copy_bytes(to, from, n);
-		to += n;
-		size -= n;
-	}
-}
-
-static void cursor_put(struct cursor *at, const uint8_t *from, uint32_t size)
-{
-	while (size > 0) {
-		uint32_t n = size;
-		uint8_t *to = cursor_next(at, &n);
-
-		copy_bytes(to, from, n);
-		from += n;
-		size -= n;
-	}
-}
 
 /* ------------------------------------------------------------------ transmit */
 
@@ -147,6 +85,13 @@ static inline bool read_frame(struct data_thread *t, struct vq *q, struct chain 
 	return true;
 }
 
+/* Return: how many chains keep the queue busy although there are no new ones. */
+static uint32_t give_back_later(struct data_thread *t, struct vq *q, uint32_t n)
+{
+	held_take(q, t->burst, n, t->now);
+	return n > 0 ? 0 : held_rest(q, t->burst, t->now);
+}
+
 uint32_t net_transmit(struct data_thread *t, struct vq *q, struct rte_mbuf **frames,
 	uint32_t *ret_chains)
 {
@@ -170,7 +115,11 @@ uint32_t net_transmit(struct data_thread *t, struct vq *q, struct rte_mbuf **fra
 		q->regs->drops += n - kept;
 	}
 	q->regs->bytes += bytes;
-	ring_publish(q, b, n);
+	*ret_chains = n;
+	if (unlikely(q->holds))
+		*ret_chains += give_back_later(t, q, n);
+	else
+		ring_publish(q, b, n);
 	if (unlikely(q->fault != NULL))
 		ring_fail(q);
 
@@ -180,7 +129,6 @@ uint32_t net_transmit(struct data_thread *t, struct vq *q, struct rte_mbuf **fra
 		__atomic_fetch_add(&regs->tx_frames, kept, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&regs->tx_bytes, bytes, __ATOMIC_RELAXED);
 	}
-	*ret_chains = n;
 	return kept;
 }
 
@@ -249,28 +197,50 @@ static void write_frame(struct vq *q, struct chain *c, uint16_t n_chains, struct
 	}
 }
 
+/*
+ * Decides how many chains each frame gets; 0: it is dropped.
+ * Return: frames done with; *@ret_used chains are needed for them.
+ */
+static uint32_t allot(struct vq *q, struct burst *b, struct rte_mbuf **frames, uint32_t n,
+	uint16_t *allotted, uint32_t *ret_used)
+{
+	uint32_t i;
+
+	*ret_used = 0;
+	for (i = 0; i < n; i++) {
+		int chains = chains_for(q, b, *ret_used, q->header_size + frames[i]->pkt_len);
+
+		if (chains == 0)
+			break;
+		allotted[i] = chains > 0 ? (uint16_t)chains : 0;
+		*ret_used += allotted[i];
+	}
+	return i;
+}
+
 /* One burst into a queue. Return: frames done with, written or dropped; 0: no room. */
 static uint32_t fill_burst(struct vq *q, struct burst *b, struct rte_mbuf **frames, uint32_t n,
 	uint32_t *ret_written, uint64_t *ret_bytes)
 {
-	uint32_t used = 0, i;
+	struct chain *next = b->chains;
+	uint16_t allotted[NIC_BURST];
+	uint32_t done, used;
 
 	ring_begin(q, b);
 	ring_collect(q, b, n, SIM_PERM_WRITE);
-	for (i = 0; i < n; i++) {
-		int chains = chains_for(q, b, used, q->header_size + frames[i]->pkt_len);
-
-		if (chains == 0)
-			break;
-		if (chains < 0)
+	done = allot(q, b, frames, n, allotted, &used);
+	if (unlikely(q->mixes))
+		ring_mix(b, used);
+	for (uint32_t i = 0; i < done; i++) {
+		if (unlikely(allotted[i] == 0))
 			continue;
-		write_frame(q, &b->chains[used], (uint16_t)chains, frames[i]);
-		used += (uint32_t)chains;
+		write_frame(q, next, allotted[i], frames[i]);
+		next += allotted[i];
 		(*ret_written)++;
 		*ret_bytes += frames[i]->pkt_len;
 	}
 	ring_publish(q, b, used);
-	return i;
+	return done;
 }
 
 static void fill_queue(struct data_thread *t, struct vq *q, struct rte_mbuf **frames, uint32_t n)

@@ -30,8 +30,20 @@
 #define NIC_BURST	  32
 #define NIC_MAX_THREADS	  16
 
+#define HELD_MAX 40 /* chains: a burst, and those that stay */
+
 struct data_thread;
 struct function;
+
+/* Chains of a transmit queue that were read and are given back later. */
+struct held {
+	uint32_t n;
+	uint64_t since; /* cycles, when the last one came */
+	struct {
+		uint16_t id;
+		uint16_t n_desc;
+	} chains[HELD_MAX];
+};
 
 /* One virtqueue. */
 struct vq {
@@ -49,6 +61,8 @@ struct vq {
 	int kick_fd, call_fd, err_fd;
 	bool packed, event_idx, indirect, mergeable;
 	bool batch_used;     /* one used entry may stand for several chains: in order, transmit */
+	bool mixes;	     /* receive: chains of a burst are filled in any order */
+	bool holds;	     /* transmit: chains come back later, in any order, see held.h */
 	bool takes_offloads; /* a transmitted frame's header is read */
 	uint8_t header_size; /* of virtio-net */
 	bool poll;	     /* must not sleep: no kick descriptor, or doorbell page */
@@ -60,6 +74,7 @@ struct vq {
 	struct iommu_hit hit; /* the region that was used last; cleared while paused */
 	uint64_t idle_since;  /* cycles; 0: was busy */
 	const char *fault;    /* why the ring is given up */
+	struct held held;     /* taken and not yet given back; empty unless @holds */
 	uint32_t wrong_index; /* test interface: so much is added to the next used index */
 };
 

@@ -120,10 +120,26 @@ static int read_hugepages(struct options *o, const char *value)
 	return 0;
 }
 
+/* One of two words. */
+static int read_choice(const char *value, const char *off, const char *on, bool *ret)
+{
+	*ret = strcmp(value, on) == 0;
+	return *ret || strcmp(value, off) == 0 ? 0 : -EINVAL;
+}
+
 static int read_dirty_log(struct options *o, const char *value)
 {
-	o->dirty_log = strcmp(value, "yes") == 0;
-	return o->dirty_log || strcmp(value, "no") == 0 ? 0 : -EINVAL;
+	return read_choice(value, "no", "yes", &o->dirty_log);
+}
+
+static int read_completion(struct options *o, const char *value)
+{
+	return read_choice(value, "in-order", "shuffled", &o->shuffled);
+}
+
+static int read_start_position(struct options *o, const char *value)
+{
+	return read_choice(value, "any", "initial", &o->start_initial);
 }
 
 static int read_memory(struct options *o, const char *value)
@@ -181,6 +197,10 @@ static const struct option_desc descs[] = {
 	{ "memory", "MB", read_memory, "memory for packets (default 32, more threads need more)" },
 	{ "dirty-log", "yes|no", read_dirty_log,
 		"functions can mark the pages they write, for migration (default no)" },
+	{ "completion", "ORDER", read_completion,
+		"in-order (default), or shuffled: chains come back in any order, for tests" },
+	{ "start-position", "WHERE", read_start_position,
+		"any (default), or initial: queues begin in fresh rings only, for tests" },
 	{ "flood-limit", "N", read_flood_limit,
 		"frames a second that one function may send to all (default 5000; 0: any)" },
 	{ "uid", "UID", read_uid, "user to become after the start" },

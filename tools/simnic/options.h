@@ -29,6 +29,8 @@ struct options {
 	bool poll;
 	bool hugepages;
 	bool dirty_log;		  /* functions have one */
+	bool shuffled;		  /* chains come back in any order */
+	bool start_initial;	  /* queues begin in fresh rings only */
 	unsigned int memory_mb;
 	uint64_t flood_limit;	  /* frames a second, 0: none */
 	uid_t uid;		  /* (uid_t)-1: stay */

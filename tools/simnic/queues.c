@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "drivers/sim/position.h"
+#include "tools/simnic/held.h"
 #include "tools/simnic/thread.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
@@ -53,10 +54,18 @@ static bool size_ok(uint32_t size, bool packed)
 	return size >= 1 && size <= SIM_MAX_QUEUE_SIZE && (packed || !(size & (size - 1)));
 }
 
-static bool position_ok(uint32_t word, uint32_t size, bool packed)
+static bool can_begin_at(const struct function *f, struct queue_position p, bool packed)
+{
+	return !f->nic->options.start_initial ||
+	       queue_position_equal(p, queue_position_initial(packed));
+}
+
+static bool position_ok(const struct function *f, uint32_t word, uint32_t size, bool packed)
 {
 	struct queue_position p = sim_position(word, packed);
 
+	if (!can_begin_at(f, p, packed))
+		return false;
 	if (packed)
 		return p.avail < size && p.used < size;
 	return (uint16_t)(p.avail - p.used) <= size;
@@ -123,6 +132,7 @@ static void write_regs(struct vq *q)
 
 	q->regs->next_position = word;
 	q->regs->position = word;
+	q->regs->in_flight = 0;
 	__atomic_store_n(&q->regs->status, (uint32_t)q->status, __ATOMIC_RELEASE);
 }
 
@@ -142,6 +152,8 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const
 	q->event_idx = has(f, VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = has(f, VIRTIO_RING_F_INDIRECT_DESC);
 	q->mergeable = has(f, VIRTIO_NET_F_MRG_RXBUF);
+	q->mixes = f->nic->options.shuffled && vq_is_receive(q);
+	q->holds = f->nic->options.shuffled && !vq_is_receive(q);
 	q->batch_used = has(f, FUNCTION_F_IN_ORDER) && !vq_is_receive(q);
 	q->takes_offloads = has(f, VIRTIO_NET_F_CSUM);
 	q->header_size = modern || q->mergeable ? sizeof(struct virtio_net_hdr_mrg_rxbuf) :
@@ -175,7 +187,7 @@ int queue_prepare(struct function *f, const struct sim_queue_setup *s, int *fds)
 	}
 	if (q->status >= SIM_QUEUE_RUNNING)
 		return -EBUSY;
-	if (!size_ok(s->size, packed) || !position_ok(s->position, s->size, packed))
+	if (!size_ok(s->size, packed) || !position_ok(f, s->position, s->size, packed))
 		return -EINVAL;
 	r = check_fds(s->have_fds, fds);
 	if (r < 0)
@@ -271,6 +283,7 @@ static void stop_one(struct vq *q)
 {
 	if (q->status < SIM_QUEUE_RUNNING)
 		return;
+	held_release(q, q->function->nic->own->burst);
 	if (!vq_is_receive(q))
 		thread_remove_queue(q->thread, q);
 	q->status = SIM_QUEUE_PREPARED;
@@ -285,9 +298,11 @@ static int start_check(const struct function *f, const struct sim_queue_set *set
 	if (f->memory_lost)
 		return -EIO;
 	for (uint16_t i = 0; i < f->n_queues; i++) {
-		enum sim_queue_status status = f->queues[i].status;
+		const struct vq *q = &f->queues[i];
 
-		if (in_set(set, i) && status != SIM_QUEUE_PREPARED && status != SIM_QUEUE_RUNNING)
+		if (!in_set(set, i) || q->status == SIM_QUEUE_RUNNING)
+			continue;
+		if (q->status != SIM_QUEUE_PREPARED || !can_begin_at(f, q->at, q->packed))
 			return -EINVAL;
 	}
 	return 0;
@@ -344,6 +359,9 @@ void queue_disable(struct vq *q)
 
 void queue_clear(struct vq *q, bool keep_regs)
 {
+	if (keep_regs)
+		held_release(q, q->function->nic->own->burst);
+	q->held.n = 0;
 	if (q->status >= SIM_QUEUE_RUNNING && !vq_is_receive(q))
 		thread_remove_queue(q->thread, q);
 	q->kick_fd = close_keep_errno(q->kick_fd);

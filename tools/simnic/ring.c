@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <rte_random.h>
+
 #include "vdpa/base/bits.h"
 
 uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm)
@@ -53,10 +55,21 @@ static void mark_chains(const struct dirty_bits *log, const struct burst *b, uin
 	}
 }
 
+void ring_give_back(struct vq *q, const struct burst *b, uint32_t n)
+{
+	bool wanted;
+
+	if (n == 0)
+		return;
+	wanted = q->packed ? packed_publish(q, b, n) : split_publish(q, b, n);
+	q->regs->completed_desc += n;
+	if (wanted)
+		signal_call(q);
+}
+
 void ring_publish(struct vq *q, const struct burst *b, uint32_t n)
 {
 	const struct dirty_bits *log;
-	bool wanted;
 
 	if (n == 0)
 		return;
@@ -64,10 +77,29 @@ void ring_publish(struct vq *q, const struct burst *b, uint32_t n)
 	if (log)
 		mark_chains(log, b, n);
 	q->regs->received_desc += n;
-	wanted = q->packed ? packed_publish(q, b, n) : split_publish(q, b, n);
-	q->regs->completed_desc += n;
-	if (wanted)
-		signal_call(q);
+	ring_give_back(q, b, n);
+}
+
+static void swap(struct chain *a, struct chain *b)
+{
+	struct chain old = *a;
+
+	*a = *b;
+	*b = old;
+	if (a->pieces == &b->one)
+		a->pieces = &a->one;
+	if (b->pieces == &a->one)
+		b->pieces = &b->one;
+}
+
+void ring_mix(struct burst *b, uint32_t n)
+{
+	for (; n > 1; n--) {
+		struct chain *any = &b->chains[rte_rand_max(n)], *last = &b->chains[n - 1];
+
+		if (any != last && any->size == last->size)
+			swap(any, last);
+	}
 }
 
 bool ring_ask_kicks(struct vq *q)

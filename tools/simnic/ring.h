@@ -79,6 +79,27 @@ uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm
  */
 void ring_publish(struct vq *q, const struct burst *b, uint32_t n);
 
+/**
+ * ring_give_back() - the second half of ring_publish(): chains that were taken before, in the order of
+ * @b. Of a queue that holds, the available position stays: held_take() moved it.
+ */
+void ring_give_back(struct vq *q, const struct burst *b, uint32_t n);
+
+/** ring_mix() - bring the first @n chains of @b, as far as they are of one size, into any order. */
+void ring_mix(struct burst *b, uint32_t n);
+
+/** ring_step() - move one half of a position by @n entries. */
+static inline void ring_step(const struct vq *q, uint16_t *at, bool *wrap, uint32_t n)
+{
+	uint32_t to = *at + n;
+
+	if (q->packed && to >= q->size) {
+		to -= q->size;
+		*wrap = !*wrap;
+	}
+	*at = (uint16_t)to;
+}
+
 /** ring_ask() - tell the driver whether to kick. Return: true when chains are available. */
 bool ring_ask_kicks(struct vq *q);
 void ring_refuse_kicks(struct vq *q);

@@ -132,17 +132,6 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, struct v
 	return gather(q, b, c, b->next.avail, d, perm);
 }
 
-static inline void step(uint16_t *at, bool *wrap, uint32_t n, uint32_t size)
-{
-	uint32_t to = *at + n;
-
-	if (to >= size) {
-		to -= size;
-		*wrap = !*wrap;
-	}
-	*at = (uint16_t)to;
-}
-
 /* The line after the one at @at: to be read now, and to be written when its entries are used. */
 static inline void prefetch_descs(const struct vq *q, uint32_t at)
 {
@@ -175,7 +164,7 @@ uint32_t packed_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t pe
 			fault(q, "the chains are longer than the ring");
 			break;
 		}
-		step(&b->next.avail, &b->next.avail_wrap, c->n_desc, q->size);
+		ring_step(q, &b->next.avail, &b->next.avail_wrap, c->n_desc);
 		b->n_chains++;
 	}
 	return n;
@@ -243,8 +232,9 @@ bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
 
 		if (i > 0 && !q->batch_used)
 			write_used(q, after.used, used_word(q, c, after.used_wrap));
-		step(&after.used, &after.used_wrap, c->n_desc, q->size);
-		step(&after.avail, &after.avail_wrap, c->n_desc, q->size);
+		ring_step(q, &after.used, &after.used_wrap, c->n_desc);
+		if (!q->holds)
+			ring_step(q, &after.avail, &after.avail_wrap, c->n_desc);
 	}
 
 	ring_write_next(q, sim_position_word(after, true));

@@ -194,7 +194,8 @@ bool split_publish(struct vq *q, const struct burst *b, uint32_t n)
 		e->id = htole32(c->id);
 		e->len = htole32(c->used);
 	}
-	after.avail = (uint16_t)(after.avail + n);
+	if (!q->holds)
+		after.avail = (uint16_t)(after.avail + n);
 	after.used = (uint16_t)(after.used + n);
 
 	ring_write_next(q, sim_position_word(after, false));

@@ -41,6 +41,8 @@ struct key {
 	int (*read)(struct parser *p, const struct key *key, const char *value);
 	size_t offset;	    /* in struct config or struct config_nic */
 	uint32_t min, max;  /* of numbers */
+	const char *on;	    /* of switches: which of two words sets them; NULL: yes, not no */
+	const char *off;
 };
 
 __attribute__((format(printf, 2, 3))) static void fail(struct parser *p, const char *format, ...)
@@ -98,11 +100,11 @@ static int read_text(struct parser *p, const struct key *key, const char *value)
 
 static int read_switch(struct parser *p, const struct key *key, const char *value)
 {
-	bool *target = target_of(p, key);
+	bool on = strcmp(value, key->on ? key->on : "yes") == 0;
 
-	if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+	if (!on && strcmp(value, key->on ? key->off : "no") != 0)
 		return -EINVAL;
-	*target = *value == 'y';
+	*(bool *)target_of(p, key) = on;
 	return 0;
 }
 
@@ -216,6 +218,10 @@ static const struct key nic_keys[] = {
 		.offset = OF_NIC(hugepages) },
 	{ .name = "dirty_log", .allowed = "yes or no", .read = read_switch,
 		.offset = OF_NIC(dirty_log) },
+	{ .name = "completion", .allowed = "in-order or shuffled", .read = read_switch,
+		.offset = OF_NIC(shuffled), .on = "shuffled", .off = "in-order" },
+	{ .name = "start_position", .allowed = "any or initial", .read = read_switch,
+		.offset = OF_NIC(start_initial), .on = "initial", .off = "any" },
 	{ .name = "test_socket", .allowed = "an absolute path", .read = read_path,
 		.offset = OF_NIC(test_socket) },
 };

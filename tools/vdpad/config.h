@@ -25,6 +25,8 @@ struct config_nic {
 	bool poll;
 	bool hugepages;
 	bool dirty_log;
+	bool shuffled;
+	bool start_initial;
 };
 
 struct config {

@@ -262,8 +262,18 @@ static int run_simnic(struct nic *nic, int listener, struct failure *why)
 		argv[n++] = "--poll";
 	if (c->hugepages)
 		argv[n++] = "--hugepages";
-	argv[n++] = "--dirty-log";
-	argv[n++] = c->dirty_log ? "yes" : "no";
+	if (c->dirty_log) {
+		argv[n++] = "--dirty-log";
+		argv[n++] = "yes";
+	}
+	if (c->shuffled) {
+		argv[n++] = "--completion";
+		argv[n++] = "shuffled";
+	}
+	if (c->start_initial) {
+		argv[n++] = "--start-position";
+		argv[n++] = "initial";
+	}
 	if (c->test_socket[0]) {
 		argv[n++] = "--test-socket";
 		argv[n++] = c->test_socket;
