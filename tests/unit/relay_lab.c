@@ -36,10 +36,10 @@ static void describe_memory(struct lab *lab)
 {
 	uint64_t first = align_up((lab->buffers + lab->ram_size) / 2, LAB_PAGE) - LAB_PAGE;
 
-	lab->table.n_regions = 2;
+	lab->table.n_regions = lab->flat ? 1 : 2;
 	lab->table.regions[0] = (struct memory_region){
 		.gpa = LAB_GPA,
-		.size = first,
+		.size = lab->flat ? lab->ram_size : first,
 		.uva = 0x500000000,
 	};
 	lab->table.regions[1] = (struct memory_region){
@@ -96,14 +96,11 @@ static void driver_init(struct lab *lab)
 	lab->at = queue_position_initial(lab->packed);
 }
 
-void lab_open(struct lab *lab, uint32_t size, uint64_t features)
-{
-	lab_open_slots(lab, size, features, size > 1024 ? 256 : 3000);
-}
-
-void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t slot_size)
+static void open_lab(
+	struct lab *lab, uint32_t size, uint64_t features, uint32_t slot_size, bool flat)
 {
 	memset(lab, 0, sizeof(*lab));
+	lab->flat = flat;
 	lab->size = size;
 	lab->features = features;
 	lab->packed = features & LAB_PACKED;
@@ -120,7 +117,6 @@ void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t 
 	fdstore_init(&lab->fds, NULL, 0);
 	lab->ram_fd = memfd_create("ram", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(lab->ram_fd, (off_t)lab->ram_size), 0);
-	lab->ram = map_file(lab->ram_fd, lab->ram_size);
 	lab->before = malloc(lab->ram_size);
 	lab->log_size = (LAB_GPA + lab->ram_size + lab->ram_size) / LAB_PAGE / 8 + 1;
 	lab->log_fd = memfd_create("log", MFD_CLOEXEC);
@@ -128,6 +124,8 @@ void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t 
 	lab->log_bits = map_file(lab->log_fd, lab->log_size);
 	describe_memory(lab);
 	lab_attach(lab);
+	lab->ram = flat ? guestmem_at(&lab->memory, LAB_GPA, lab->ram_size)
+			: map_file(lab->ram_fd, lab->ram_size);
 	driver_init(lab);
 
 	lab->kept_size = relay_kept_layout(size, lab->packed).size;
@@ -148,12 +146,28 @@ void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t 
 	};
 }
 
+void lab_open(struct lab *lab, uint32_t size, uint64_t features)
+{
+	lab_open_slots(lab, size, features, size > 1024 ? 256 : 3000);
+}
+
+void lab_open_flat(struct lab *lab, uint32_t size, uint64_t features)
+{
+	open_lab(lab, size, features, 3000, true);
+}
+
+void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t slot_size)
+{
+	open_lab(lab, size, features, slot_size, false);
+}
+
 void lab_close(struct lab *lab)
 {
 	relay_close(lab->relay);
 	lab_detach(lab);
 	fdstore_close_all(&lab->fds);
-	munmap(lab->ram, lab->ram_size);
+	if (!lab->flat)
+		munmap(lab->ram, lab->ram_size);
 	munmap(lab->log_bits, lab->log_size);
 	munmap(lab->kept, lab->kept_size);
 	close(lab->ram_fd);

@@ -72,7 +72,7 @@ struct lab_device {
 struct lab {
 	uint64_t features;
 	uint32_t size;
-	bool packed, indirect, event_idx, in_order;
+	bool packed, indirect, event_idx, in_order, flat;
 	uint64_t rng;
 
 	/* memory */
@@ -118,6 +118,9 @@ static inline uint32_t lab_below(uint64_t *rng, uint32_t n)
 /* A new guest with an unused ring, and no device or relay. */
 void lab_open(struct lab *lab, uint32_t size, uint64_t features);
 void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t slot_size);
+/* With one region, at the address where the relay has it: else detectors of races see two memories.
+ */
+void lab_open_flat(struct lab *lab, uint32_t size, uint64_t features);
 void lab_close(struct lab *lab);
 
 /* Opens the process's own view of memory and log anew, as a successor would. */

@@ -41,7 +41,7 @@ static void for_each_ring(test_fn test)
 static void fail_ring(const struct lab *lab, const char *what, int64_t value)
 {
 	fail_msg("%s %#lx; size %u, %s, features %#lx, %s", what, (unsigned long)value, lab->size,
-		lab->packed ? "packed" : "split", lab->features & ~LAB_PACKED,
+		lab->packed ? "packed" : "split", (unsigned long)(lab->features & ~LAB_PACKED),
 		lab->dev.in_order ? "in order" : "any order");
 }
 

@@ -146,7 +146,7 @@ static uint64_t struggle(uint64_t *rng)
 {
 	struct relay_work work;
 	struct relay_stats stats;
-	struct queue_position at;
+	struct queue_position at = { 0 };
 	int r = 0;
 
 	open_somewhere(rng);
@@ -185,7 +185,7 @@ static void be_hostile(uint32_t size, uint64_t features, uint64_t ms)
 	uint64_t rng = 77, n_chains = 0;
 	pthread_t thread;
 
-	lab_open(&lab, size, features);
+	lab_open_flat(&lab, size, features);
 	lab.dev.lenient = true;
 	lab.dev.in_order = features & LAB_IN_ORDER;
 	done = false;

@@ -175,7 +175,7 @@ static void play_all(uint32_t size, uint64_t features)
 	struct relay_stats stats;
 	pthread_t threads[3];
 
-	lab_open(&lab, size, features);
+	lab_open_flat(&lab, size, features);
 	lab.setup.call_fd = guest_call = eventfd(0, EFD_NONBLOCK);
 	lab.setup.device_fd = device_kick = eventfd(0, EFD_NONBLOCK);
 	guest_kick = eventfd(0, EFD_NONBLOCK);
