@@ -12,6 +12,7 @@ class NicDevice:
 
     def __init__(self, nic, shape):
         self.nic, self.shape = nic, shape
+        self.features = features_of(shape) & simnic.OFFERED  # none of vhost-user's own
         self.queues = range(2 * shape.pairs)
         self.function = None
         self.fds = []
@@ -24,7 +25,7 @@ class NicDevice:
             self.function = simnic.Function(self.nic, "dev", fd, {})
             self.nic.functions = [self.function]
         else:
-            self.function = self.nic.add("dev", pairs=self.shape.pairs)
+            self.function = self.nic.add("dev", pairs=self.shape.pairs, features=self.features)
         return self
 
     def close(self):
@@ -39,7 +40,7 @@ class NicDevice:
         ram = guest.ram
         if not logging:
             yield self.function.set_log(0, None)
-        yield self.function.set_features(features_of(self.shape) & simnic.OFFERED)
+        yield self.function.set_features(self.features)
         yield self.set_memory(ram)
         for ring, base in zip(guest.rings, bases):
             position = base if self.shape.packed else base | base << 16

@@ -11,7 +11,13 @@ from nicdevice import NicDevice
 from simnic_client import Nic
 from vdpad_fixture import Vdpad
 
-METHODS = ("relay", "hardware log")
+# How devices know what was written, and what the NIC is like: lines of its section in vdpad.conf.
+METHODS = {
+    "relay": "",
+    "hardware log": "dirty_log = yes\n",
+    "relay of a shuffling NIC": "completion = shuffled\n",
+    "shuffling hardware log": "dirty_log = yes\ncompletion = shuffled\n",
+}
 
 
 class TestpmdStand:
@@ -55,11 +61,11 @@ class SimnicStand:
     log_offsets = (0, 4096)
     method = "simnic"
 
-    def __init__(self, pairs):
+    def __init__(self, pairs, *options):
         self.pairs = pairs
         self.folder = tempfile.mkdtemp(prefix="vdpad-mig-", dir="/tmp")
-        self.nics = [Nic(self.folder, "--uplink", "loop", "--dirty-log", "yes", name=name)
-                     for name in "ab"]
+        self.nics = [Nic(self.folder, "--uplink", "loop", "--dirty-log", "yes", *options,
+                         name=name) for name in "ab"]
 
     def device(self, which, shape):
         return NicDevice(self.nics[which], shape)
@@ -71,14 +77,14 @@ class SimnicStand:
 
 
 class VdpadStand:
-    """Two NICs of one vdpad, each with a device; `method` is how they know what was written."""
+    """Two NICs of one vdpad, each with a device; `method` is one of METHODS."""
     log_offsets = (0, 4096)
 
     def __init__(self, pairs, method):
         self.pairs, self.method = pairs, method
-        log = "dirty_log = yes\n" if method == "hardware log" else ""
         self.vdpad = Vdpad(config="".join(
-            f"[simnic {nic}]\nuplink = loop\n{log}" for nic in ("nic0", "nic1"))).start()
+            f"[simnic {nic}]\nuplink = loop\n{METHODS[method]}"
+            for nic in ("nic0", "nic1"))).start()
         self.paths = []
         for name, nic in (("a", "sim/nic0"), ("b", "sim/nic1")):
             path = str(self.vdpad.folder / name)

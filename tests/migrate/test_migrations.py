@@ -6,7 +6,8 @@ from campaign import migrate_often
 from stands import METHODS, VdpadStand
 from traffic import Shape
 
-MIGRATIONS = 16  # of each kind of guest, with each method: 512 in all
+# Of each of 16 kinds of guests: 640 in all. A NIC that shuffles takes its time.
+MIGRATIONS = {method: 4 if "shuffling" in method else 16 for method in METHODS}
 
 
 @pytest.fixture(scope="module", params=[(method, pairs) for method in METHODS for pairs in (1, 4)],
@@ -23,6 +24,6 @@ def stand(request):
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_a_guest_migrates_there_and_back(stand, packed, indirect, event_idx, seed, totals):
     shape = Shape(packed, indirect, event_idx, stand.pairs)
-    counts = migrate_often(stand, shape, f"{seed} {stand.method} {shape}", MIGRATIONS)
-    assert counts["migrations"] == MIGRATIONS
+    counts = migrate_often(stand, shape, f"{seed} {stand.method} {shape}", MIGRATIONS[stand.method])
+    assert counts["migrations"] == MIGRATIONS[stand.method]
     totals.update(counts)
