@@ -45,6 +45,8 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
                 counts["failed"] += 1
                 counts[plan.way] += 1
             guest.settle()
+        guest.device.stop(guest, status_after=0)
+        guest.collect()
         guest.check_canaries()
     finally:
         for device in devices:
