@@ -22,12 +22,6 @@ def features_of(shape):
     return features
 
 
-def can_log(path):
-    """Whether a back-end offers to log what it writes."""
-    with FrontEnd(path) as fe:
-        return bool(fe.ask_u64("GET_FEATURES") & F_LOG_ALL)
-
-
 class Device:
     """One connection at a time to a back-end, for a guest of `shape`."""
 

@@ -43,7 +43,7 @@ class Ring:
         self.indirect, self.event_idx, self.region = indirect, event_idx, region
         self.chains = {}  # offered and not used, by id
         self.n_free = size
-        self.n_offered = self.n_returned = 0
+        self.n_returned = 0
         if indirect:
             self.tables = self._take(16 * MAX_PIECES * size, 16, "indirect tables")
 
@@ -104,9 +104,6 @@ class SplitRing(Ring):
         """The position where a device that has nothing goes on."""
         return self.next_used
 
-    def base_in_memory(self):
-        return self.ram.get(U16, self.device + 2)[0]
-
     def devices_own(self):
         return [(self.device, self.device_size)]
 
@@ -127,7 +124,6 @@ class SplitRing(Ring):
         self.chains[heads[0]] = Chain(pieces, len(heads), buffer)
         self.chains[heads[0]].heads = heads
         self.n_free -= len(heads)
-        self.n_offered += 1
         self.ram.put_u16(self.driver + 4 + 2 * (self.next_avail % self.size), heads[0])
         self.next_avail = (self.next_avail + 1) & 0xffff
 
@@ -187,10 +183,6 @@ class PackedRing(Ring):
         half = self.next_used | self.used_wrap << 15
         return half | half << 16
 
-    def base_in_memory(self):
-        """After all that was returned has been taken."""
-        return self.base()
-
     def devices_own(self):
         return [(self.desc, 16 * self.size), (self.device, 4)]
 
@@ -226,7 +218,6 @@ class PackedRing(Ring):
                 self._step()
         self.chains[ident] = Chain(pieces, slots, buffer)
         self.n_free -= slots
-        self.n_offered += 1
         self.n_new += slots
         self.ram.put_u16(first + 14, first_flags)
 
