@@ -118,8 +118,8 @@ def test_every_frame_arrives_once_and_in_order_whatever_buffer_it_got(guests):
 
 def test_buffers_of_several_chains_stay_together(guests):
     a, b = guests
-    for _ in range(100):
-        b.offer(sizes=(600,))
+    for i in range(100):
+        b.offer(sizes=((600,), (1500,))[i % 3 == 0])
     for n in range(30):
         a.send(frame_of(n, 1400), notify=False)
     a.queues[1].notify()
