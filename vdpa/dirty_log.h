@@ -76,13 +76,15 @@ static inline void dirty_log_set(struct dirty_log *log, uint64_t page)
 static inline void dirty_log_mark(struct dirty_log *log, uint64_t gpa, uint64_t size)
 {
 	uint64_t page = gpa >> DIRTY_LOG_PAGE_SHIFT;
+	uint64_t last = (gpa + size - 1) >> DIRTY_LOG_PAGE_SHIFT;
 
-	if (__builtin_expect(size - 1 < 4096 && page == (gpa + size - 1) >> DIRTY_LOG_PAGE_SHIFT &&
-				     page < log->n_pages,
-		    1))
+	if (__builtin_expect(size - 1 < 4096 && page <= last && last < log->n_pages, 1)) {
 		dirty_log_set(log, page);
-	else
-		dirty_log_mark_pages(log, gpa, size);
+		if (last != page)
+			dirty_log_set(log, last);
+		return;
+	}
+	dirty_log_mark_pages(log, gpa, size);
 }
 
 #endif

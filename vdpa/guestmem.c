@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The mapped table is sorted by guest-physical address; adjoining regions may be crossed by a
- * buffer, never by a ring. Each line of the cache holds some region of its gigabyte; a line is
+ * buffer, never by a ring. Each line of the cache holds some region of its addresses; a line is
  * refilled by whoever misses, and all are emptied when the table changes.
  *
  * Nothing is checked here that memory_table_check() and memory_file_check() have checked, but that

@@ -16,8 +16,8 @@
 #include "vdpa/filemap.h"
 #include "vdpa/memory.h"
 
-#define GUESTMEM_HITS      64
-#define GUESTMEM_HIT_SHIFT 30 /* a gigabyte shares a line: guests have few regions, large ones */
+#define GUESTMEM_HITS      256
+#define GUESTMEM_HIT_SHIFT 28 /* addresses in the same 256 MiB share a line */
 
 struct guestmem_region {
 	struct memory_region is;

@@ -232,8 +232,7 @@ int relay_return_batch(struct relay *r)
 	relay_step_hook(RELAY_STEP_RETURN_LOGGED);
 	relay_hold(&r->kept->returned, &r->returned, &next);
 	relay_step_hook(RELAY_STEP_RETURN_HOLDS);
-	for (uint32_t i = 0; i < r->n_batch; i++)
-		relay_free_chain(r, r->batch[i].id);
+	relay_free_batch(r);
 	r->stats.return_batches++;
 	if (wanted)
 		signal_guest(r);

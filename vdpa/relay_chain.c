@@ -79,12 +79,19 @@ void relay_log_buffers(struct relay *r, uint16_t id, uint32_t size)
 	}
 }
 
-void relay_free_chain(struct relay *r, uint16_t id)
+/* Cells go back in the order of their chains, which keeps a ring in order in order. */
+void relay_free_batch(struct relay *r)
 {
-	uint32_t n = r->flights[id].n_cells, at = id;
+	uint32_t end = r->free_first + r->n_free, mask = r->free_mask;
 
-	for (uint32_t i = 0; i < n; i++) {
-		r->free[(r->free_first + r->n_free++) & r->free_mask] = (uint16_t)at;
-		at = r->cells[at].next;
+	for (uint32_t i = 0; i < r->n_batch; i++) {
+		uint16_t at = r->batch[i].id;
+
+		r->free[end++ & mask] = at;
+		for (uint32_t n = r->flights[at].n_cells; n > 1; n--) {
+			at = r->cells[at].next;
+			r->free[end++ & mask] = at;
+		}
 	}
+	r->n_free = end - r->free_first;
 }

@@ -8,6 +8,7 @@
 #include <linux/virtio_ring.h>
 
 #include "vdpa/relay.h"
+#include "vdpa/relay_slot.h"
 #include "vdpa/shared.h"
 
 #define RELAY_BATCH   128 /* chains offered before the device sees them */
@@ -64,8 +65,11 @@ struct relay_kept {
 
 /* A completion that was read from the shadow ring. */
 struct relay_completion {
-	uint16_t id;
 	uint32_t size;
+	uint16_t id;
+	uint16_t guest_id;
+	uint16_t slot; /* of the guest's ring, where its entry goes */
+	uint8_t wrap;
 };
 
 /* A chain that is being read. */
@@ -203,7 +207,7 @@ void relay_hold(struct relay_side *side, struct relay_mark *now, const struct re
 int relay_read_indirect_split(struct relay *r, struct relay_chain *c, uint64_t gpa, uint32_t size);
 int relay_read_indirect_packed(struct relay *r, struct relay_chain *c, uint64_t gpa, uint32_t size);
 void relay_log_buffers(struct relay *r, uint16_t id, uint32_t size);
-void relay_free_chain(struct relay *r, uint16_t id);
+void relay_free_batch(struct relay *r);
 
 /* relay.c */
 /* Takes pointers to the guest's ring anew. Return: 0; -EEXIST; -EFAULT. */
@@ -298,6 +302,18 @@ static inline uint16_t relay_order_at(const struct relay *r, uint64_t n)
 	return r->order[n & r->free_mask];
 }
 
+/* Marks the first @size bytes that a device wrote to a chain; most often they are in its first
+ * cell. */
+static inline void relay_log_chain(struct relay *r, uint16_t id, uint32_t size)
+{
+	const struct relay_cell *cell = &r->cells[id];
+
+	if (__builtin_expect(cell->flags != 0 && size <= cell->size, 1))
+		dirty_log_mark(r->log, cell->gpa, size);
+	else
+		relay_log_buffers(r, id, size);
+}
+
 /** relay_complete() - put one completed chain into the batch. */
 static inline void relay_complete(
 	struct relay *r, uint16_t id, uint32_t size, struct relay_mark *next)
@@ -311,8 +327,20 @@ static inline void relay_complete(
 	next->chains++;
 	f->returned = next->chains;
 	if (r->log)
-		relay_log_buffers(r, id, size);
-	r->batch[r->n_batch++] = (struct relay_completion){ .id = id, .size = size };
+		relay_log_chain(r, id, size);
+	r->batch[r->n_batch++] = (struct relay_completion){
+		.size = size,
+		.id = id,
+		.guest_id = f->guest_id,
+		.slot = next->guest,
+		.wrap = next->guest_wrap,
+	};
+	if (r->packed) {
+		slot_step(r->size, &next->shadow, &next->shadow_wrap, f->n_cells);
+		slot_step(r->size, &next->guest, &next->guest_wrap, f->n_guest);
+	} else {
+		next->guest++;
+	}
 	relay_step_hook(RELAY_STEP_COMPLETION_READ);
 }
 
@@ -324,8 +352,10 @@ static inline void relay_complete(
  * Return: 0; -EPROTO, and the relay has ended.
  */
 static inline int relay_complete_through(
-	struct relay *r, uint16_t id, uint32_t size, uint64_t max, struct relay_mark *next)
+	struct relay *r, uint32_t id, uint32_t size, uint64_t max, struct relay_mark *next)
 {
+	if (id >= r->size || !relay_is_in_flight(r, (uint16_t)id))
+		return relay_fault(r, -EPROTO, "the device completed what it was not given");
 	if (r->in_order) {
 		if (r->flights[id].offered - next->chains > max)
 			return relay_fault(r, -EPROTO, "the device completed out of order");
@@ -335,7 +365,7 @@ static inline int relay_complete_through(
 			relay_complete(r, one, r->flights[one].writable, next);
 		}
 	}
-	relay_complete(r, id, size, next);
+	relay_complete(r, (uint16_t)id, size, next);
 	return 0;
 }
 

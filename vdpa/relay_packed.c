@@ -23,67 +23,6 @@
 #include "vdpa/base/bits.h"
 #include "vdpa/relay_internal.h"
 
-#define FLAG_AVAIL ((uint64_t)BIT(VRING_PACKED_DESC_F_AVAIL))
-#define FLAG_USED  ((uint64_t)BIT(VRING_PACKED_DESC_F_USED))
-
-/* The half of a descriptor that has length, id and flags, in one word. */
-static inline uint64_t *word_of(void *ring, uint32_t slot)
-{
-	return (uint64_t *)(void *)&((struct vring_packed_desc *)ring)[slot].len;
-}
-
-static inline uint64_t make_word(uint32_t size, uint16_t id, uint64_t flags)
-{
-	return size | (uint64_t)id << 32 | flags << 48;
-}
-
-static inline uint64_t flags_of(uint64_t word)
-{
-	return word >> 48;
-}
-
-static inline bool is_available(uint64_t flags, bool wrap)
-{
-	return ((flags & FLAG_AVAIL) != 0) == wrap && ((flags & FLAG_USED) != 0) != wrap;
-}
-
-static inline bool is_used(uint64_t flags, bool wrap)
-{
-	return ((flags & FLAG_AVAIL) != 0) == wrap && ((flags & FLAG_USED) != 0) == wrap;
-}
-
-static inline uint64_t available_flags(bool wrap)
-{
-	return wrap ? FLAG_AVAIL : FLAG_USED;
-}
-
-static inline uint64_t used_flags(bool wrap)
-{
-	return wrap ? FLAG_AVAIL | FLAG_USED : 0;
-}
-
-static inline void step(const struct relay *r, uint16_t *slot, uint8_t *wrap, uint32_t n)
-{
-	uint32_t to = *slot + n;
-
-	if (to >= r->size) {
-		to -= r->size;
-		*wrap = !*wrap;
-	}
-	*slot = (uint16_t)to;
-}
-
-static inline void step_back(const struct relay *r, uint16_t *slot, uint8_t *wrap, uint32_t n)
-{
-	uint32_t to = *slot;
-
-	if (n > to) {
-		to += r->size;
-		*wrap = !*wrap;
-	}
-	*slot = (uint16_t)(to - n);
-}
-
 /* Slots of the guest's ring that it gave and has not got back. */
 static uint32_t guest_slots_out(const struct relay *r, const struct relay_mark *at)
 {
@@ -139,7 +78,7 @@ static void write_shadow(struct relay *r, const struct relay_chain *c, struct re
 			r->first_word = word;
 		else
 			shared_store64(word_of(ring, next->shadow), word);
-		step(r, &next->shadow, &next->shadow_wrap, 1);
+		slot_step(r->size, &next->shadow, &next->shadow_wrap, 1);
 		at = cell->next;
 	}
 }
@@ -164,7 +103,7 @@ static uint32_t packed_offer(struct relay *r, uint32_t max, struct relay_mark *n
 		}
 		write_shadow(r, &c, next);
 		relay_chain_take(r, &c, id, next);
-		step(r, &next->guest, &next->guest_wrap, c.n_guest);
+		slot_step(r->size, &next->guest, &next->guest_wrap, c.n_guest);
 	}
 	return n;
 }
@@ -218,50 +157,37 @@ static bool packed_guest_wants_call(const struct relay *r, const struct relay_ma
 
 static int packed_collect(struct relay *r, struct relay_mark *next)
 {
-	while (next->chains < r->offered.chains) {
-		uint64_t word = shared_load64_acquire(word_of(r->shadow_desc, next->shadow));
+	struct relay_mark at = *next; /* not in memory, for the loop's sake */
+	int e = 0;
+
+	while (e == 0 && at.chains < r->offered.chains) {
+		uint64_t word = shared_load64_acquire(word_of(r->shadow_desc, at.shadow));
 		uint64_t flags = flags_of(word);
-		uint16_t id = (uint16_t)(word >> 32);
 		uint32_t size = flags & VRING_DESC_F_WRITE ? (uint32_t)word : 0;
-		uint32_t first = r->n_batch;
 
-		if (!is_used(flags, next->shadow_wrap))
+		if (!is_used(flags, at.shadow_wrap))
 			break;
-		if (id >= r->size || !relay_is_in_flight(r, id))
-			return relay_fault(
-				r, -EPROTO, "the device completed what it was not given");
-		if (relay_complete_through(r, id, size, r->size, next) < 0)
-			return -EPROTO;
-		for (uint32_t i = first; i < r->n_batch; i++) {
-			const struct relay_flight *f = &r->flights[r->batch[i].id];
-
-			step(r, &next->shadow, &next->shadow_wrap, f->n_cells);
-			step(r, &next->guest, &next->guest_wrap, f->n_guest);
-		}
+		e = relay_complete_through(r, (uint16_t)(word >> 32), size, r->size, &at);
 	}
-	return 0;
+	*next = at;
+	return e;
+}
+
+static inline uint64_t word_for(const struct relay_completion *b)
+{
+	uint64_t flags = used_flags(b->wrap) | (b->size > 0 ? VRING_DESC_F_WRITE : 0);
+
+	return make_word(b->size, b->guest_id, flags);
 }
 
 static void packed_return_publish(struct relay *r, const struct relay_mark *next)
 {
-	uint16_t at = r->returned.guest;
-	uint8_t wrap = r->returned.guest_wrap;
-	uint64_t first_word = 0;
-
-	for (uint32_t i = 0; i < r->n_batch; i++) {
-		const struct relay_completion *b = &r->batch[i];
-		const struct relay_flight *f = &r->flights[b->id];
-		uint64_t flags = used_flags(wrap) | (b->size > 0 ? VRING_DESC_F_WRITE : 0);
-		uint64_t word = make_word(b->size, f->guest_id, flags);
-
-		if (i == 0)
-			first_word = word;
-		else
-			shared_store64(word_of(r->desc, at), word);
-		step(r, &at, &wrap, f->n_guest);
+	for (uint32_t i = 1; i < r->n_batch; i++) {
+		shared_store64(word_of(r->desc, r->batch[i].slot), word_for(&r->batch[i]));
 		relay_step_hook(RELAY_STEP_ENTRY_WRITTEN);
 	}
-	shared_store64_release(word_of(r->desc, r->returned.guest), first_word);
+	relay_step_hook(RELAY_STEP_ENTRY_WRITTEN);
+	shared_store64_release(word_of(r->desc, r->batch[0].slot), word_for(&r->batch[0]));
 }
 
 static bool packed_was_returned(const struct relay *r, const struct relay_mark *next)
@@ -336,7 +262,7 @@ static void packed_complete(struct relay *r, uint16_t id, struct relay_mark *at)
 {
 	shared_store64_release(
 		word_of(r->shadow_desc, at->shadow), make_word(0, id, used_flags(at->shadow_wrap)));
-	step(r, &at->shadow, &at->shadow_wrap, r->flights[id].n_cells);
+	slot_step(r->size, &at->shadow, &at->shadow_wrap, r->flights[id].n_cells);
 }
 
 /* From the newest chain backwards to where the device would have gone on. */
@@ -349,7 +275,7 @@ static uint64_t packed_n_taken(const struct relay *r, const struct queue_positio
 
 		if (!relay_is_in_flight(r, id) || r->flights[id].offered != at.chains)
 			return r->offered.chains; /* no such position: suppose it took all */
-		step_back(r, &at.shadow, &at.shadow_wrap, r->flights[id].n_cells);
+		slot_step_back(r->size, &at.shadow, &at.shadow_wrap, r->flights[id].n_cells);
 		at.chains--;
 	}
 	return at.chains;
@@ -358,7 +284,7 @@ static uint64_t packed_n_taken(const struct relay *r, const struct queue_positio
 static void packed_step_back(
 	const struct relay *r, const struct relay_flight *f, struct relay_mark *mark)
 {
-	step_back(r, &mark->guest, &mark->guest_wrap, f->n_guest);
+	slot_step_back(r->size, &mark->guest, &mark->guest_wrap, f->n_guest);
 }
 
 static void packed_clean(struct relay *r)
@@ -368,7 +294,7 @@ static void packed_clean(struct relay *r)
 
 	for (uint32_t i = 0; i < r->n_free; i++) {
 		shared_store64(word_of(r->shadow_desc, slot), make_word(0, 0, used_flags(!wrap)));
-		step(r, &slot, &wrap, 1);
+		slot_step(r->size, &slot, &wrap, 1);
 	}
 }
 

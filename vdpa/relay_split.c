@@ -149,24 +149,22 @@ static int split_collect(struct relay *r, struct relay_mark *next)
 {
 	const struct vring_used *used = r->shadow_device;
 	uint16_t until = shared_load16_acquire(&used->idx);
-	uint32_t n = (uint16_t)(until - (uint16_t)next->chains);
+	struct relay_mark at = *next; /* not in memory, for the loop's sake */
+	uint16_t n = (uint16_t)(until - (uint16_t)at.chains);
+	int e = 0;
 
 	if (n > relay_in_flight(r))
 		return relay_fault(
 			r, -EPROTO, "the device's used index is ahead of what it was given");
-	while ((uint16_t)next->chains != until) {
-		const struct vring_used_elem *e = &used->ring[next->chains & r->mask];
-		uint32_t id = shared_load32(&e->id), size = shared_load32(&e->len);
+	while (e == 0 && n > 0) {
+		const struct vring_used_elem *entry = &used->ring[at.chains & r->mask];
+		uint32_t id = shared_load32(&entry->id), size = shared_load32(&entry->len);
 
-		if (id >= r->size || !relay_is_in_flight(r, (uint16_t)id))
-			return relay_fault(
-				r, -EPROTO, "the device completed what it was not given");
-		n = (uint16_t)(until - (uint16_t)next->chains);
-		if (relay_complete_through(r, (uint16_t)id, size, n, next) < 0)
-			return -EPROTO;
-		next->guest = (uint16_t)(r->returned.guest + r->n_batch);
+		e = relay_complete_through(r, id, size, n, &at);
+		n = (uint16_t)(until - (uint16_t)at.chains);
 	}
-	return 0;
+	*next = at;
+	return e;
 }
 
 static void split_return_publish(struct relay *r, const struct relay_mark *next)
@@ -177,7 +175,7 @@ static void split_return_publish(struct relay *r, const struct relay_mark *next)
 	for (uint32_t i = 0; i < r->n_batch; i++, at++) {
 		struct vring_used_elem *e = &used->ring[at & r->mask];
 
-		shared_store32(&e->id, r->flights[r->batch[i].id].guest_id);
+		shared_store32(&e->id, r->batch[i].guest_id);
 		shared_store32(&e->len, r->batch[i].size);
 		relay_step_hook(RELAY_STEP_ENTRY_WRITTEN);
 	}
