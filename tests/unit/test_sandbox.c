@@ -29,6 +29,7 @@
 
 #include "vdpa/base/bits.h"
 #include "vdpa/base/log.h"
+#include "vdpa/filemap.h"
 #include "vdpa/sandbox/sandbox.h"
 
 #define KEPT_FD    40
@@ -232,6 +233,27 @@ static void a_worker_can_do_its_work(void **state)
 	assert_holds(&worker, do_the_work, "the work");
 }
 
+static bool do_lose_memory(void)
+{
+	int file = memfd_create("x", MFD_CLOEXEC);
+	atomic_bool lost = false;
+	struct filemap map;
+
+	if (ftruncate(file, 8192) < 0 || filemap_open(file, 4096, 4096, &lost, &map) < 0)
+		return false;
+	map.at[0] = 1;
+	if (lost || ftruncate(file, 0) < 0)
+		return false;
+	map.at[1] = 1;
+	filemap_close(&map);
+	return lost;
+}
+
+static void a_worker_survives_a_file_that_is_cut_short(void **state)
+{
+	assert_holds(&worker, do_lose_memory, "the loss");
+}
+
 static bool do_abort(void)
 {
 	abort();
@@ -395,6 +417,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_worker_that_makes_a_forbidden_call_ends_with_sigsys),
 		cmocka_unit_test(a_worker_can_do_its_work),
+		cmocka_unit_test(a_worker_survives_a_file_that_is_cut_short),
 		cmocka_unit_test(a_worker_that_aborts_is_seen_to_abort),
 		cmocka_unit_test(other_descriptors_are_closed),
 		cmocka_unit_test(capabilities_are_gone_but_for_those_that_are_kept),
