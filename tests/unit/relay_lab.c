@@ -161,6 +161,20 @@ void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t 
 	open_lab(lab, size, features, slot_size, false);
 }
 
+void lab_begin_at(struct lab *lab, uint16_t start)
+{
+	struct vring_avail *avail = (void *)(lab->ram + lab->driver);
+	struct vring_used *used = (void *)(lab->ram + lab->device);
+
+	struct vring_packed_desc *ring = (void *)(lab->ram + lab->desc);
+
+	lab->at.avail = lab->at.used = start;
+	if (!lab->packed)
+		avail->idx = used->idx = start;
+	for (uint32_t i = 0; i < start && lab->packed; i++)
+		ring[i].flags = BIT(VRING_PACKED_DESC_F_AVAIL) | BIT(VRING_PACKED_DESC_F_USED);
+}
+
 void lab_close(struct lab *lab)
 {
 	relay_close(lab->relay);

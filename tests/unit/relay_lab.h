@@ -123,6 +123,9 @@ void lab_open_slots(struct lab *lab, uint32_t size, uint64_t features, uint32_t 
 void lab_open_flat(struct lab *lab, uint32_t size, uint64_t features);
 void lab_close(struct lab *lab);
 
+/* Lets an unused ring begin elsewhere: at an index, or a slot of the first round. */
+void lab_begin_at(struct lab *lab, uint16_t start);
+
 /* Opens the process's own view of memory and log anew, as a successor would. */
 void lab_attach(struct lab *lab);
 void lab_detach(struct lab *lab);
