@@ -102,9 +102,13 @@ void relay_close(struct relay *r);
 
 /**
  * relay_device_queue() - the shadow ring, for driver's prepare.
- * @q: size, desc, driver, device and position are written
- * Return: 0; -EBUSY the device has had chains already: it is at its own position, and only
- *         relay_finish() and a fresh relay lead to another device.
+ * @q: size, desc, driver, device and position are written; the position is that of a fresh ring
+ *     until something was returned
+ *
+ * A device that stopped, or another one, goes on at that position with what was not completed.
+ *
+ * Return: 0; -EBUSY completions wait, or one left out chains that were offered before it: run, or
+ *         finish and open a fresh relay.
  */
 int relay_device_queue(const struct relay *r, struct driver_queue *q);
 
@@ -146,8 +150,8 @@ bool relay_sleep(struct relay *r);
  * @ret:    where a device can go on in the guest's ring; written on success
  *
  * Hands all completions over. Takes back what the device did not complete, as far as that was made
- * available after all that it did complete; what lies between is completed with length 0. Of a
- *device that works in order nothing lies between.
+ * available after all that it did complete. What lies between is completed with length 0; there is
+ * nothing of that kind when the device works in order.
  *
  * The guest is asked to kick; kicks that came meanwhile are gone, so wake the next device once.
  * May be repeated, also after a crash, with the same result.

@@ -308,6 +308,32 @@ static void a_flat_chain_waits_for_room_in_the_shadow_ring(void **state)
 	}
 }
 
+/* It loses what it took, which is still in the shadow ring. */
+static void stopping(struct lab *lab)
+{
+	struct driver_queue q;
+
+	if (!lab->dev.in_order)
+		return;
+	open_at_start(lab);
+	for (int i = 0; i < 200; i++) {
+		round_trip(lab, false);
+		lab_take(lab, lab_below(&lab->rng, 8));
+		if (lab_complete(lab, 1) > 0)
+			assert_int_equal(relay_device_queue(lab->relay, &q), -EBUSY);
+		expect_run(lab);
+		lab_device_stop(lab);
+		lab_device_shadow(lab);
+	}
+	drain(lab);
+	assert_int_equal(lab->n_empty, 0);
+}
+
+static void a_device_that_stopped_goes_on_in_the_shadow_ring(void **state)
+{
+	for_each_ring(stopping);
+}
+
 static void a_budget_is_kept_and_the_rest_is_told(void **state)
 {
 	struct relay_work work;
@@ -343,6 +369,7 @@ int main(void)
 		cmocka_unit_test(marks_are_on_the_pages_of_the_ring_that_change),
 		cmocka_unit_test(the_largest_ring_is_filled_and_emptied),
 		cmocka_unit_test(a_flat_chain_waits_for_room_in_the_shadow_ring),
+		cmocka_unit_test(a_device_that_stopped_goes_on_in_the_shadow_ring),
 		cmocka_unit_test(a_budget_is_kept_and_the_rest_is_told),
 	};
 
