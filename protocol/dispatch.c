@@ -132,6 +132,8 @@ static int handle(struct session *s, const struct message_desc *desc, struct mes
 	if (r < 0)
 		return r;
 
+	if (m->header.request != WIRE_GET_VRING_BASE)
+		device_unsuspend(s->device);
 	r = desc->handle(s, m, ring);
 	if (r == 0)
 		r = device_update(s->device);
@@ -145,14 +147,15 @@ static int make_reply(struct session *s, const struct message_desc *desc, const 
 	enum message_reply kind = desc ? desc->reply : REPLY_ACK;
 	uint64_t ack = result < 0;
 
-	if (kind != REPLY_ACK && result == 0)
+	if ((kind == REPLY_OWN || kind == REPLY_OWN_EMPTY) && result == 0)
 		return 0; /* the handler made it */
 	if (kind == REPLY_OWN_EMPTY) {
 		session_reply(s, m, NULL, 0);
 		return 0;
 	}
-	if (kind == REPLY_ACK && m->header.flags & WIRE_NEED_REPLY &&
-		s->state->protocol_features & BIT_ULL(WIRE_PF_REPLY_ACK)) {
+	if (kind == REPLY_ACK_ALWAYS ||
+		(kind == REPLY_ACK && m->header.flags & WIRE_NEED_REPLY &&
+			s->state->protocol_features & BIT_ULL(WIRE_PF_REPLY_ACK))) {
 		session_reply(s, m, &ack, sizeof(ack));
 		return 0;
 	}

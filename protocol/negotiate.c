@@ -21,6 +21,9 @@
 		BIT_ULL(WIRE_PF_MTU) | BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(WIRE_PF_CONFIG) |    \
 		BIT_ULL(WIRE_PF_RESET_DEVICE) | BIT_ULL(WIRE_PF_STATUS))
 
+/* What concerns the two of us, not the guest and its device. */
+#define TRANSPORT_FEATURES (BIT_ULL(WIRE_F_PROTOCOL_FEATURES) | BIT_ULL(WIRE_F_LOG_ALL))
+
 static void reply_u64(struct session *s, const struct message *m, uint64_t value)
 {
 	session_reply(s, m, &value, sizeof(value));
@@ -28,7 +31,9 @@ static void reply_u64(struct session *s, const struct message *m, uint64_t value
 
 uint64_t offered_features(const struct session *s)
 {
-	return s->device->offered | BIT_ULL(WIRE_F_PROTOCOL_FEATURES);
+	uint64_t log = device_can_log(s->device) ? BIT_ULL(WIRE_F_LOG_ALL) : 0;
+
+	return s->device->offered | log | BIT_ULL(WIRE_F_PROTOCOL_FEATURES);
 }
 
 int on_get_features(struct session *s, struct message *m, uint32_t ring)
@@ -54,7 +59,9 @@ int on_set_features(struct session *s, struct message *m, uint32_t ring)
 		return -EINVAL;
 	if (device_runs(s->device) && accepts_enable == (bool)s->state->rings_begin_enabled)
 		return -EBUSY;
-	r = device_set_features(s->device, features & ~BIT_ULL(WIRE_F_PROTOCOL_FEATURES));
+	r = device_set_features(s->device, features & ~TRANSPORT_FEATURES);
+	if (r == 0)
+		r = device_set_logging(s->device, features & BIT_ULL(WIRE_F_LOG_ALL));
 	if (r < 0)
 		return r;
 	s->state->rings_begin_enabled = !accepts_enable;
@@ -63,9 +70,15 @@ int on_set_features(struct session *s, struct message *m, uint32_t ring)
 	return 0;
 }
 
+static uint64_t offered_protocol_features(const struct session *s)
+{
+	return OFFERED_PROTOCOL_FEATURES |
+	       (device_can_log(s->device) ? BIT_ULL(WIRE_PF_LOG_SHMFD) : 0);
+}
+
 int on_get_protocol_features(struct session *s, struct message *m, uint32_t ring)
 {
-	reply_u64(s, m, OFFERED_PROTOCOL_FEATURES);
+	reply_u64(s, m, offered_protocol_features(s));
 	return 0;
 }
 
@@ -73,7 +86,7 @@ int on_set_protocol_features(struct session *s, struct message *m, uint32_t ring
 {
 	uint64_t features = m->payload.u64;
 
-	if (features & ~OFFERED_PROTOCOL_FEATURES)
+	if (features & ~offered_protocol_features(s))
 		return -EINVAL;
 	if (device_runs(s->device) && features != s->state->protocol_features)
 		return -EBUSY;

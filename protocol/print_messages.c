@@ -15,7 +15,7 @@ static const char head[] =
 	"\n"
 	"*payload*: bytes, `+` when more may follow. *ring*: has to be below the number of queues;\n"
 	"*stopped*: refused while the device serves it. *failed*: what becomes of it on a failed device.\n"
-	"*reply*: `ack` when the front-end asks for it, `own` always; where neither is possible a refusal\n"
+	"*reply*: `ack` when the front-end asks for it, `ack, always` also else, `own` always; where neither is possible a refusal\n"
 	"ends the connection. `own or empty`: refused by a reply without a body.\n"
 	"\n"
 	"| | message | payload | descriptors | ring | needs | failed | reply |\n"
@@ -39,11 +39,13 @@ static const char *const replies[] = {
 	[REPLY_ACK] = "ack",
 	[REPLY_OWN] = "own",
 	[REPLY_OWN_EMPTY] = "own or empty",
+	[REPLY_ACK_ALWAYS] = "ack, always",
 };
 
 /* Of the protocol features that rows need. */
 static const char *const features[] = {
 	[WIRE_PF_MQ] = "MQ",
+	[WIRE_PF_LOG_SHMFD] = "LOG_SHMFD",
 	[WIRE_PF_RARP] = "RARP",
 	[WIRE_PF_MTU] = "MTU",
 	[WIRE_PF_BACKEND_REQ] = "BACKEND_REQ",

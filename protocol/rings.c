@@ -49,6 +49,8 @@ int on_set_vring_addr(struct session *s, struct message *m, uint32_t ring)
 		return -EINVAL;
 	if (state->running && !same_addresses(state, addr))
 		return -EBUSY;
+	if (state->running && !device_log_reaches(s->device, ring, addr->flags, addr->log))
+		return -EINVAL;
 	state->desc_uva = addr->desc;
 	state->avail_uva = addr->avail;
 	state->used_uva = addr->used;
@@ -71,14 +73,19 @@ int on_set_vring_base(struct session *s, struct message *m, uint32_t ring)
 }
 
 /*
- * Stops the ring. A device that fails while it stops is dead anyway, and the front-end needs the
+ * Stops the ring; while a migration is under way, all of them together: the front-end is going to ask
+ * for each, and the guest stands still already. Any other message says that it is not.
+ *
+ * A device that fails while it stops is dead anyway, and the front-end needs the
  * position more than the news: it is answered with what the registers and the ring tell.
  */
 int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 {
 	struct wire_vring_state reply = { .index = ring };
-	int r = device_stop_ring(s->device, ring);
+	int r = s->device->state->logging ? device_suspend(s->device) : 0;
 
+	if (r == 0)
+		r = device_stop_ring(s->device, ring);
 	if (r < 0 && r != -EIO)
 		return r;
 	device_set_ring_fd(s->device, ring, DRIVER_FD_KICK, FDSTORE_NONE);

@@ -49,8 +49,21 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.fds = FDS_PER_REGION,
 		.states = ANY_STATE,
 	},
-	[WIRE_SET_LOG_BASE] = { .name = "SET_LOG_BASE" },
-	[WIRE_SET_LOG_FD] = { .name = "SET_LOG_FD" },
+	[WIRE_SET_LOG_BASE] = {
+		.name = "SET_LOG_BASE",
+		.handle = on_set_log_base,
+		.size = sizeof(struct wire_log),
+		.fds = FDS_ONE,
+		.needs = NEEDS(WIRE_PF_LOG_SHMFD),
+		.states = ANY_STATE,
+		.reply = REPLY_ACK_ALWAYS,
+	},
+	[WIRE_SET_LOG_FD] = {
+		.name = "SET_LOG_FD",
+		.handle = on_set_log_fd,
+		.fds = FDS_ONE,
+		.states = ANY_STATE,
+	},
 	[WIRE_SET_VRING_NUM] = {
 		.name = "SET_VRING_NUM",
 		.handle = on_set_vring_num,

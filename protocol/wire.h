@@ -19,6 +19,7 @@
 #define WIRE_MAX_CONFIG	 256  /* bytes of device configuration in one message */
 
 /* Feature bit that says: there are protocol features. */
+#define WIRE_F_LOG_ALL		 26
 #define WIRE_F_PROTOCOL_FEATURES 30
 
 enum wire_request {
@@ -137,6 +138,12 @@ struct wire_memory {
 	struct wire_region regions[WIRE_MAX_REGIONS];
 };
 
+/* The log of dirty pages: where in the file it is. */
+struct wire_log {
+	uint64_t size;
+	uint64_t offset;
+};
+
 #define WIRE_CONFIG_F_MIGRATION 1U
 
 struct wire_config {
@@ -155,6 +162,7 @@ union wire_payload {
 	struct wire_vring_addr addr;
 	struct wire_memory memory;
 	struct wire_config config;
+	struct wire_log log;
 	uint8_t bytes[WIRE_MAX_PAYLOAD];
 };
 

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 #include "vdpa/device_internal.h"
 #include "vdpa/position.h"
@@ -47,6 +48,13 @@ static bool slot_ok(int32_t slot)
 	return slot >= FDSTORE_NONE && slot < FDSTORE_MAX_SLOTS;
 }
 
+static bool relay_slots_ok(const struct kept_relay *kept)
+{
+	return kept->kept_slot >= RELAY_NO_SLOT && slot_ok(kept->kept_slot) &&
+	       kept->kick_slot >= RELAY_NO_SLOT && slot_ok(kept->kick_slot) &&
+	       kept->call_slot >= RELAY_NO_SLOT && slot_ok(kept->call_slot);
+}
+
 int device_section_check(const struct device_section *state)
 {
 	bool packed = state->features & BIT_ULL(VIRTIO_F_RING_PACKED);
@@ -63,12 +71,17 @@ int device_section_check(const struct device_section *state)
 		if (!slot_ok(state->driver_slots[i]))
 			return -EBADMSG;
 	}
+	if (migration_check(&state->migration) < 0 || state->logging > 1 || state->suspended > 1 || state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot))
+		return -EBADMSG;
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const struct ring_state *ring = &state->rings[i];
 
 		if (!slot_ok(ring->kick_slot) || !slot_ok(ring->call_slot) ||
 			!slot_ok(ring->err_slot) ||
 			(ring->size > 0 && !ring_size_ok(ring->size, packed)))
+			return -EBADMSG;
+		if (!relay_slots_ok(&state->relays[i]) ||
+			(state->relays[i].kept_slot != RELAY_NO_SLOT && ring->size == 0))
 			return -EBADMSG;
 	}
 	return 0;
@@ -80,12 +93,14 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 	const size_t rings = offsetof(struct device_section, rings);
 	const size_t memory = offsetof(struct device_section, memory);
 	const size_t regions = offsetof(struct memory_table, regions);
+	const size_t relays = offsetof(struct device_section, relays);
 
 	ret[0] = (struct page_span){ .size = rings + state->n_rings * sizeof(state->rings[0]) };
 	ret[1] = (struct page_span){ .start = memory,
 		.size = regions + state->memory.n_regions * sizeof(state->memory.regions[0]) };
 	ret[2] = (struct page_span){ .start = memory + sizeof(state->memory),
-		.size = sizeof(*state) - memory - sizeof(state->memory) };
+		.size = relays + state->n_rings * sizeof(state->relays[0]) - memory -
+			sizeof(state->memory) };
 	return 3;
 }
 
@@ -95,17 +110,29 @@ static void mark_slot(int32_t slot, uint8_t *used)
 		used[slot] = 1;
 }
 
+static void mark_relay_slots(const struct kept_relay *kept, uint8_t *used)
+{
+	if (kept->kept_slot == RELAY_NO_SLOT)
+		return;
+	mark_slot(kept->kept_slot, used);
+	mark_slot(kept->kick_slot, used);
+	mark_slot(kept->call_slot, used);
+}
+
 void device_section_slots(const struct device_section *state, uint8_t *used)
 {
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		mark_slot(state->rings[i].kick_slot, used);
 		mark_slot(state->rings[i].call_slot, used);
 		mark_slot(state->rings[i].err_slot, used);
+		mark_relay_slots(&state->relays[i], used);
 	}
 	for (size_t i = 0; i < state->memory.n_regions; i++)
 		mark_slot(state->memory.regions[i].slot, used);
 	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++)
 		mark_slot(state->driver_slots[i], used);
+	if (state->log_slot != DEVICE_NO_LOG)
+		mark_slot(state->log_slot, used);
 }
 
 void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
@@ -125,6 +152,17 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->max_queue_size = caps->max_queue_size;
 	d->state->n_rings = d->n_queues;
 	d->lost = false;
+	d->log = NULL;
+	d->relays = NULL;
+}
+
+int device_checkpoint(struct device *d)
+{
+	int r = d->checkpoint ? d->checkpoint(d) : 0;
+
+	if (r < 0)
+		device_fail(d, "state can't be kept: %s", strerror(-r));
+	return r < 0 ? -EIO : 0;
 }
 
 bool device_is_packed(const struct device *d)
@@ -139,6 +177,18 @@ bool device_runs(const struct device *d)
 			return true;
 	}
 	return false;
+}
+
+enum datapath device_datapath(const struct device *d)
+{
+	enum datapath path = DATAPATH_NONE;
+
+	for (uint32_t i = 0; i < d->n_queues && !d->lost; i++) {
+		if (d->state->rings[i].running)
+			path = ring_is_relayed(d, i) || path == DATAPATH_RELAY ? DATAPATH_RELAY
+									       : DATAPATH_DIRECT;
+	}
+	return path;
 }
 
 enum device_state device_state(const struct device *d)
@@ -186,15 +236,15 @@ int device_check(struct device *d, int r, const char *what)
 	return r;
 }
 
-/* Tells the front-end; the descriptor is hostile, so nothing here may block. */
-static void signal_error(const struct device *d, const struct ring_state *ring)
+/* The descriptor is the front-end's and hostile, so nothing here may block. */
+static void signal_eventfd(int fd)
 {
-	struct pollfd p = { .fd = fdstore_get(d->fds, ring->err_slot), .events = POLLOUT };
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
 	uint64_t one = 1;
 
-	if (p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) &&
-		write(p.fd, &one, sizeof(one)) < 0)
-		log_debug("err eventfd: %s", strerror(errno));
+	if (fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) &&
+		write(fd, &one, sizeof(one)) < 0)
+		log_debug("eventfd: %s", strerror(errno));
 }
 
 void device_ring_failed(struct device *d, uint32_t index)
@@ -202,7 +252,7 @@ void device_ring_failed(struct device *d, uint32_t index)
 	if (index >= d->n_queues || d->state->rings[index].failed)
 		return;
 	d->state->rings[index].failed = 1;
-	signal_error(d, &d->state->rings[index]);
+	signal_eventfd(fdstore_get(d->fds, d->state->rings[index].err_slot));
 }
 
 /* Without the look at memory, which does not change under a running ring. */
@@ -213,7 +263,7 @@ static bool ring_is_wanted(const struct device *d, uint32_t index)
 
 	if (!ring->started || !ring->enabled || ring->failed || !ring->has_addr || ring->size == 0)
 		return false;
-	if (!state->has_features ||
+	if (!state->has_features || state->suspended || log_is_missing(d) ||
 		(state->waits_for_driver && !(state->status & VIRTIO_CONFIG_S_DRIVER_OK)))
 		return false;
 	return index < 2 || (state->features & BIT_ULL(VIRTIO_NET_F_MQ));
@@ -229,11 +279,14 @@ static bool ring_describe(struct device *d, uint32_t index, struct driver_queue 
 		return false; /* memory may still come */
 	if (r == 0)
 		r = ring_position(d, q, &q->position);
+	if (r == 0 && !device_log_reaches(d, index, ring->addr_flags, ring->log_addr))
+		r = -ERANGE;
 	if (r < 0) {
 		log_warning("queue %u: can't start, size %u, base %#x: %s", index, ring->size,
 			ring->base,
-			r == -EINVAL ? "no such size or position, or ring not aligned"
-				     : strerror(-r));
+			r == -ERANGE   ? "its log address is not in the log"
+			: r == -EINVAL ? "no such size or position, or ring not aligned"
+				       : strerror(-r));
 		device_ring_failed(d, index);
 		return false;
 	}
@@ -251,12 +304,27 @@ static bool ring_prepare(struct device *d, uint32_t index)
 
 	if (!ring_describe(d, index, &q))
 		return false;
-	r = d->driver->ops->prepare(d->driver, &q, 1);
+	r = ring_wants_relay(d, index, q.position) ? ring_relay_start(d, index, &q) : 0;
+	if (r == 0)
+		r = d->driver->ops->prepare(d->driver, &q, 1);
+	if (r < 0)
+		ring_relay_forget(d, index);
 	if (r < 0 && device_check(d, r, "prepare queues") != -EIO && !d->lost) {
 		log_warning("queue %u: the device refuses its ring: %s", index, strerror(-r));
 		device_ring_failed(d, index);
 	}
 	return r == 0;
+}
+
+/* What was offered while nobody asked for kicks is not found otherwise. */
+static void wake_device(const struct device *d, uint32_t index)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	bool fresh = ring->base == 0 ||
+		     ring->base == position_word_packed(queue_position_initial(true));
+
+	if (!fresh && !ring_is_relayed(d, index))
+		signal_eventfd(fdstore_get(d->fds, ring->kick_slot));
 }
 
 static int start_wanted(struct device *d)
@@ -281,9 +349,12 @@ static int start_wanted(struct device *d)
 		return r == 0 || r == -EIO ? r : (device_fail(d, "start queues: %s", strerror(-r)), -EIO);
 	}
 	for (uint32_t i = 0; i < d->n_queues; i++) {
-		if (queue_set_has(&set, i))
-			d->state->rings[i].running = 1;
+		if (!queue_set_has(&set, i))
+			continue;
+		d->state->rings[i].running = 1;
+		wake_device(d, i);
 	}
+	migration_step(&d->state->migration, MIGRATION_RING_STARTED, clock_now_ns());
 	return 0;
 }
 
@@ -296,12 +367,32 @@ static void ring_stopped_at(struct device *d, uint32_t index, struct queue_posit
 	ring->running = 0;
 }
 
+/* Of a relayed ring, after @device is known, or not. */
+static int relayed_ring_stopped(struct device *d, uint32_t index, const struct queue_position *device)
+{
+	struct queue_position position;
+	int r = ring_relay_stop(d, index, device, &position);
+
+	if (r < 0) {
+		log_warning("queue %u: nobody knows where its relay stood: %s", index, strerror(-r));
+		device_ring_failed(d, index);
+		d->state->rings[index].running = 0;
+		return r;
+	}
+	ring_stopped_at(d, index, position);
+	return 0;
+}
+
 void device_note_lost_position(struct device *d, uint32_t index)
 {
 	struct driver_queue q = { .kick_fd = -1, .call_fd = -1, .err_fd = -1 };
 	_cleanup_free_ void *area = NULL;
 	struct queue_position position;
 
+	if (ring_is_relayed(d, index)) {
+		relayed_ring_stopped(d, index, NULL);
+		return;
+	}
 	if (ring_locate(d, index, &q) == 0 && ring_copy_device_area(d, index, &area) == 0 &&
 		d->driver->ops->lost_position(d->driver, &q, device_is_packed(d), area,
 			&position) == 0)
@@ -315,6 +406,8 @@ void device_note_lost_position(struct device *d, uint32_t index)
 int device_stop_set(struct device *d, const struct queue_set *set)
 {
 	struct queue_position positions[QUEUE_MAX];
+	uint64_t begun = clock_now_ns();
+	bool relayed = false;
 	int r;
 
 	if (queue_set_empty(set))
@@ -327,11 +420,18 @@ int device_stop_set(struct device *d, const struct queue_set *set)
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (!queue_set_has(set, i))
 			continue;
+		relayed = relayed || ring_is_relayed(d, i);
 		if (device_is_away(d))
 			device_note_lost_position(d, i);
+		else if (ring_is_relayed(d, i))
+			relayed_ring_stopped(d, i, &positions[i]);
 		else
 			ring_stopped_at(d, i, positions[i]);
+		log_mark_ring(d, i);
 	}
+	log_note_stop(d, begun);
+	if (relayed && device_checkpoint(d) < 0)
+		return -EIO;
 	return d->state->failed ? -EIO : 0;
 }
 
@@ -347,14 +447,37 @@ static int stop_unwanted(struct device *d)
 	return device_stop_set(d, &set);
 }
 
+/* Rings that are to be served in another way stop for it, all together. */
+static int stop_wrong(struct device *d)
+{
+	struct queue_set set = { 0 };
+	int r;
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running && !d->state->rings[i].failed && ring_runs_wrongly(d, i))
+			queue_set_add(&set, i);
+	}
+	if (queue_set_empty(&set))
+		return 0;
+	r = device_stop_set(d, &set);
+	return r < 0 ? r : device_checkpoint(d);
+}
+
 int device_update(struct device *d)
 {
 	int r;
 
 	if (d->state->failed)
 		return 0;
+	relays_sync_log(d);
 	r = stop_unwanted(d);
-	return r < 0 || d->lost ? r : start_wanted(d);
+	if (r == 0 && !d->lost)
+		r = stop_wrong(d);
+	if (r == 0 && !d->lost)
+		r = start_wanted(d);
+	if (r == 0)
+		log_note_start(d);
+	return r;
 }
 
 int device_set_features(struct device *d, uint64_t features)
@@ -384,6 +507,23 @@ int device_set_features(struct device *d, uint64_t features)
 	return 0;
 }
 
+int device_suspend(struct device *d)
+{
+	struct queue_set set = { 0 };
+
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running)
+			queue_set_add(&set, i);
+	}
+	d->state->suspended = 1;
+	return device_stop_set(d, &set);
+}
+
+void device_unsuspend(struct device *d)
+{
+	d->state->suspended = 0;
+}
+
 int device_stop_ring(struct device *d, uint32_t index)
 {
 	struct ring_state *ring = &d->state->rings[index];
@@ -407,7 +547,9 @@ int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd wh
 						    : &ring->err_slot;
 	int r;
 
-	if (ring->running && !device_is_away(d)) {
+	if (ring->running && ring_is_relayed(d, index)) {
+		ring_relay_set_fd(d, index, which, fdstore_get(d->fds, *member), fdstore_get(d->fds, slot));
+	} else if (ring->running && !device_is_away(d)) {
 		r = d->driver->ops->set_queue_fd(d->driver, (uint16_t)index, which,
 			fdstore_get(d->fds, slot));
 		if (r < 0 && (r = device_check(d, r, "set queue eventfd")) < 0)
@@ -455,7 +597,7 @@ int device_clear(struct device *d)
 	d->state->features = 0;
 	d->state->has_features = 0;
 	d->state->status = 0;
-	return r;
+	return r < 0 ? r : device_set_logging(d, false);
 }
 
 int device_release(struct device *d)
@@ -467,10 +609,13 @@ int device_release(struct device *d)
 
 	if (!d->lost)
 		r = d->driver->ops->reset(d->driver);
+	for (uint32_t i = 0; i < d->n_queues; i++)
+		ring_relay_forget(d, i);
 	for (uint32_t i = 0; i < state->memory.n_regions; i++)
 		fdstore_remove(d->fds, state->memory.regions[i].slot);
 	for (uint32_t i = 0; i < QUEUE_MAX; i++)
 		ring_forget_fds(d, &state->rings[i]);
+	device_forget_log(d);
 
 	/* What the driver keeps is about the device, not about who used it. */
 	memcpy(driver, state->driver, sizeof(driver));

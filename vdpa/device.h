@@ -22,6 +22,7 @@
 #include "vdpa/fdstore.h"
 #include "vdpa/health.h"
 #include "vdpa/memory.h"
+#include "vdpa/migration.h"
 #include "vdpa/page.h"
 #include "vdpa/queue.h"
 
@@ -29,6 +30,9 @@
 #define DEVICE_REASON_SIZE   112
 #define DEVICE_DRIVER_STATE_SIZE 256
 #define DEVICE_DRIVER_SLOTS 8
+#define DEVICE_NO_LOG 0 /* no slot that a log could have */
+
+#define RING_F_LOG 1U /* of ring_state.addr_flags: writes to the used ring count at log_addr */
 
 struct ring_state {
 	uint64_t desc_uva;  /* front-end's addresses */
@@ -49,6 +53,17 @@ struct ring_state {
 	uint8_t pad[3];
 };
 
+#define RELAY_NO_SLOT 0 /* no slot that anything of a relay could have */
+
+/* What outlives the process of a relayed ring. All zero: the ring is not relayed. */
+struct kept_relay {
+	int32_t kept_slot; /* shadow ring and chains in flight, see vdpa/relay.h */
+	int32_t kick_slot; /* eventfd that wakes the device */
+	int32_t call_slot; /* eventfd that the device signals */
+	uint32_t pad;
+	uint64_t iova;	   /* where the device reaches the shadow ring */
+};
+
 struct device_section {
 	uint64_t features;	/* accepted by the guest's driver, device bits only */
 	uint8_t has_features;
@@ -61,7 +76,19 @@ struct device_section {
 	int32_t driver_slots[DEVICE_DRIVER_SLOTS]; /* what the driver had kept, by its number */
 	struct ring_state rings[QUEUE_MAX];
 	struct memory_table memory;
+	uint8_t logging;	/* the front-end wants each page marked that is written */
+	uint8_t suspended;	/* all rings stand still, since the front-end takes them one by one */
+	uint8_t pad2[2];
+	int32_t log_slot;	/* of the log's file; DEVICE_NO_LOG: there is none */
+	uint64_t log_offset;
+	uint64_t log_size;	/* bytes */
+	uint64_t log_asked_ns;	/* when logging was wanted; CLOCK_MONOTONIC */
+	struct migration_record migration;
+	struct kept_relay relays[QUEUE_MAX]; /* of rings that run relayed */
 };
+
+struct device_relays;
+struct dirty_log;
 
 struct device {
 	struct device_section *state; /* working copy of the page's section */
@@ -71,6 +98,11 @@ struct device {
 	uint32_t n_queues;	    /* offered */
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
+	struct dirty_log *log;	    /* the state's log, mapped; NULL: none */
+	struct device_relays *relays; /* NULL: no ring was relayed yet */
+
+	/* Makes the state lasting in the middle of a change. Return: 0; negative: the process ends. */
+	int (*checkpoint)(struct device *d);
 };
 
 /** device_section_init() - a device nobody has talked to. */
@@ -134,6 +166,66 @@ int device_set_features(struct device *d, uint64_t features);
  * Return: 0; -EINVAL; -ENOSPC; -EIO.
  */
 int device_set_memory(struct device *d, const struct memory_table *table);
+
+/** device_can_log() - can every page that is written be marked? */
+bool device_can_log(const struct device *d);
+
+/** device_log_open() - map the log that the state names. Return: 0, or a negative errno. */
+int device_log_open(struct device *d);
+
+/**
+ * device_set_log() - where to mark pages.
+ * @slot: of the log's file; the state's on success
+ * @offset, @size: bytes; one bit for each 4096 bytes of guest-physical address
+ *
+ * When it returns, nothing is marked in the log of before any more, and every write is marked in the
+ * one or the other. Return: 0; -EINVAL no memory, too short, or too small for the guest's memory or
+ * the log addresses of its rings; -EIO.
+ */
+int device_set_log(struct device *d, int32_t slot, uint64_t offset, uint64_t size);
+
+/** device_forget_log() - no log, no logging; nothing runs. */
+void device_forget_log(struct device *d);
+
+/**
+ * device_set_logging() - mark each page from now on, or not any more.
+ * Return: 0; -EINVAL there is no log and rings run, or it is too small; -EIO.
+ */
+int device_set_logging(struct device *d, bool on);
+
+/** device_log_reaches() - does the log do for a ring with these flags and log address? */
+bool device_log_reaches(const struct device *d, uint32_t index, uint32_t flags, uint64_t log_addr);
+
+/**
+ * device_relays_resume() - go on with the relays of a predecessor. A ring whose relay can't go on has
+ * failed.
+ */
+void device_relays_resume(struct device *d);
+
+/** device_relays_close() - release what this process has of them; what is kept stays. */
+void device_relays_close(struct device *d);
+
+/** device_relay_fd() - readable when a relay may have something to do; -1: no ring was relayed yet. */
+int device_relay_fd(const struct device *d);
+
+/** device_relay_run() - move what there is. Return: true when something moved: look again soon. */
+bool device_relay_run(struct device *d);
+
+/** device_relay_sleep() - ask for signals. Return: false: something came meanwhile, run again. */
+bool device_relay_sleep(struct device *d);
+
+/** device_datapath() - who serves the rings that run. */
+enum datapath device_datapath(const struct device *d);
+
+/**
+ * device_suspend() - stop all rings that run, together, until device_unsuspend(). For a front-end that
+ * is about to take back one after the other: none moves on while others were taken already.
+ * Return: 0; -EIO.
+ */
+int device_suspend(struct device *d);
+
+/** device_unsuspend() - those that are wanted run again with the next device_update(). */
+void device_unsuspend(struct device *d);
 
 /** device_stop_ring() - stop serving @index for good; its position is in the state then. */
 int device_stop_ring(struct device *d, uint32_t index);

@@ -25,4 +25,72 @@ void device_note_lost_position(struct device *d, uint32_t index);
  */
 int device_recover(struct device *d);
 
+/* device_log.c */
+
+/** log_is_missing() - logging is wanted and there is no log: no ring may run. */
+bool log_is_missing(const struct device *d);
+
+/** log_covers_memory() - would the log do for @table, if logging is wanted? */
+bool log_covers_memory(const struct device *d, const struct memory_table *table);
+
+/** log_renew() - a device that has nothing gets its log again. Return: 0, or as device_check(). */
+int log_renew(struct device *d);
+
+/** log_note_start() - rings run as is wanted. For the record. */
+void log_note_start(struct device *d);
+
+/** log_note_stop() - some rings were stopped, since @begun_ns. For the record. */
+void log_note_stop(struct device *d, uint64_t begun_ns);
+
+/** log_mark_ring() - mark all that the device writes of a ring, in the log that holds. */
+void log_mark_ring(struct device *d, uint32_t index);
+
+/* device_relay.c */
+
+/** ring_is_relayed() - or was, when it was stopped the device was away. */
+bool ring_is_relayed(const struct device *d, uint32_t index);
+
+/** ring_wants_relay() - does a ring that is to start at @position need a relay? */
+bool ring_wants_relay(const struct device *d, uint32_t index, struct queue_position position);
+
+/** ring_runs_wrongly() - runs directly and ought to be relayed, or the other way round. */
+bool ring_runs_wrongly(const struct device *d, uint32_t index);
+
+/**
+ * ring_relay_start() - make a shadow for a ring.
+ * @q: in: the guest's ring, with its position; out: the shadow, for the driver
+ * Nothing moves before device_relay_run(), which is not called before this is lasting.
+ * Return: 0; a refusal, a driver's error; then nothing is left.
+ */
+int ring_relay_start(struct device *d, uint32_t index, struct driver_queue *q);
+
+/**
+ * ring_relay_stop() - the device has stopped: give the guest's ring back.
+ * @device: where it stands in the shadow; NULL: nobody knows
+ * @ret:    where it stands in the guest's ring; written on success
+ * The relay is gone afterwards, and the caller makes that lasting. Return: 0; -EPROTO, -EFAULT,
+ * -EBADMSG: nobody knows where it stands.
+ */
+int ring_relay_stop(struct device *d, uint32_t index, const struct queue_position *device,
+	struct queue_position *ret);
+
+/** ring_relay_forget() - throw a relay away. */
+void ring_relay_forget(struct device *d, uint32_t index);
+
+/** ring_relay_set_fd() - an eventfd of the guest's was replaced. */
+void ring_relay_set_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int old_fd,
+	int fd);
+
+/** relays_memory_changed() - map the table that holds now. Return: 0, or as guestmem_set(). */
+int relays_memory_changed(struct device *d);
+
+/** relays_sync_log() - tell relays where to mark pages now. */
+void relays_sync_log(struct device *d);
+
+/** relay_window_is_hit() - would @next have memory where a shadow ring is? */
+bool relay_window_is_hit(const struct device *d, const struct memory_table *next);
+
+/** device_checkpoint() - make the state lasting now; a process that can't has failed its device. */
+int device_checkpoint(struct device *d);
+
 #endif

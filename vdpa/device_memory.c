@@ -52,6 +52,12 @@ static struct queue_set affected_rings(const struct device *d, const struct memo
 				queue_set_add(&set, q);
 		}
 	}
+	if (relay_window_is_hit(d, next)) { /* together, so that none works while its partner stands still */
+		for (uint32_t q = 0; q < d->n_queues; q++) {
+			if (d->state->rings[q].running && ring_is_relayed(d, q))
+				queue_set_add(&set, q);
+		}
+	}
 	return set;
 }
 
@@ -115,6 +121,8 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 	int r;
 
 	r = memory_table_check(next);
+	if (r == 0 && !log_covers_memory(d, next))
+		r = -EINVAL;
 	if (r < 0)
 		return r;
 
@@ -127,10 +135,17 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 		if (r < 0 && !device_is_away(d))
 			undo_maps(d, &d->state->memory, next);
 	}
-	if (r == 0)
+	if (r == 0) {
 		take_table(d, next);
-	else if (!device_is_away(d))
+		r = relays_memory_changed(d);
+		if (r < 0)
+			device_fail(d, "map the guest's memory: %s", strerror(-r));
+		return r < 0 ? -EIO : 0;
+	}
+	if (!device_is_away(d) && !queue_set_empty(&affected)) {
 		device_update(d); /* the rings that were stopped for the change go on */
+		device_checkpoint(d);
+	}
 	return r;
 }
 
@@ -143,7 +158,7 @@ static int give_all(struct device *d)
 		r = d->driver->ops->set_features(d->driver, d->state->features);
 	for (uint32_t i = 0; i < d->state->memory.n_regions && r == 0; i++)
 		r = map_region(d, &d->state->memory.regions[i]);
-	return r;
+	return r < 0 ? r : log_renew(d);
 }
 
 int device_recover(struct device *d)
@@ -170,6 +185,8 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	d->lost = true;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
+	if (device_checkpoint(d) < 0)
+		return -EIO;
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
 	if (r == 0)
 		r = give_all(d);

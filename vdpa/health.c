@@ -46,7 +46,7 @@ static bool figures_ok(const struct health *h)
 {
 	return h->magic == HEALTH_MAGIC && h->version == HEALTH_VERSION &&
 	       h->state < DEVICE_N_STATES && h->datapath < DATAPATH_N && h->n_queues <= QUEUE_MAX &&
-	       h->max_queue_size <= QUEUE_SIZE_MAX;
+	       h->max_queue_size <= QUEUE_SIZE_MAX && migration_check(&h->migration) == 0;
 }
 
 int health_read(const volatile struct health *block, struct health *ret, bool *ret_torn)

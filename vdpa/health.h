@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vdpa/migration.h"
 #include "vdpa/queue.h"
 
 #define HEALTH_MAGIC   0x76645048U /* "HPdv" in memory */
@@ -88,6 +89,7 @@ struct health {
 	uint8_t pad2[2];
 	char reason[HEALTH_REASON_SIZE]; /* why DEVICE_FAILED or the last refusal, else empty */
 	struct health_queue queues[QUEUE_MAX];
+	struct migration_record migration; /* the one that goes on, or the last one */
 };
 
 _Static_assert(sizeof(struct health) <= HEALTH_SIZE, "the health block fits its file");

@@ -48,6 +48,16 @@ bool ring_size_ok(uint32_t size, bool packed)
 	return size > 0 && size <= QUEUE_SIZE_MAX && (packed || (size & (size - 1)) == 0);
 }
 
+uint64_t ring_used_size(const struct device *d, uint32_t index)
+{
+	return area_of(d, &d->state->rings[index], AREA_DEVICE).size;
+}
+
+uint64_t ring_desc_size(const struct device *d, uint32_t index)
+{
+	return area_of(d, &d->state->rings[index], AREA_DESC).size;
+}
+
 static const struct memory_region *find_area(const struct device *d, struct area area)
 {
 	return memory_find_uva(&d->state->memory, area.uva, area.size);

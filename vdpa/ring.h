@@ -12,6 +12,13 @@
 bool ring_size_ok(uint32_t size, bool packed);
 
 /**
+ * ring_used_size(), ring_desc_size() - bytes of the used ring (packed: device event area), and of the
+ * descriptor table (packed: the ring).
+ */
+uint64_t ring_used_size(const struct device *d, uint32_t index);
+uint64_t ring_desc_size(const struct device *d, uint32_t index);
+
+/**
  * ring_locate() - translate a ring's three areas, each over its full length.
  * @q: index, size, desc, driver and device are written
  * Return: 0; -EFAULT an area is not in one memory region; -EINVAL it is not aligned.

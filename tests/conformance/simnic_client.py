@@ -328,7 +328,8 @@ class Memory:
         return self.map[at:at + size]
 
     def put(self, layout, iova, *values):
-        struct.pack_into(layout, self.map, iova - self.base, *values)
+        """Without the zeros that struct.pack_into() puts there first, which a device may see."""
+        self.write(iova, struct.pack(layout, *values))
 
     def get(self, layout, iova):
         return struct.unpack_from(layout, self.map, iova - self.base)

@@ -24,8 +24,9 @@ ID = {name: number for number, name in enumerate(NAMES)}
 
 PF = {"MQ": 0, "LOG_SHMFD": 1, "RARP": 2, "REPLY_ACK": 3, "MTU": 4, "BACKEND_REQ": 5, "CONFIG": 9,
       "RESET_DEVICE": 13, "STATUS": 16}
-OFFERED_PF = sum(1 << PF[name] for name in ("MQ", "RARP", "REPLY_ACK", "MTU", "BACKEND_REQ",
+OFFERED_PF = sum(1 << PF[name] for name in ("MQ", "LOG_SHMFD", "RARP", "REPLY_ACK", "MTU", "BACKEND_REQ",
                                             "CONFIG", "RESET_DEVICE", "STATUS"))
+F_LOG_ALL = 1 << 26
 F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 35
 F_MRG_RXBUF, F_MQ, F_INDIRECT, F_EVENT_IDX = 1 << 15, 1 << 22, 1 << 28, 1 << 29
 
@@ -191,7 +192,9 @@ class Ring:
             os.close(fd)
 
     def _put(self, form, at, *values):
-        struct.pack_into(form, self.memory.map, at, *values)
+        """Without the zeros that struct.pack_into() puts there first, which a device may see."""
+        data = struct.pack(form, *values)
+        self.memory.map[at:at + len(data)] = data
 
     def _get(self, form, at):
         return struct.unpack_from(form, self.memory.map, at)

@@ -12,7 +12,7 @@ def test_accepts_a_subset_and_the_same_again_while_rings_run(stand):
     guest.exchange()
 
 
-@pytest.mark.parametrize("features", [GOOD | 1 << 26, GOOD | 1 << 63, GOOD | 1 << 33, F_PROTOCOL])
+@pytest.mark.parametrize("features", [GOOD | 1 << 63, GOOD | 1 << 33, F_PROTOCOL])
 def test_refuses_what_was_not_offered_and_a_legacy_driver(stand, fe, features):
     with unchanged(stand.shim):
         fe.refused("SET_FEATURES", u64(features))

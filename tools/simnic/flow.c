@@ -59,6 +59,15 @@ struct flow_headers flow_parse(const struct rte_mbuf *m)
 	return (struct flow_headers){ 0 };
 }
 
+/* DPDK's function reads whole words, wherever they are. */
+static uint32_t hash_bytes(const uint8_t *p, uint32_t size, uint32_t hash)
+{
+	uint64_t words[4];
+
+	memcpy(words, p, size);
+	return rte_hash_crc(words, size, hash);
+}
+
 uint32_t flow_hash(const struct rte_mbuf *m)
 {
 	const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
@@ -66,12 +75,12 @@ uint32_t flow_hash(const struct rte_mbuf *m)
 	uint32_t hash = h.protocol;
 
 	if (!h.l3) /* not IP: by the addresses of both ends */
-		return rte_hash_crc(p, 12, 0) * 0x9e3779b1U;
+		return hash_bytes(p, 12, 0) * 0x9e3779b1U;
 	if (h.ip_version == 4)
-		hash = rte_hash_crc(p + h.l3 + 12, 8, hash);
+		hash = hash_bytes(p + h.l3 + 12, 8, hash);
 	else
-		hash = rte_hash_crc(p + h.l3 + 8, 32, hash);
+		hash = hash_bytes(p + h.l3 + 8, 32, hash);
 	if (h.l4 && (h.protocol == IPPROTO_TCP || h.protocol == IPPROTO_UDP))
-		hash = rte_hash_crc(p + h.l4, 4, hash);
+		hash = hash_bytes(p + h.l4, 4, hash);
 	return hash * 0x9e3779b1U;
 }

@@ -22,11 +22,14 @@ enum operation {
 	 * OP_DEV_SHOW      name, type, mgmtdev, vendor_id, max_vqs, max_vq_size
 	 * OP_DEV_CONFIG    name, [mac], [link_up], [link_announce] (booleans), [max_vqp], [mtu],
 	 *                  [negotiated_features]
+	 * OP_DEV_MIGRATION name, [number], [phase], [method], [outcome] (names), [age_s],
+	 *                  [switch_us], [logging_us], [stop_us], [leave_us]
 	 * OP_DEV_STATUS    name, state, and much more: see dev.status in docs/control-socket.md
 	 */
 	OP_MGMTDEV_SHOW,
 	OP_DEV_SHOW,
 	OP_DEV_CONFIG,
+	OP_DEV_MIGRATION,
 	OP_DEV_STATUS,
 
 	/*

@@ -98,6 +98,19 @@ static const struct menu status_menu = {
 	.commands = status_commands,
 };
 
+static const struct command migration_commands[] = {
+	{ .word = "show", .match = MATCH_PREFIX, .usage = "show [ DEV ]", .run = run_show,
+		.view = &view_migration, .name = text_fact },
+	{ 0 },
+};
+static const struct menu migration_menu = {
+	.path = "vdpa dev migration",
+	.noun = "Command",
+	.help_match = MATCH_PREFIX,
+	.alone = alone_is_show,
+	.commands = migration_commands,
+};
+
 static const struct command dev_commands[] = {
 	{ .word = "show", .alias = "list", .match = MATCH_PREFIX, .usage = "show [ DEV ]",
 		.run = run_show, .view = &view_dev, .name = text_fact },
@@ -117,6 +130,7 @@ static const struct command dev_commands[] = {
 			 "                    [ link { up | down } ]",
 		.run = run_change, .op = OP_DEV_SET, .keywords = keywords_set },
 	{ .word = "status", .match = MATCH_PREFIX, .menu = &status_menu },
+	{ .word = "migration", .match = MATCH_PREFIX, .menu = &migration_menu },
 	{ .word = "upgrade", .match = MATCH_PREFIX, .usage = "upgrade DEV [ worker PATH ]",
 		.run = run_change, .op = OP_DEV_UPGRADE, .name = text_fact,
 		.keywords = keywords_upgrade },

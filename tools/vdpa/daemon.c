@@ -72,6 +72,19 @@ static const struct shape_key status_keys[] = {
 	{ "queues", SHAPE_LIST, SHAPE_OPTIONAL, &queue_shape },
 };
 
+static const struct shape_key migration_keys[] = {
+	{ "name", SHAPE_TEXT, SHAPE_REQUIRED, NULL },
+	{ "number", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "phase", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "method", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "outcome", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "age_s", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "switch_us", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "logging_us", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "stop_us", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "leave_us", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+};
+
 static const struct shape_key vstats_keys[] = {
 	{ "qidx", SHAPE_NUMBER, SHAPE_REQUIRED, NULL },
 	{ "queue_type", SHAPE_TEXT, SHAPE_REQUIRED, NULL },
@@ -80,6 +93,7 @@ static const struct shape_key vstats_keys[] = {
 
 static const struct shape mgmtdev_shape = SHAPE(mgmtdev_keys), dev_shape = SHAPE(dev_keys),
 			  config_shape = SHAPE(config_keys), status_shape = SHAPE(status_keys),
+			  migration_shape = SHAPE(migration_keys),
 			  vstats_shape = SHAPE(vstats_keys);
 
 static const struct {
@@ -93,6 +107,8 @@ static const struct {
 		{ "devs", SHAPE_LIST, SHAPE_REQUIRED, &dev_shape } },
 	[OP_DEV_CONFIG] = { "dev.config", SHOW_TIMEOUT,
 		{ "devs", SHAPE_LIST, SHAPE_REQUIRED, &config_shape } },
+	[OP_DEV_MIGRATION] = { "dev.migration", SHOW_TIMEOUT,
+		{ "devs", SHAPE_LIST, SHAPE_REQUIRED, &migration_shape } },
 	[OP_DEV_STATUS] = { "dev.status", SHOW_TIMEOUT,
 		{ "devs", SHAPE_LIST, SHAPE_REQUIRED, &status_shape } },
 	[OP_DEV_VSTATS] = { "dev.vstats", SHOW_TIMEOUT,

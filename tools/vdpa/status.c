@@ -378,3 +378,38 @@ void status_mgmtdev_text(const json_t *item, FILE *file)
 	put_uplink(item, file);
 	put_line(item, nic_process_line, file);
 }
+
+void status_migration_text(const json_t *item, FILE *file)
+{
+	static const struct {
+		const char *key, *label;
+	} phases[] = {
+		{ "switch_us", "switch to logging" },
+		{ "logging_us", "logging" },
+		{ "stop_us", "stop of all queues" },
+		{ "leave_us", "until the front-end left" },
+	};
+
+	text_put(json_text(item, "name"), file);
+	if (!json_object_get(item, "number")) {
+		fputs(": no migration yet\n", file);
+		return;
+	}
+	fprintf(file, ": migration %" JSON_INTEGER_FORMAT ", ",
+		json_integer_value(json_object_get(item, "number")));
+	text_put(json_text(item, "outcome"), file);
+	fputs(", phase ", file);
+	text_put(json_text(item, "phase"), file);
+	fputs(", logged by ", file);
+	text_put(json_text(item, "method"), file);
+	fputs(", begun ", file);
+	put_duration(json_integer_value(json_object_get(item, "age_s")), file);
+	fputs(" ago\n", file);
+	for (size_t i = 0; i < ARRAY_SIZE(phases); i++) {
+		const json_t *time = json_object_get(item, phases[i].key);
+
+		if (time)
+			fprintf(file, "  %-24s %.3f ms\n", phases[i].label,
+				(double)json_integer_value(time) / 1000);
+	}
+}

@@ -12,4 +12,7 @@ void status_text(const json_t *item, FILE *file);
 /** status_mgmtdev_text() - print an item of what OP_MGMTDEV_SHOW answers with. */
 void status_mgmtdev_text(const json_t *item, FILE *file);
 
+/** status_migration_text() - print an item of what OP_DEV_MIGRATION answers with. */
+void status_migration_text(const json_t *item, FILE *file);
+
 #endif

@@ -90,6 +90,13 @@ const struct view view_status = {
 	.text = status_text,
 };
 
+const struct view view_migration = {
+	.op = OP_DEV_MIGRATION,
+	.section = "migration",
+	.name = "name",
+	.text = status_migration_text,
+};
+
 static const char *up_or_down(const json_t *value)
 {
 	return json_is_true(value) ? "up" : "down";

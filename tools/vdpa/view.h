@@ -21,7 +21,8 @@ struct view {
 	void (*text)(const json_t *item, FILE *file);
 };
 
-extern const struct view view_mgmtdev, view_mgmtdev_status, view_dev, view_config, view_status;
+extern const struct view view_mgmtdev, view_mgmtdev_status, view_dev, view_config, view_status,
+	view_migration;
 
 /** view_text() - print one item of the list that OP_x_SHOW and its like answer with. */
 void view_text(const struct view *view, const json_t *item, FILE *file);

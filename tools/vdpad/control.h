@@ -87,6 +87,7 @@ int method_mgmtdev_show(struct request *q, json_t *params, struct failure *why);
 int method_dev_show(struct request *q, json_t *params, struct failure *why);
 int method_dev_config(struct request *q, json_t *params, struct failure *why);
 int method_dev_vstats(struct request *q, json_t *params, struct failure *why);
+int method_dev_migration(struct request *q, json_t *params, struct failure *why);
 int method_dev_status(struct request *q, json_t *params, struct failure *why);
 
 /* methods_dump.c */

@@ -42,6 +42,7 @@ static const struct method {
 	{ "dev.vstats", ROLE_READER, method_dev_vstats,
 		{ { "name", PARAM_TEXT, true }, { "qidx", PARAM_NUMBER, false } } },
 	{ "dev.status", ROLE_READER, method_dev_status, { { "name", PARAM_TEXT, false } } },
+	{ "dev.migration", ROLE_READER, method_dev_migration, { { "name", PARAM_TEXT, false } } },
 	{ "monitor", ROLE_READER, on_monitor, { { "name", PARAM_TEXT, false } } },
 	{ "dev.add", ROLE_ADMIN, method_dev_add,
 		{ { "name", PARAM_TEXT, true }, { "mgmtdev", PARAM_TEXT, true },

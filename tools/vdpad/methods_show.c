@@ -147,6 +147,11 @@ int method_dev_status(struct request *q, json_t *params, struct failure *why)
 	return gather(q, params, "devs", view_status, why);
 }
 
+int method_dev_migration(struct request *q, json_t *params, struct failure *why)
+{
+	return gather(q, params, "devs", view_migration, why);
+}
+
 int method_dev_vstats(struct request *q, json_t *params, struct failure *why)
 {
 	const json_t *qidx = json_object_get(params, "qidx");

@@ -166,6 +166,37 @@ json_t *view_vstats(struct device *dev, json_t *params)
 	return json_pack("{s:o}", "queues", queues);
 }
 
+/* ---------------------------------------------------------------------- migration */
+
+/* What was not reached is absent. */
+static void put_us(json_t *object, const char *key, uint64_t from_ns, uint64_t to_ns)
+{
+	if (from_ns != 0 && to_ns >= from_ns)
+		put_number(object, key, (to_ns - from_ns) / NS_PER_US);
+}
+
+json_t *view_migration(struct device *dev, json_t *params)
+{
+	json_t *view = json_object();
+	const struct migration_record *m;
+	static struct health health;
+
+	put_text(view, "name", dev->spec.name);
+	if (!read_health(dev, &health) || health.migration.number == 0)
+		return view;
+	m = &health.migration;
+	put_number(view, "number", m->number);
+	put_text(view, "phase", migration_phase_name((enum migration_phase)m->phase));
+	put_text(view, "method", migration_method_name((enum migration_method)m->method));
+	put_text(view, "outcome", migration_outcome_name((enum migration_outcome)m->outcome));
+	put_number(view, "age_s", (clock_now_ns() - m->asked_ns) / NS_PER_S);
+	put_us(view, "switch_us", m->asked_ns, m->logged_ns);
+	put_us(view, "logging_us", m->logged_ns, m->stop_ns ? m->stop_ns : m->ended_ns);
+	put_us(view, "stop_us", m->stop_ns, m->stopped_ns);
+	put_us(view, "leave_us", m->stopped_ns, m->ended_ns);
+	return view;
+}
+
 /* ------------------------------------------------------------------------- status */
 
 static const char *state_text(const struct device *dev, const struct health *h)
@@ -304,6 +335,12 @@ json_t *view_status(struct device *dev, json_t *params)
 	put_processes(view, dev);
 	if (dev->stale)
 		put_switch(view, "stale", true);
+	if (h && h->migration.phase != MIGRATION_NONE)
+		json_object_set_new(view, "migration",
+			json_pack("{s:s,s:s}", "phase",
+				migration_phase_name((enum migration_phase)h->migration.phase),
+				"method",
+				migration_method_name((enum migration_method)h->migration.method)));
 	if (h)
 		put_health(view, dev, h);
 	return view;

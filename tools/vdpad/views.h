@@ -14,6 +14,7 @@ json_t *view_device(const struct device *dev);
 /* From the health block as it is; @params are the request's. NULL: nothing to show. */
 json_t *view_config(struct device *dev, json_t *params);
 json_t *view_vstats(struct device *dev, json_t *params);
+json_t *view_migration(struct device *dev, json_t *params);
 json_t *view_status(struct device *dev, json_t *params);
 
 #endif

@@ -40,6 +40,7 @@ static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_DRIVER] = driver_link_receive,
 	[WORKER_SOURCE_CONNECTION] = connection_receive,
 	[WORKER_SOURCE_LISTENER] = connection_accept,
+	[WORKER_SOURCE_RELAY] = relay_link_serve,
 };
 
 /* One round. The connection goes before the listener: its end may be what makes room. */
@@ -48,7 +49,7 @@ static int serve_once(struct worker *w)
 	struct epoll_event events[WORKER_N_SOURCES];
 	bool ready[WORKER_N_SOURCES] = { false };
 	int timeout =
-		w->more_messages || w->more_events ? 0 : session_timeout_ms(&w->session);
+		w->more_messages || w->more_events || w->relay_polls ? 0 : session_timeout_ms(&w->session);
 	int n = epoll_wait(w->epoll, events, WORKER_N_SOURCES, timeout);
 
 	if (n < 0 && errno != EINTR)
@@ -61,6 +62,8 @@ static int serve_once(struct worker *w)
 		if (ready[source])
 			receivers[source](w);
 	}
+	if (w->relay_polls || device_relay_fd(&w->device) >= 0)
+		relay_link_serve(w);
 	connection_check_deadline(w);
 	report_changes(w);
 	/* Last, as events that arrived while the driver waited for an answer wake nobody. */

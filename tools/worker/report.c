@@ -100,7 +100,7 @@ static void fill(struct worker *w, struct health *h)
 	h->frontend_pid = session->frontend_pid;
 	h->frontend_uid = session->frontend_uid;
 	h->state = device_state(&w->device);
-	h->datapath = device_runs(&w->device) && !w->device.lost ? DATAPATH_DIRECT : DATAPATH_NONE;
+	h->datapath = device_datapath(&w->device);
 	h->lost = w->device.lost;
 	h->n_queues = w->device.n_queues;
 	h->max_queue_size = w->device.max_queue_size;
@@ -112,6 +112,7 @@ static void fill(struct worker *w, struct health *h)
 		w->device_section.failed ? w->device_section.reason
 		: w->device.lost	 ? "the device is gone; waiting for it to come back"
 					 : session->refusal);
+	h->migration = w->device_section.migration;
 	fill_device(w, h);
 	for (uint32_t i = 0; i < w->device.n_queues; i++)
 		fill_queue(w, i, &h->queues[i]);
@@ -129,6 +130,7 @@ void report_health(struct worker *w)
 	atomic_thread_fence(memory_order_release);
 	memcpy(w->health, &copy, offsetof(struct health, queues) +
 					 w->device.n_queues * sizeof(copy.queues[0]));
+	w->health->migration = copy.migration;
 	atomic_thread_fence(memory_order_release);
 	w->health->generation = generation + 1;
 }

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -171,6 +172,22 @@ static void drop_unnamed_slots(struct worker *w)
 	fdstore_retain(&w->fds, used);
 }
 
+static int checkpoint(struct device *d)
+{
+	struct worker *w = (struct worker *)((char *)d - offsetof(struct worker, device));
+
+	return transaction_commit(&w->session.transaction);
+}
+
+/* What of the device is this process's own: the log and relays. */
+static void resume_device(struct worker *w)
+{
+	w->device.checkpoint = checkpoint;
+	if (device_log_open(&w->device) < 0)
+		log_error("the log of dirty pages is gone; nothing runs until there is another one");
+	device_relays_resume(&w->device);
+}
+
 int worker_start(struct worker *w)
 {
 	bool wiped = false;
@@ -197,6 +214,7 @@ int worker_start(struct worker *w)
 	session_init(&w->session, &w->session_section, &w->device, &w->page, &w->fds);
 	if (wiped)
 		device_release(&w->device);
+	resume_device(w);
 	r = transaction_commit(&w->session.transaction);
 	if (r < 0)
 		return r;

@@ -36,6 +36,9 @@ struct worker {
 	int driver_event_fd; /* while watched */
 	struct device device;
 	struct session session;
+	bool relay_watched;
+	bool relay_polls;	/* something moved a moment ago */
+	uint64_t relay_moved_ns;
 	bool more_messages; /* the session did not get to the end of them */
 	bool more_events;   /* the device's last events are not reported yet */
 
@@ -106,6 +109,11 @@ void driver_link_device_changed(struct worker *w);
 /** driver_link_fds() - the device's descriptors. @ret: DRIVER_MAX_DEVICE_FDS. Return: how many. */
 size_t driver_link_fds(const struct worker *w, int *ret);
 
+/* relay_link.c: rings that software stands in for */
+
+/** relay_link_serve() - loop: move what there is. Sets relay_polls while the loop is not to sleep. */
+void relay_link_serve(struct worker *w);
+
 /* report.c: what others may see */
 
 /** report_health() - write the health block. */
@@ -125,6 +133,7 @@ enum worker_source {
 	WORKER_SOURCE_DRIVER,
 	WORKER_SOURCE_CONNECTION,
 	WORKER_SOURCE_LISTENER,
+	WORKER_SOURCE_RELAY,
 	WORKER_N_SOURCES,
 };
 

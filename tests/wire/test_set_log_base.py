@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""SET_LOG_BASE, SET_LOG_FD, and feature bit 26: where written pages are marked, and whether."""
+import os
+import struct
+
+import pytest
+from frontend import F_LOG_ALL, eventfd, state, u64
+from shimside import wait_for
+from unchanged import unchanged
+
+PAGES_A_BYTE = 8 * 4096
+
+
+class Log:
+    """A front-end's log, large enough for a guest's memory."""
+
+    def __init__(self, guest, offset=0, missing=0):
+        end = guest.memory.gpa + guest.memory.size
+        self.size = -(-end // PAGES_A_BYTE) - missing
+        self.offset = offset
+        self.fd = os.memfd_create("log", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, offset + self.size)
+
+    def payload(self):
+        return struct.pack("=QQ", self.size, self.offset)
+
+    def marked(self):
+        """Pages that are marked."""
+        data = os.pread(self.fd, self.size, self.offset)
+        return {8 * at + bit for at, byte in enumerate(data) if byte for bit in range(8)
+                if byte & 1 << bit}
+
+
+def answer(fe, log, payload=None):
+    """What SET_LOG_BASE is answered with, whether or not an answer was asked for: 0 is success."""
+    return struct.unpack("=Q", fe.ask("SET_LOG_BASE", payload or log.payload(), [log.fd]))[0]
+
+
+@pytest.fixture
+def guest(stand):
+    return stand.guest().setup()
+
+
+@pytest.fixture(params=[0, 4096, 100], ids=["at-0", "at-4096", "at-100"])
+def log(guest, request):
+    log = Log(guest, request.param)
+    yield log
+    os.close(log.fd)
+
+
+def log_all(guest, on=True):
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | (F_LOG_ALL if on else 0)))
+
+
+def test_pages_are_marked_from_the_answer_on(guest, log):
+    assert answer(guest.fe, log) == 0
+    guest.exchange(4)
+    assert log.marked() == set()
+    log_all(guest)
+    guest.exchange(4)
+    first = guest.memory.gpa >> 12
+    assert log.marked() and all(page >= first for page in log.marked())
+
+
+def test_a_log_may_come_before_or_after_the_wish_while_nothing_runs(stand):
+    guest = stand.guest()
+    log = Log(guest)
+    guest.features |= F_LOG_ALL
+    guest.setup()
+    assert not any(ring["running"] for ring in stand.shim.dump()["device"]["rings"])
+    assert answer(guest.fe, log) == 0
+    guest.exchange(4)
+    assert log.marked()
+    os.close(log.fd)
+
+
+def test_logging_ends_and_traffic_goes_on(guest, log):
+    assert answer(guest.fe, log) == 0
+    for _ in range(3):
+        log_all(guest)
+        guest.exchange(2)
+        log_all(guest, False)
+        os.pwrite(log.fd, bytes(log.size), log.offset)
+        guest.exchange(2)
+        assert log.marked() == set()
+
+
+def test_the_wish_without_a_log_is_refused_while_rings_run(stand, guest):
+    with unchanged(stand.shim):
+        guest.fe.refused("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    guest.exchange(2)
+
+
+@pytest.mark.parametrize("payload", [
+    struct.pack("=QQ", 0, 0),                 # empty
+    struct.pack("=QQ", 1 << 20, 0),           # longer than its file
+    struct.pack("=QQ", 4096, 2**64 - 4096),   # wraps
+    struct.pack("=QQ", 2**64 - 1, 1),
+    struct.pack("=QQ", 8, 0),                 # does not reach the guest's memory
+], ids=["empty", "file-too-short", "wraps", "wraps-by-size", "too-small"])
+def test_a_log_that_does_not_do_is_refused(stand, guest, payload):
+    log = Log(guest)
+    with unchanged(stand.shim):
+        assert answer(guest.fe, log, payload) == 1
+    os.close(log.fd)
+    guest.exchange(2)
+
+
+def test_a_log_that_misses_the_last_page_is_refused(stand, guest):
+    log = Log(guest, missing=1)
+    with unchanged(stand.shim):
+        assert answer(guest.fe, log) == 1
+    os.close(log.fd)
+
+
+def test_what_is_no_memory_is_refused(stand, guest):
+    log = Log(guest)
+    for fd in (guest.rings[0].kick, os.open("/dev/zero", os.O_RDWR), os.pipe()[1]):
+        with unchanged(stand.shim):
+            reply = guest.fe.ask("SET_LOG_BASE", log.payload(), [fd])
+            assert struct.unpack("=Q", reply)[0] == 1
+    os.close(log.fd)
+
+
+def test_a_log_is_replaced_while_rings_run(guest, log):
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(2)
+    other = Log(guest)
+    assert answer(guest.fe, other) == 0
+    os.pwrite(log.fd, bytes(log.size), log.offset)
+    guest.exchange(2)
+    assert log.marked() == set() and other.marked()
+    os.close(other.fd)
+
+
+def test_a_log_address_outside_the_log_is_refused(stand, guest, log):
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    ring = guest.rings[0]
+    with unchanged(stand.shim):
+        guest.fe.refused("SET_VRING_ADDR", ring.addr(1, 1 << 50))
+        guest.fe.refused("SET_VRING_ADDR", ring.addr(1, 2**64 - 8))
+    guest.fe.accepted("SET_VRING_ADDR", ring.addr(1, 0))
+    guest.exchange(2)
+    assert 0 in log.marked()
+
+
+def test_a_log_that_is_cut_short_fails_this_device_and_no_process(stand, guest):
+    log = Log(guest)
+    worker = stand.shim.process.pid
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(1)
+    os.ftruncate(log.fd, 0)
+    guest.rings[0].offer(writable=2048)
+    guest.rings[0].notify()
+    guest.rings[1].offer(bytes(100))
+    guest.rings[1].notify()
+    wait_for(lambda: stand.shim.has_event("failed"), "the device's failure")
+    assert stand.shim.process.pid == worker and stand.shim.process.poll() is None
+    os.close(log.fd)
+
+
+def test_positions_are_right_when_a_relayed_ring_is_taken_back(guest, log):
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(5)
+    for ring in guest.rings:
+        reply = guest.fe.ask("GET_VRING_BASE", state(ring.index, 0))
+        index, word = struct.unpack("=II", reply)
+        assert (index, word & 0x7fff) == (ring.index, 5)
+
+
+def test_set_log_fd_takes_a_descriptor(guest):
+    fd = eventfd()
+    guest.fe.accepted("SET_LOG_FD", b"", [fd])
+    os.close(fd)

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The log of the pages that the device writes: where it is, and whether it is wanted. Both come from
+ * the front-end, in either order, and may change while rings run. As long as logging is wanted and
+ * there is no log, no ring starts (log_is_missing()); a log that is too small for the guest's memory
+ * or for a ring's log address is refused, since a page that can't be marked is lost on the other side.
+ *
+ * Who marks: the device, if it has a dirty log of its own. What it marked for a ring that it gives
+ * back is completed here, from the ring's log address: a ring may be logged elsewhere than it lies.
+ */
+#include <errno.h>
+
+#include "vdpa/base/clock.h"
+#include "vdpa/base/log.h"
+#include "vdpa/device_internal.h"
+#include "vdpa/dirty_log.h"
+#include "vdpa/ring.h"
+
+bool device_can_log(const struct device *d)
+{
+	return true; /* by the device, or by relaying its rings */
+}
+
+bool log_is_missing(const struct device *d)
+{
+	return d->state->logging && !d->log;
+}
+
+/* Everything that may be written lies in the guest's memory; the rings' log addresses are words. */
+static bool log_covers(const struct device *d, const struct dirty_log *log,
+	const struct memory_table *table)
+{
+	for (uint32_t i = 0; i < table->n_regions; i++) {
+		if (!dirty_log_reaches(log, table->regions[i].gpa, table->regions[i].size))
+			return false;
+	}
+	return true;
+}
+
+bool log_covers_memory(const struct device *d, const struct memory_table *table)
+{
+	return !d->state->logging || !d->log || log_covers(d, d->log, table);
+}
+
+bool device_log_reaches(const struct device *d, uint32_t index, uint32_t flags, uint64_t log_addr)
+{
+	return !d->log || !(flags & RING_F_LOG) ||
+	       dirty_log_reaches(d->log, log_addr, ring_used_size(d, index));
+}
+
+/* Tells the device; the same again is fine. */
+static int tell_device(struct device *d, bool on, const struct driver_log *log)
+{
+	int r;
+
+	if (!d->driver->ops->caps(d->driver)->dirty_log || device_is_away(d))
+		return 0;
+	r = d->driver->ops->set_log(d->driver, on ? log : NULL);
+	return r < 0 ? device_check(d, r, "log dirty pages") : 0;
+}
+
+static struct driver_log log_now(const struct device *d)
+{
+	return (struct driver_log){
+		.fd = fdstore_get(d->fds, d->state->log_slot),
+		.offset = d->state->log_offset,
+		.size = d->state->log_size,
+	};
+}
+
+int log_renew(struct device *d)
+{
+	const struct driver_log log = log_now(d);
+
+	return d->state->logging && d->log ? tell_device(d, true, &log) : 0;
+}
+
+int device_log_open(struct device *d)
+{
+	const struct device_section *state = d->state;
+
+	if (state->log_slot == DEVICE_NO_LOG)
+		return 0;
+	return dirty_log_open(fdstore_get(d->fds, state->log_slot), state->log_offset, state->log_size,
+		0, &d->log);
+}
+
+static void swap_log(struct device *d, struct dirty_log *log, int32_t slot, uint64_t offset,
+	uint64_t size)
+{
+	struct dirty_log *before = d->log;
+
+	if (d->state->log_slot != DEVICE_NO_LOG)
+		fdstore_remove(d->fds, d->state->log_slot);
+	d->log = log;
+	relays_sync_log(d);
+	dirty_log_close(before);
+	d->state->log_slot = slot;
+	d->state->log_offset = offset;
+	d->state->log_size = size;
+}
+
+static bool covers_rings(struct device *d, const struct dirty_log *log)
+{
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		const struct ring_state *ring = &d->state->rings[i];
+
+		if (ring->running && ring->addr_flags & RING_F_LOG &&
+			!dirty_log_reaches(log, ring->log_addr, ring_used_size(d, i)))
+			return false;
+	}
+	return true;
+}
+
+int device_set_log(struct device *d, int32_t slot, uint64_t offset, uint64_t size)
+{
+	const struct driver_log next = { .fd = fdstore_get(d->fds, slot), .offset = offset, .size = size };
+	struct dirty_log *log;
+	int r = dirty_log_open(next.fd, offset, size, 0, &log);
+
+	if (r < 0)
+		return r;
+	if (log_covers(d, log, &d->state->memory) && covers_rings(d, log)) {
+		r = tell_device(d, d->state->logging, &next);
+	} else {
+		log_warning("a log of %llu bytes does not cover the guest's memory and rings",
+			(unsigned long long)size);
+		r = -EINVAL;
+	}
+	if (r < 0)
+		dirty_log_close(log);
+	else
+		swap_log(d, log, slot, offset, size);
+	return r;
+}
+
+void device_forget_log(struct device *d)
+{
+	migration_step(&d->state->migration, MIGRATION_LEFT, clock_now_ns());
+	swap_log(d, NULL, DEVICE_NO_LOG, 0, 0);
+	d->state->logging = 0;
+}
+
+int device_set_logging(struct device *d, bool on)
+{
+	const struct driver_log log = log_now(d);
+	int r;
+
+	if (d->state->logging == on)
+		return 0;
+	if (on && device_runs(d) && !d->log)
+		return -EINVAL;
+	if (on && d->log && !log_covers(d, d->log, &d->state->memory))
+		return -EINVAL;
+	r = tell_device(d, on && d->log, &log);
+	if (r < 0)
+		return r;
+	d->state->logging = on;
+	d->state->log_asked_ns = clock_now_ns();
+	if (!on)
+		migration_step(&d->state->migration, MIGRATION_LOG_OFF, d->state->log_asked_ns);
+	return 0;
+}
+
+void log_note_start(struct device *d)
+{
+	if (d->state->logging && d->log && device_runs(d))
+		migration_logged(&d->state->migration,
+			device_datapath(d) == DATAPATH_RELAY ? MIGRATION_BY_RELAY : MIGRATION_BY_DEVICE,
+			d->state->log_asked_ns, clock_now_ns());
+}
+
+void log_note_stop(struct device *d, uint64_t begun_ns)
+{
+	migration_step(&d->state->migration, MIGRATION_RING_STOPPED, begun_ns);
+	if (!device_runs(d))
+		migration_step(&d->state->migration, MIGRATION_LAST_RING_STOPPED, clock_now_ns());
+}
+
+/* All of what the device writes of a ring, wherever in it. */
+void log_mark_ring(struct device *d, uint32_t index)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	struct driver_queue q;
+
+	if (!d->state->logging || !d->log)
+		return;
+	if (ring_locate(d, index, &q) == 0) {
+		dirty_log_mark(d->log, q.device, ring_used_size(d, index));
+		if (device_is_packed(d))
+			dirty_log_mark(d->log, q.desc, ring_desc_size(d, index));
+	}
+	if (ring->addr_flags & RING_F_LOG)
+		dirty_log_mark(d->log, ring->log_addr, ring_used_size(d, index));
+}
