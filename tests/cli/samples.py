@@ -83,11 +83,19 @@ STATUS = [
 DUMP = {"name": "vm1", "version": "0.1.0",
         "worker_report": "{\"state\": \"running\", \"log\": [\"one\", \"two\"]}"}
 
+MIGRATION = [
+    {"name": "vm1", "number": 3, "phase": "none", "method": "relay", "outcome": "handed over",
+     "age_s": 75, "switch_us": 412, "logging_us": 1234567, "stop_us": 98, "leave_us": 20500},
+    {"name": "vm2", "number": 1, "phase": "logging", "method": "device", "outcome": "none yet",
+     "age_s": 2, "switch_us": 35},
+    {"name": "vm3"},
+]
+
 ANSWERS = {
     "mgmtdev.show": {"mgmtdevs": MGMTDEVS},
     "dev.show": {"devs": DEVS},
     "dev.config": {"devs": CONFIGS},
-    "dev.status": {"devs": STATUS},
+    "dev.status": {"devs": STATUS}, "dev.migration": {"devs": MIGRATION},
     "dev.vstats": {"queues": QUEUES},
     "dev.dump": {"dump": DUMP},
 }

@@ -45,7 +45,7 @@ def complete(vdpa, daemon):
     ("mgmtdev status ", "show help"),
     ("mgmtdev status show ", "sim/nic0 sim/nic1 bare"),
     ("mgmtdev status show bare ", ""),
-    ("dev ", "show list add del config vstats set status upgrade dump help"),
+    ("dev ", "show list add del config vstats set status migration upgrade dump help"),
     ("-jp dev s", "show set status"),
     ("dev show ", "vm1 vm2"),
     ("dev show vm1 ", ""),
@@ -99,7 +99,7 @@ def test_nothing_in_a_name_is_evaluated(complete, daemon, folder, name):
 def test_each_command_and_keyword_is_offered(complete, vdpa):
     usage = vdpa("dev", "help")[2]
     commands = set(re.findall(r"vdpa dev (\w+)", usage))
-    assert len(commands) == 9
+    assert len(commands) == 10
     assert commands <= set(complete("dev "))
     for command in ("add", "set"):
         text = re.search(rf"dev {command} (.*?)(?=\n  +vdpa|\Z)", usage, re.DOTALL).group(1)

@@ -27,9 +27,9 @@ def test_it_is_typeset_without_a_warning():
 
 def test_each_command_has_a_section(vdpa, page):
     usage = "".join(vdpa(*words, "help")[2] for words in (["mgmtdev"], ["dev"], ["monitor"]))
-    commands = re.findall(r"(vdpa (?:(?:mgmtdev|dev|monitor|config|vstats|status)\b ?)+"
+    commands = re.findall(r"(vdpa (?:(?:mgmtdev|dev|monitor|config|vstats|status|migration)\b ?)+"
                           r"(?:show|add|del|set|upgrade|dump)?)", usage)
-    assert len(commands) == 12
+    assert len(commands) == 13
     for command in commands:
         assert re.search(rf"^{command}", page, re.MULTILINE), command
 

@@ -18,7 +18,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
     """
     rng = random.Random(seed)
     memories = [Memory(uva) for uva in UVA]
-    guest = Guest(shape, memories[0], rng)
+    guest = Guest(shape, memories[0], rng, stand.hurried)
     counts = Counter()
     devices = [stand.device(which, shape) for which in (0, 1)]
     here, there = 0, 1
@@ -27,7 +27,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
         devices[here].connect().start(guest, [ring.base() for ring in guest.rings])
         guest.run(32)
         while counts["migrations"] < n:
-            plan = random_plan(rng) if rng.random() < failing else None
+            plan = random_plan(rng, stand.ways) if rng.random() < failing else None
             migration = Migration(guest, devices[there], memories[there], stand.log_offsets, plan,
                                   blind)
             try:
@@ -53,7 +53,10 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
             device.close()
         for memory in memories:
             memory.close()
+    missed = sum(flow.n_missed for flow in guest.flows)
+    assert missed * 200 <= guest.n_received, f"{missed} of {guest.n_received} frames found no buffer"
     counts["frames"], counts["lost"] = guest.n_received, guest.n_lost
+    counts["missed"] = missed
     counts["plugged memory"] = guest.ram.n_plugged
     counts["returned buffers"] = sum(ring.n_returned for ring in guest.rings)
     return counts

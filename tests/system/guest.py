@@ -4,6 +4,7 @@
 The host says what to do over the guest's second serial port; see tests/guest/init.
 """
 import base64
+import json
 import os
 import select
 import socket
@@ -25,6 +26,58 @@ def build_images():
     subprocess.run([REPO / "tests/guest/build", IMAGES], check=True, stdin=subprocess.DEVNULL)
 
 
+class Monitor:
+    """A connection to QEMU's monitor (QMP)."""
+
+    def __init__(self, path):
+        deadline = time.monotonic() + 30
+        while True:
+            self.sock = socket.socket(socket.AF_UNIX)
+            try:
+                self.sock.connect(path)
+                break
+            except OSError:
+                self.sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        self.sock.settimeout(60)
+        self.file = self.sock.makefile("r")
+        json.loads(self.file.readline())
+        self.call("qmp_capabilities")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.sock.close()
+
+    def call(self, command, **arguments):
+        """The result of one command; events on the way are passed over."""
+        self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        while True:
+            line = self.file.readline()
+            if not line:
+                raise GuestError(f"QEMU ended during {command}")
+            answer = json.loads(line)
+            if "error" in answer:
+                raise GuestError(f"{command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+
+    def wait_migrated(self, seconds=60):
+        """Until a migration is over, however it ended."""
+        deadline = time.monotonic() + seconds
+        while True:
+            result = self.call("query-migrate")
+            if result.get("status") in ("completed", "failed", "cancelled"):
+                return result
+            if time.monotonic() > deadline:
+                raise GuestError(f"the migration does not end: {result}")
+            time.sleep(0.02)
+
+
 class Guest:
     """One guest with one network device.
 
@@ -34,10 +87,12 @@ class Guest:
     packed:    packed rings
     reconnect: seconds between attempts when the back-end is gone; None: never again
     server:    QEMU listens, for a back-end in client mode
+    incoming:  waits for another guest to migrate into it; see migrate_to()
+    announce:  the guest itself tells the network where it is after a migration
     """
 
     def __init__(self, folder, name, socket_path, mac, address, queues=1, packed=False,
-                 memory="256M", reconnect=None, server=False):
+                 memory="256M", reconnect=None, server=False, incoming=False, announce=True):
         self.folder = Path(folder)
         self.name = name
         self.socket_path = str(socket_path)
@@ -48,6 +103,8 @@ class Guest:
         self.memory = memory
         self.reconnect = reconnect
         self.server = server
+        self.incoming = incoming
+        self.announce = announce
         self.process = None
         self.line = None
         self.buffer = b""
@@ -65,6 +122,7 @@ class Guest:
         device = f"virtio-net-pci,netdev=net,mac={self.mac},vectors=0"
         device += ",mq=on" if self.queues > 1 else ""
         device += ",packed=on" if self.packed else ""
+        device += "" if self.announce else ",guest_announce=off"
         return [
             QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
             "-smp", str(self.queues), "-m", self.memory, "-nodefaults", "-display", "none",
@@ -78,11 +136,14 @@ class Guest:
             "-chardev", chardev,
             "-netdev", f"vhost-user,id=net,chardev=vhost,queues={self.queues}",
             "-device", device,
-        ]
+            "-qmp", f"unix:{self.folder / self.name}.qmp,server=on,wait=off",
+        ] + (["-incoming", "defer"] if self.incoming else [])
 
     def start(self):
         """Start QEMU; don't wait for the guest."""
         build_images()
+        if os.path.exists(f"{self.folder / self.name}.qmp"):
+            os.unlink(f"{self.folder / self.name}.qmp")
         path = f"{self.folder / self.name}.line"
         if os.path.exists(path):
             os.unlink(path)
@@ -207,6 +268,22 @@ class Guest:
                 raise GuestError(self.describe(
                     f"the stream stands at {self.streamed()}, {goal} wanted"))
         return goal
+
+    def monitor(self):
+        """QEMU's monitor, connected."""
+        return Monitor(f"{self.folder / self.name}.qmp")
+
+    def migrate_to(self, other, seconds=60):
+        """Migrate into `other`, which was started with incoming=True; it takes over our serial line's
+        place: what runs in the guest goes on there. Return: what QEMU says of it."""
+        path = f"{self.folder / other.name}.migration"
+        with other.monitor() as there, self.monitor() as here:
+            there.call("migrate-incoming", uri=f"unix:{path}")
+            here.call("migrate", uri=f"unix:{path}")
+            result = here.wait_migrated(seconds)
+        if result["status"] == "completed":
+            other.serial, other.buffer = self.serial, b""
+        return result
 
     def reload_driver(self):
         self.run("rmmod virtio_net && insmod /lib/modules/virtio_net.ko")

@@ -73,3 +73,25 @@ def test_a_guest_may_reboot(guests):
     b.run("killall xfer; true")
     b.serve()
     a.send(b.address, BULK // 4)
+
+
+def test_a_guest_whose_qemu_listens_is_served_and_may_come_back(vdpad, tmp_path):
+    """Client mode: QEMU makes the socket and waits until vdpad's side connects."""
+    pair = []
+    try:
+        for name in ("a", "b"):
+            path = tmp_path / f"{name}.sock"
+            vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name],
+                      "mode", "client", "socket", str(path))
+            pair.append(Guest(tmp_path, name, path, MACS[name], ADDRESSES[name], server=True))
+            pair[-1].start()
+        for guest in pair:
+            guest.wait_ready()
+        assert pair[0].wait_ping(pair[1].address)
+        pair[1].kill9()
+        vdpad.wait_status("b", lambda status: not status["connected"])
+        pair[1].boot()
+        assert pair[0].wait_ping(pair[1].address)
+    finally:
+        for guest in pair:
+            guest.end()
