@@ -101,7 +101,7 @@ def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(make_stand, me
     path = f"{stand.folder.name}/cancelled"
     with target.monitor() as there, stand.guest.monitor() as here:
         there.call("migrate-incoming", uri=f"unix:{path}")
-        here.call("migrate-set-parameters", **{"max-bandwidth": 1})
+        here.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
         here.call("migrate", uri=f"unix:{path}")
         status = stand.vdpad.wait_status("a", lambda status: "migration" in status)
         assert status["migration"] == {"phase": "logging", "method": method}
@@ -134,7 +134,7 @@ def test_a_worker_may_be_killed_while_its_guest_migrates(make_stand):
     path = f"{stand.folder.name}/slow"
     with target.monitor() as there, stand.guest.monitor() as here:
         there.call("migrate-incoming", uri=f"unix:{path}")
-        here.call("migrate-set-parameters", **{"max-bandwidth": 1})
+        here.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
         here.call("migrate", uri=f"unix:{path}")
         stand.vdpad.wait_status("a", lambda status: status["datapath"] == "relay")
         for _ in range(3):

@@ -176,3 +176,17 @@ def test_set_log_fd_takes_a_descriptor(guest):
     fd = eventfd()
     guest.fe.accepted("SET_LOG_FD", b"", [fd])
     os.close(fd)
+
+
+def test_a_killed_worker_is_followed_by_one_that_goes_on_relaying(stand, guest, log):
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    for _ in range(4):
+        guest.exchange(3)
+        stand.shim.kill()
+        stand.shim.start()
+        os.pwrite(log.fd, bytes(log.size), log.offset)
+        guest.exchange(3)
+        assert log.marked()
+    log_all(guest, False)
+    guest.exchange(3)

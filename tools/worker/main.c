@@ -86,6 +86,7 @@ static int run(struct worker *w)
 	report_changes(w);
 	report_health(w);
 	driver_link_receive(w);
+	relay_link_serve(w); /* a predecessor's: what came meanwhile wakes nobody */
 	shim_link_send(w, SHIM_READY);
 	while (r == 0 && !w->stopping)
 		r = serve_once(w);
