@@ -4,9 +4,10 @@ answers the message exactly once and has the same state as if nothing had happen
 connection, but only where nobody can know whether the front-end got its answer."""
 import os
 import socket
+import struct
 
 import pytest
-from frontend import F_PACKED, Closed, Memory, eventfd, state, table, u64
+from frontend import F_LOG_ALL, F_PACKED, Closed, Memory, eventfd, state, table, u64
 from tracer import Tracer
 from unchanged import facts
 
@@ -46,6 +47,25 @@ class Case:
 
 def running(case):
     case.guest.setup()
+    case.guest.exchange(3)
+
+
+def log(case):
+    """(payload, descriptors) of a log that reaches beyond the guest's memory."""
+    fd = os.memfd_create("log", os.MFD_CLOEXEC)
+    os.ftruncate(fd, 1 << 16)
+    case.things.append(lambda: os.close(fd))
+    return struct.pack("=QQ", 1 << 16, 0), [fd]
+
+
+def with_log(case):
+    running(case)
+    assert case.guest.fe.ask("SET_LOG_BASE", *log(case)) == u64(0)
+
+
+def logging(case):
+    with_log(case)
+    case.guest.fe.accepted("SET_FEATURES", u64(case.guest.features | F_LOG_ALL))
     case.guest.exchange(3)
 
 
@@ -101,6 +121,19 @@ CASES = {
                               lambda c: (table(c.guest.memory), [c.fd()]), False),
     "set_mem_table_grown": ("SET_MEM_TABLE", running, grown, False),
     "set_mem_table_moved": ("SET_MEM_TABLE", running, moved, False),
+    "set_log_base": ("SET_LOG_BASE", running, log, True),
+    "set_log_base_replaced": ("SET_LOG_BASE", logging, log, True),
+    "set_features_log": ("SET_FEATURES", with_log,
+                         lambda c: (u64(c.guest.features | F_LOG_ALL), []), False),
+    "set_features_log_packed": ("SET_FEATURES", with_log,
+                                lambda c: (u64(c.guest.features | F_LOG_ALL), []), False),
+    "set_features_log_off": ("SET_FEATURES", logging, lambda c: (u64(c.guest.features), []), False),
+    "set_features_log_off_packed": ("SET_FEATURES", logging,
+                                    lambda c: (u64(c.guest.features), []), False),
+    "get_vring_base_logging": ("GET_VRING_BASE", logging, lambda c: (state(1, 0), []), True),
+    "get_vring_base_logging_packed": ("GET_VRING_BASE", logging, lambda c: (state(1, 0), []), True),
+    "set_status_reset_logging": ("SET_STATUS", logging, lambda c: (u64(0), []), False),
+    "set_mem_table_moved_logging": ("SET_MEM_TABLE", logging, moved, False),
     "set_vring_num": ("SET_VRING_NUM", negotiated, lambda c: (state(0, 64), []), False),
     "set_vring_addr": ("SET_VRING_ADDR", with_memory, lambda c: (c.guest.rings[0].addr(), []),
                        False),
