@@ -27,6 +27,9 @@ int device_recover(struct device *d);
 
 /* device_log.c */
 
+/** device_logs_itself() - does it mark what it writes, whatever it does? */
+bool device_logs_itself(const struct device *d);
+
 /** log_is_missing() - logging is wanted and there is no log: no ring may run. */
 bool log_is_missing(const struct device *d);
 

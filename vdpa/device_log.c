@@ -21,6 +21,14 @@ bool device_can_log(const struct device *d)
 	return true; /* by the device, or by relaying its rings */
 }
 
+/* A device that has to be relayed to start at all can't log: shadow rings lie beyond any log. */
+bool device_logs_itself(const struct device *d)
+{
+	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
+
+	return caps->dirty_log && caps->start_position == DRIVER_START_ANY;
+}
+
 bool log_is_missing(const struct device *d)
 {
 	return d->state->logging && !d->log;
@@ -53,7 +61,7 @@ static int tell_device(struct device *d, bool on, const struct driver_log *log)
 {
 	int r;
 
-	if (!d->driver->ops->caps(d->driver)->dirty_log || device_is_away(d))
+	if (!device_logs_itself(d) || device_is_away(d))
 		return 0;
 	r = d->driver->ops->set_log(d->driver, on ? log : NULL);
 	return r < 0 ? device_check(d, r, "log dirty pages") : 0;

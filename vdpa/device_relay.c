@@ -57,7 +57,7 @@ struct device_relays {
 
 static bool logs_by_relay(const struct device *d)
 {
-	return d->state->logging && d->log && !d->driver->ops->caps(d->driver)->dirty_log;
+	return d->state->logging && d->log && !device_logs_itself(d);
 }
 
 bool ring_is_relayed(const struct device *d, uint32_t index)

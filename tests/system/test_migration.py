@@ -13,7 +13,7 @@ import tempfile
 import pytest
 
 from guest import Guest
-from vdpad_fixture import Vdpad
+from vdpad_fixture import Vdpad, wait_for
 
 MACS = {"a": "52:54:00:00:06:01", "peer": "52:54:00:00:06:02"}
 KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packed"),
@@ -55,11 +55,15 @@ class Stand:
         source, target = self.guest, self.destination()
         result = source.migrate_to(target)
         assert result["status"] == "completed", result
-        record = self.vdpad.json("dev", "migration", "show", source.name)["migration"][source.name]
+        record = self.record(source.name)
         source.kill9()
         self.guests.remove(source)
         self.guest = target
+        wait_for(lambda: self.record(source.name)["outcome"] == "handed over", "the record's end")
         return record
+
+    def record(self, name):
+        return self.vdpad.json("dev", "migration", "show", name)["migration"][name]
 
     def end(self):
         for guest in self.guests:
@@ -112,8 +116,7 @@ def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(make_stand, me
         here.call("migrate-set-parameters", **{"max-bandwidth": 10**9})
     status = stand.vdpad.wait_status("a", lambda status: "migration" not in status)
     assert status["datapath"] == "direct"
-    record = stand.vdpad.json("dev", "migration", "show", "a")["migration"]["a"]
-    assert record["outcome"] == "cancelled"
+    assert stand.record("a")["outcome"] == "cancelled"
     assert stand.guest.ping(stand.peer.address)
     target.kill9()
     stand.guests.remove(target)
