@@ -22,6 +22,9 @@
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 
+#define REFUSALS_LOGGED	 20 /* of a connection, one by one */
+#define REFUSALS_SKIPPED 10000
+
 void session_reply(struct session *s, const struct message *m, const void *body, size_t size)
 {
 	const struct wire_header header = {
@@ -181,6 +184,17 @@ static void record(struct session *s, const struct message *m, size_t n_fds, int
 		state->refused++;
 }
 
+/* A front-end may make us refuse as fast as it can: it does not get to fill the disk. */
+static void log_refusal(struct session *s, const struct message *m, const char *reason)
+{
+	uint64_t n = ++s->n_refused;
+
+	if (n > REFUSALS_LOGGED && n % REFUSALS_SKIPPED != 0)
+		return;
+	log_warning("refused %s (%u): %s%s", message_name(m->header.request), m->header.request, reason,
+		n == REFUSALS_LOGGED ? "; of more of them on this connection only some are logged" : "");
+}
+
 int dispatch_message(struct session *s, struct message *m)
 {
 	const struct message_desc *desc = message_find(m->header.request);
@@ -200,8 +214,7 @@ int dispatch_message(struct session *s, struct message *m)
 		s->state->reply_size = 0;
 		snprintf(s->state->refusal, sizeof(s->state->refusal), "%s: %.80s",
 			message_name(m->header.request), reason);
-		log_warning("refused %s (%u): %s", message_name(m->header.request),
-			m->header.request, reason);
+		log_refusal(s, m, reason);
 	}
 	if (m->header.request == WIRE_SET_FEATURES)
 		s->state->features_refused = r < 0;

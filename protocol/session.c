@@ -80,6 +80,7 @@ static int begin_stream(struct session *s, int sock)
 	int r = stream_open(&s->stream, sock);
 
 	s->partial_since_ns = 0;
+	s->n_refused = 0;
 	s->reason[0] = '\0';
 	return r < 0 ? end(s, r, "connection is of no use: %s", strerror(-r)) : 0;
 }

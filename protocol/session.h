@@ -59,6 +59,7 @@ struct session {
 	struct transaction transaction;
 	struct stream stream;
 	uint64_t partial_since_ns; /* 0: no message is half there */
+	uint64_t n_refused;	   /* on this connection, in this process */
 	char reason[SESSION_REASON_SIZE]; /* why the connection ends */
 	struct memory_table table; /* room for a handler */
 };

@@ -5,7 +5,7 @@ import socket
 import struct
 
 import pytest
-from frontend import ID, Closed, FrontEnd, eventfd, u64
+from frontend import ID, Closed, FrontEnd, eventfd, state, u64
 from shimside import wait_for
 from unchanged import unchanged
 
@@ -161,3 +161,12 @@ def test_front_ends_come_and_go_without_a_trace(stand):
     fe.accepted("SET_OWNER")
     assert len(os.listdir(f"/proc/{stand.shim.process.pid}/fd")) <= before + 1
     assert not stand.shim.kept()[1:]  # the NIC's registers and nothing else
+
+
+def test_refusals_do_not_fill_the_log(stand, fe):
+    before = stand.shim.log().count("\n")
+    for _ in range(2000):
+        fe.refused("SET_VRING_NUM", state(0, 0))
+    lines = stand.shim.log()
+    assert lines.count("\n") - before < 40 and "only some are logged" in lines
+    assert stand.shim.dump()["session"]["refused"] >= 2000
