@@ -7,6 +7,9 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/device.h"
 
+/** ring_state_init() - nothing is known of it. */
+void ring_state_init(struct ring_state *ring);
+
 /**
  * device_check() - sort a driver's error.
  * Return: 0 when the device is gone, which @d notes; -EIO when it failed; else @r, a refusal.
