@@ -221,6 +221,9 @@ def test_a_peer_that_leaves_before_its_answer_disturbs_nobody(vdpad):
         with Peer(vdpad) as peer:
             peer.send(json.dumps({"method": method, "params": params}).encode() + b"\n")
         vdpad.wait_status("a", lambda status: status["state"] == "idle")
+        if method == "dev.add":
+            wait_for(lambda: "b" in vdpad.json("dev", "show")["dev"], "b")
+            vdpad.wait_status("b", lambda status: status["state"] == "idle")
     wait_for(lambda: list(vdpad.json("dev", "show")["dev"]) == ["a"], "b to go")
 
 

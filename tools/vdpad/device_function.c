@@ -13,6 +13,15 @@
 #include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
 
+/* The device may have begun to end meanwhile: then nothing more is made for it. */
+static bool is_over(struct device *dev)
+{
+	if (dev->phase == DEVICE_UP)
+		return false;
+	dev->checking = false;
+	return true;
+}
+
 static void give_up(struct device *dev, const char *what, int status)
 {
 	dev->checking = false;
@@ -43,6 +52,8 @@ static void on_mailbox(void *arg, struct channel_answer *answer)
 	struct device *dev = arg;
 	int r = answer->status;
 
+	if (is_over(dev))
+		return;
 	if (r == 0 && answer->fd < 0)
 		r = -EBADMSG;
 	if (r == 0)
@@ -74,6 +85,8 @@ static void on_refreshed(void *arg, struct channel_answer *answer)
 	struct device *dev = arg;
 	int r = answer->status;
 
+	if (is_over(dev))
+		return;
 	if (r == -EHOSTDOWN || (r == 0 && worker_waits(dev)))
 		get_mailbox(dev, SIM_ADMIN_ATTACH);
 	else if (r == 0 || r == -ETIMEDOUT) /* a worker that hangs has its mailbox all the same */
@@ -92,6 +105,8 @@ static void on_compared(void *arg, struct channel_answer *answer)
 	struct sim_function function;
 	int r = answer->status;
 
+	if (is_over(dev))
+		return;
 	if (r == 0) {
 		r = device_call(dev, SHIM_REFRESH, NULL, 0, -1, 0, DEVICE_CALL_MS, on_refreshed);
 		if (r < 0)

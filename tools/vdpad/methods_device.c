@@ -238,8 +238,7 @@ static struct device *claim(struct request *q, json_t *params, struct failure *w
 {
 	struct device *dev = param_device(q, params, why);
 
-	if (dev && (dev->busy || dev->checking || dev->phase == DEVICE_STARTING ||
-			   dev->phase == DEVICE_ENDING)) {
+	if (dev && (dev->busy || dev->phase == DEVICE_STARTING || dev->phase == DEVICE_ENDING)) {
 		failure_set(why, FAILURE_BUSY, "%s: something else is done with it; try again",
 			dev->spec.name);
 		return NULL;
