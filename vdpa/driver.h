@@ -302,7 +302,8 @@ struct driver_ops {
 		int fd);
 
 	/**
-	 * @lost_position: where a queue stood when the device was lost (see @reopen).
+	 * @lost_position: where a queue that ran stood when the device was lost. Asked when it is
+	 * gone, or after @reopen and before the queue is started again.
 	 * @queue:  as it was prepared
 	 * @packed: ring layout
 	 * @ring:   the used ring's or packed ring's bytes in our memory, @size entries, readable;

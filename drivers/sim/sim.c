@@ -487,18 +487,26 @@ static struct queue_position published_packed(const struct sim_queue_regs *regs,
 	return p;
 }
 
+/* Return: whether the queue ran by these registers, which may be none; *@ret has its own then. */
+static bool ran(const struct sim_regs *regs, uint16_t queue, struct sim_queue_regs *ret)
+{
+	if (!regs)
+		return false;
+	*ret = regs->queues[queue];
+	return ret->status == SIM_QUEUE_RUNNING || ret->status == SIM_QUEUE_ERROR;
+}
+
+/* Of a device that was lost again its own registers speak, not those of the one before it. */
 static int sim_lost_position(struct driver_device *device, const struct driver_queue *queue,
 	bool packed, const void *ring, struct queue_position *ret)
 {
 	struct sim_device *sim = sim_device(device);
-	const struct sim_regs *regs = sim->lost_regs ? sim->lost_regs : sim->regs;
 	struct queue_position position;
 	struct sim_queue_regs copy;
 
-	if (!regs || queue->index >= SIM_MAX_QUEUES)
+	if (queue->index >= SIM_MAX_QUEUES)
 		return -ENOENT;
-	copy = regs->queues[queue->index];
-	if (copy.status != SIM_QUEUE_RUNNING && copy.status != SIM_QUEUE_ERROR)
+	if (!ran(sim->regs, queue->index, &copy) && !ran(sim->lost_regs, queue->index, &copy))
 		return -ENOENT;
 	if (copy.in_flight > 0)
 		return -ENOENT;

@@ -152,10 +152,21 @@ static void a_replaced_device_begins_anew_in_the_same_instance(void **state)
 	assert_works(state, a);
 }
 
+static void assert_stood_where_the_rings_say(struct guest *g)
+{
+	struct queue_position at;
+
+	for (uint16_t i = 0; i < 2; i++) {
+		assert_int_equal(lost_position(g, i, &at), 0);
+		assert_int_equal(at.used, g->rings[i].at.used);
+		assert_int_equal(at.used_wrap, g->rings[i].at.used_wrap);
+	}
+	assert_true(queue_position_equal(at, g->rings[1].at));
+}
+
 static void lost_positions_are_where_the_ring_says(void **state)
 {
 	struct guest *a = suite_guest_sized(state, 1, 8);
-	struct queue_position at;
 
 	suite_need_any_position(a);
 	guest_run(a);
@@ -165,13 +176,9 @@ static void lost_positions_are_where_the_ring_says(void **state)
 		guest_exchange(a, b, 3 * n);
 		guest_exchange(b, a, 5 * n);
 		lose(state);
+		assert_stood_where_the_rings_say(a);
 		assert_int_equal(reopen(a), 0);
-		for (uint16_t i = 0; i < 2; i++) {
-			assert_int_equal(lost_position(a, i, &at), 0);
-			assert_int_equal(at.used, a->rings[i].at.used);
-			assert_int_equal(at.used_wrap, a->rings[i].at.used_wrap);
-		}
-		assert_true(queue_position_equal(at, a->rings[1].at));
+		assert_stood_where_the_rings_say(a);
 		resume_lost(a);
 		assert_works(state, a);
 	}
