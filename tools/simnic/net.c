@@ -106,6 +106,7 @@ uint32_t net_transmit(struct data_thread *t, struct vq *q, struct rte_mbuf **fra
 
 	for (uint32_t i = 0; i < n; i++) {
 		b->chains[i].used = 0;
+		b->chains[i].more = false;
 		if (unlikely(!read_frame(t, q, &b->chains[i], frames[kept])))
 			continue;
 		bytes += frames[kept++]->pkt_len;
@@ -184,6 +185,7 @@ static void write_frame(struct vq *q, struct chain *c, uint16_t n_chains, struct
 	if (likely(n_chains == 1 && c->n_pieces == 1 && m->nb_segs == 1)) {
 		write_piece(q, c->pieces->at, m);
 		c->used = left;
+		c->more = false;
 		return;
 	}
 
@@ -193,6 +195,7 @@ static void write_frame(struct vq *q, struct chain *c, uint16_t n_chains, struct
 		cursor_put(&at, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
 	for (uint32_t i = 0; i < n_chains; i++) {
 		c[i].used = left < c[i].size ? left : c[i].size;
+		c[i].more = i + 1 < n_chains;
 		left -= c[i].used;
 	}
 }

@@ -35,6 +35,7 @@ struct chain {
 	uint32_t n_pieces;
 	uint32_t size; /* bytes of all pieces, at most UINT32_MAX */
 	uint32_t used; /* bytes written, set by the caller before ring_publish() */
+	bool more; /* the next chain has the same frame's rest; set as @used is */
 	uint16_t id;
 	uint16_t n_desc; /* ring entries it takes; packed only */
 	struct piece one;

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The packed ring. Of a descriptor the word with length, id and flags is read first, in one load,
- * and the address after it. Used entries of a burst become visible together: all are written but
- * the flags of the first one, which the driver can't pass by; these come last.
+ * and the address after it.
+ *
+ * A used entry takes the place of a descriptor, which is lost then, so a device that dies must not
+ * leave one behind that its position does not pass. Frames are given back one by one, therefore,
+ * and the position moves with each. The chains of one frame, and those that were mixed, become
+ * visible together: all entries are written but the first one, which the driver can't pass by; that
+ * comes last.
  *
  * Source: virtio 1.2, 2.8.
  */
@@ -221,29 +226,51 @@ static void mark_used(const struct vq *q, struct queue_position before, struct q
 			before.used, q->batch_used ? 1 : n);
 }
 
-bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
+/* The driver sees all of @n chains given back, or none: the first one's entry comes last. */
+static void publish_together(struct vq *q, const struct chain *c, uint32_t n)
 {
-	struct queue_position before = q->at, after = q->at;
-	const struct chain *named = &b->chains[q->batch_used ? n - 1 : 0];
-	uint64_t first = used_word(q, named, before.used_wrap);
+	struct queue_position after = q->at;
+	uint64_t first = used_word(q, q->batch_used ? &c[n - 1] : c, after.used_wrap);
 
 	for (uint32_t i = 0; i < n; i++) {
-		const struct chain *c = &b->chains[i];
-
 		if (i > 0 && !q->batch_used)
-			write_used(q, after.used, used_word(q, c, after.used_wrap));
-		ring_step(q, &after.used, &after.used_wrap, c->n_desc);
+			write_used(q, after.used, used_word(q, &c[i], after.used_wrap));
+		ring_step(q, &after.used, &after.used_wrap, c[i].n_desc);
 		if (!q->holds)
-			ring_step(q, &after.avail, &after.avail_wrap, c->n_desc);
+			ring_step(q, &after.avail, &after.avail_wrap, c[i].n_desc);
 	}
-
 	ring_write_next(q, sim_position_word(after, true));
-	write_used(q, before.used, first);
+	write_used(q, q->at.used, first);
 	ring_write_position(q, sim_position_word(after, true));
-	mark_used(q, before, after);
-	q->wrong_index = 0;
 	q->at = after;
-	return wants_call(q, before, after);
+}
+
+/* How many of @left chains have to be given back together. */
+static inline uint32_t chains_together(const struct vq *q, const struct chain *c, uint32_t left)
+{
+	uint32_t n = 1;
+
+	if (q->batch_used || q->mixes)
+		return left;
+	while (n < left && c[n - 1].more)
+		n++;
+	return n;
+}
+
+bool packed_publish(struct vq *q, const struct burst *b, uint32_t n)
+{
+	struct queue_position before = q->at;
+
+	for (uint32_t i = 0; i < n;) {
+		const struct chain *c = &b->chains[i];
+		uint32_t some = chains_together(q, c, n - i);
+
+		publish_together(q, c, some);
+		i += some;
+	}
+	mark_used(q, before, q->at);
+	q->wrong_index = 0;
+	return wants_call(q, before, q->at);
 }
 
 static void write_event_flags(struct vq *q, uint16_t flags)
