@@ -39,7 +39,10 @@ bool log_is_missing(const struct device *d);
 /** log_covers_memory() - would the log do for @table, if logging is wanted? */
 bool log_covers_memory(const struct device *d, const struct memory_table *table);
 
-/** log_renew() - a device that has nothing gets its log again. Return: 0, or as device_check(). */
+/**
+ * log_renew() - a device that has nothing gets its log again, also while it counts as away.
+ * Return: 0, or a driver's error.
+ */
 int log_renew(struct device *d);
 
 /** log_note_start() - rings run as is wanted. For the record. */

@@ -80,7 +80,9 @@ int log_renew(struct device *d)
 {
 	const struct driver_log log = log_now(d);
 
-	return d->state->logging && d->log ? tell_device(d, true, &log) : 0;
+	if (!d->state->logging || !d->log || !device_logs_itself(d))
+		return 0;
+	return d->driver->ops->set_log(d->driver, &log);
 }
 
 int device_log_open(struct device *d)

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 from frontend import FrontEnd, Guest  # noqa: E402
-from shimside import Shim  # noqa: E402
+from shimside import Shim, wait_for  # noqa: E402
 from simnic import Simnic  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -61,6 +61,15 @@ class Stand:
         self.opened.append(guest)
         return guest
 
+    def replace_device(self):
+        """The NIC, which is of this stand only, dies, and another comes in its place."""
+        self.nic.stop()
+        wait_for(lambda: self.shim.has_event("failed"), "the loss of the device")
+        self.nic.start()
+        _, mailbox = self.nic.add(name=self.name)
+        self.shim.device_changed(mailbox)
+        wait_for(lambda: self.shim.has_event("recovered"), "the new device at work")
+
     def close_now(self):
         """For tests that make many."""
         if self.closed:
@@ -92,6 +101,19 @@ def make_stand(simnic):
 @pytest.fixture
 def stand(make_stand):
     return make_stand(pairs=2)
+
+
+@pytest.fixture
+def own_nic_stand(request):
+    """Its simnic is nobody else's; the parameter: whether that has a dirty log."""
+    nic = Simnic(BUILD, dirty_log=request.param)
+    nic.start()
+    stand = Stand(nic)
+    stand.shim.start()
+    yield stand
+    stand.close_now()
+    nic.stop()
+    shutil.rmtree(nic.folder)
 
 
 @pytest.fixture

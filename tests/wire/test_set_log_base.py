@@ -190,3 +190,18 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on_relaying(stand, guest, 
         assert log.marked()
     log_all(guest, False)
     guest.exchange(3)
+
+
+@pytest.mark.parametrize("own_nic_stand", [False, True], ids=["relay", "device"], indirect=True)
+def test_a_device_that_was_replaced_is_logged_as_the_one_before(own_nic_stand):
+    stand = own_nic_stand
+    guest = stand.guest().setup()
+    log = Log(guest)
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(3)
+    stand.replace_device()
+    os.pwrite(log.fd, bytes(log.size), log.offset)
+    guest.exchange(3)
+    assert log.marked()
+    os.close(log.fd)
