@@ -256,10 +256,15 @@ static void on_started_again(void *arg, struct device *dev, int status, const st
 	ready_check(dev->vdpad);
 }
 
+/* Only the number of others that start keeps it from starting. */
+static bool waits_for_turn(const struct device *dev)
+{
+	return dev->phase == DEVICE_DOWN && !dev->timer && dev->nic && dev->nic->state == NIC_UP;
+}
+
 static void start_when_possible(struct device *dev)
 {
-	if (dev->phase == DEVICE_DOWN && !dev->timer && dev->nic && dev->nic->state == NIC_UP &&
-		dev->vdpad->n_starting < MAX_STARTING)
+	if (waits_for_turn(dev) && dev->vdpad->n_starting < MAX_STARTING)
 		device_start(dev, on_started_again, NULL);
 }
 
@@ -279,7 +284,7 @@ bool devices_loading(const struct vdpad *v)
 
 	TAILQ_FOREACH(dev, &v->devices, link) {
 		if (dev->phase == DEVICE_FINDING || dev->phase == DEVICE_STARTING ||
-			(dev->phase == DEVICE_DOWN && !dev->timer && dev->nic->state == NIC_UP))
+			waits_for_turn(dev))
 			return true;
 	}
 	return false;

@@ -330,15 +330,15 @@ static void attempt(struct nic *nic)
 	nic->state = NIC_STARTING;
 	socket_path(nic, path);
 	r = channel_open(nic->vdpad->event, path, &owner, &nic->channel);
-	if (r == 0)
+	if (r < 0) {
+		r = start(nic, &owner, &why);
+	} else {
 		r = ask_info(nic, FIND_MS);
-	else
-		r = start(nic, &owner, &why) < 0 ? -EIO : 0;
-	if (r == 0)
-		return;
-	if (r != -EIO)
-		failure_set(&why, FAILURE_UNAVAILABLE, "its socket: %s", strerror(-r));
-	died(nic, why.text);
+		if (r < 0)
+			failure_set(&why, FAILURE_UNAVAILABLE, "its socket: %s", strerror(-r));
+	}
+	if (r < 0)
+		died(nic, why.text);
 }
 
 void nic_begin(struct nic *nic)
