@@ -272,6 +272,27 @@ def test_a_device_of_a_nic_that_the_configuration_lost_says_so(make_vdpad):
     assert vdpad.status("x")["state"] == "idle"
 
 
+def test_a_device_whose_nic_is_lost_and_another_nic_that_can_t_start(make_vdpad):
+    vdpad = make_vdpad(config="[simnic nic0]\n[simnic nic1]\n")
+    vdpad.cli("dev", "add", "name", "x", "mgmtdev", "sim/nic1")
+    shim = vdpad.shim_pid("x")
+    vdpad.kill9()
+    os.kill(vdpad.simnic_pid("nic0"), signal.SIGKILL)
+    wait_for(lambda: vdpad.simnic_pid("nic0") is None, "the end of simnic")
+    path = vdpad.run_dir / "sim/nic0.sock"
+    path.unlink()
+    path.write_text("not a socket")
+    vdpad.config.write_text("[simnic nic0]\n")
+    vdpad.start()
+    assert vdpad.status("x")["state"] == "broken"
+    assert path.read_text() == "not a socket" and str(path) in vdpad.log_text()
+    path.unlink()
+    wait_for(lambda: vdpad.simnic_pid("nic0"), "a simnic")
+    vdpad.cli("dev", "del", "x")
+    assert not alive(shim)
+    os.kill(vdpad.simnic_pid("nic1"), signal.SIGKILL)
+
+
 # ---- programs that do not work
 
 def test_a_simnic_that_does_not_start_is_given_up_with_a_reason(make_vdpad):

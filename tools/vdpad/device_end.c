@@ -101,7 +101,8 @@ void device_end(struct device *dev, device_done done, void *arg)
 	dev->done = done;
 	dev->done_arg = arg;
 	device_unstore(dev);
-	if (dev->shim)
+	/* One that was never looked for, since there was nothing to do with it, may run all the same. */
+	if (dev->shim || device_connect_shim(dev) == 0)
 		r = device_call(dev, SHIM_STOP, NULL, 0, -1, 0, STOP_MS, on_stopping);
 	if (r < 0)
 		device_end_shim_gone(dev);
