@@ -8,10 +8,8 @@
  * one; another file means that the function was replaced while no worker was there, which the
  * first event then says.
  */
-#include <endian.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +19,7 @@
 #include "drivers/drivers.h"
 #include "drivers/sim/channel.h"
 #include "drivers/sim/events.h"
+#include "drivers/sim/lost.h"
 #include "drivers/sim/position.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
@@ -452,69 +451,15 @@ static int sim_set_queue_fd(struct driver_device *device, uint16_t queue,
 		DRIVER_DEADLINE_COMMAND);
 }
 
-/*
- * What the dead device made visible in the ring, by the rule at struct sim_queue_regs. A used index
- * that the guest wrote instead is the guest's own trouble.
- */
-static struct queue_position published_split(const void *ring)
-{
-	const struct vring_used *used = ring;
-	uint16_t index = le16toh(used->idx);
-
-	return (struct queue_position){ .avail = index, .used = index };
-}
-
-static bool marked_used(const struct vring_packed_desc *desc, bool wrap)
-{
-	uint16_t flags = le16toh(desc->flags);
-	bool avail = flags & BIT_ULL(VRING_PACKED_DESC_F_AVAIL);
-	bool used = flags & BIT_ULL(VRING_PACKED_DESC_F_USED);
-
-	return avail == used && used == wrap;
-}
-
-static struct queue_position published_packed(const struct sim_queue_regs *regs, const void *ring,
-	uint32_t size)
-{
-	const struct vring_packed_desc *descs = ring;
-	struct queue_position before = sim_position(regs->position, true);
-	struct queue_position p = before;
-
-	if (before.used < size && marked_used(&descs[before.used], before.used_wrap))
-		p = sim_position(regs->next_position, true);
-	p.avail = p.used;
-	p.avail_wrap = p.used_wrap;
-	return p;
-}
-
-/* Return: whether the queue ran by these registers, which may be none; *@ret has its own then. */
-static bool ran(const struct sim_regs *regs, uint16_t queue, struct sim_queue_regs *ret)
-{
-	if (!regs)
-		return false;
-	*ret = regs->queues[queue];
-	return ret->status == SIM_QUEUE_RUNNING || ret->status == SIM_QUEUE_ERROR;
-}
-
 /* Of a device that was lost again its own registers speak, not those of the one before it. */
 static int sim_lost_position(struct driver_device *device, const struct driver_queue *queue,
 	bool packed, const void *ring, struct queue_position *ret)
 {
-	struct sim_device *sim = sim_device(device);
-	struct queue_position position;
-	struct sim_queue_regs copy;
+	const struct sim_device *sim = sim_device(device);
+	const struct sim_regs *regs =
+		sim_regs_ran(sim->regs, queue->index) ? sim->regs : sim->lost_regs;
 
-	if (queue->index >= SIM_MAX_QUEUES)
-		return -ENOENT;
-	if (!ran(sim->regs, queue->index, &copy) && !ran(sim->lost_regs, queue->index, &copy))
-		return -ENOENT;
-	if (copy.in_flight > 0)
-		return -ENOENT;
-	position = packed ? published_packed(&copy, ring, queue->size) : published_split(ring);
-	if (packed && position.used >= queue->size)
-		return -ENOENT;
-	*ret = position;
-	return 0;
+	return sim_regs_position(regs, queue, packed, ring, ret);
 }
 
 static int sim_get_config(struct driver_device *device, struct driver_net_config *ret)
