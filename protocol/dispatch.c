@@ -39,6 +39,25 @@ void session_reply(struct session *s, const struct message *m, const void *body,
 	s->state->reply_size = (uint32_t)(sizeof(header) + size);
 }
 
+int session_reply_fd(struct session *s, const struct message *m, const void *body, size_t size, int fd)
+{
+	int slot = fdstore_add(s->transaction.fds, fd);
+
+	if (slot < 0)
+		return slot;
+	session_reply(s, m, body, size);
+	s->state->reply_slot = slot;
+	return 0;
+}
+
+void session_forget_reply(struct session *s)
+{
+	if (s->state->reply_slot != SESSION_NO_SLOT)
+		fdstore_remove(s->transaction.fds, s->state->reply_slot);
+	s->state->reply_slot = SESSION_NO_SLOT;
+	s->state->reply_size = 0;
+}
+
 /* Why a message is refused, in words, for the log and for `dev status`. */
 __attribute__((format(printf, 3, 4))) static int refuse(char reason[SESSION_REASON_SIZE], int error,
 	const char *format, ...)
@@ -205,13 +224,13 @@ int dispatch_message(struct session *s, struct message *m)
 	if (m->fds_doubtful && message_expected_fds(m) == 0)
 		message_close_fds(m);
 	n_fds = m->n_fds;
-	s->state->reply_size = 0;
+	session_forget_reply(s);
 	r = handle(s, desc, m, reason);
 	message_close_fds(m);
 	if (r < 0 && r != -EIO)
 		transaction_rollback(&s->transaction);
 	if (r < 0) {
-		s->state->reply_size = 0;
+		session_forget_reply(s);
 		snprintf(s->state->refusal, sizeof(s->state->refusal), "%s: %.80s",
 			message_name(m->header.request), reason);
 		log_refusal(s, m, reason);

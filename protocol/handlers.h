@@ -15,6 +15,15 @@
 /** session_reply() - the body of the reply, copied; @size at most sizeof(struct wire_config). */
 void session_reply(struct session *s, const struct message *m, const void *body, size_t size);
 
+/**
+ * session_reply_fd() - as session_reply(), with a descriptor.
+ * @fd: taken, also on failure. Return: 0; -EMFILE.
+ */
+int session_reply_fd(struct session *s, const struct message *m, const void *body, size_t size, int fd);
+
+/** session_forget_reply() - none is due. */
+void session_forget_reply(struct session *s);
+
 /* negotiate.c */
 uint64_t offered_features(const struct session *s);
 int on_get_features(struct session *s, struct message *m, uint32_t ring);

@@ -18,6 +18,7 @@
 
 #include "protocol/backend.h"
 #include "protocol/dispatch.h"
+#include "protocol/handlers.h"
 #include "protocol/progress.h"
 #include "protocol/table.h"
 #include "vdpa/base/clock.h"
@@ -41,6 +42,7 @@ int session_section_check(const struct session_section *state)
 		progress_size(state->progress) > sizeof(struct wire_header) + WIRE_MAX_PAYLOAD ||
 		state->reply_size > sizeof(state->reply) ||
 		state->backend_slot < FDSTORE_NONE || state->backend_slot >= FDSTORE_MAX_SLOTS ||
+		state->reply_slot < SESSION_NO_SLOT || state->reply_slot >= FDSTORE_MAX_SLOTS ||
 		memchr(state->refusal, '\0', sizeof(state->refusal)) == NULL)
 		return -EBADMSG;
 	return 0;
@@ -50,6 +52,8 @@ void session_section_slots(const struct session_section *state, uint8_t *used)
 {
 	if (state->backend_slot >= 0)
 		used[state->backend_slot] = 1;
+	if (state->reply_slot != SESSION_NO_SLOT)
+		used[state->reply_slot] = 1;
 }
 
 void session_init(struct session *s, struct session_section *state, struct device *device,
@@ -122,14 +126,15 @@ static int consume(struct session *s, size_t size)
 /* From APPLIED on. */
 static int answer(struct session *s, size_t size)
 {
-	ssize_t n;
+	int32_t slot = s->state->reply_slot;
+	int fd = slot == SESSION_NO_SLOT ? -1 : fdstore_get(s->transaction.fds, slot);
+	int r;
 
 	set_phase(s, PROGRESS_SENDING, size);
-	n = send(s->stream.sock, s->state->reply, s->state->reply_size,
-		MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n != (ssize_t)s->state->reply_size)
-		return end(s, -EPIPE, "the front-end does not take its replies: %s",
-			n < 0 ? strerror(errno) : "socket is full");
+	r = stream_send(&s->stream, s->state->reply, s->state->reply_size, fd);
+	if (r < 0)
+		return end(s, r, "the front-end does not take its replies: %s",
+			r == -EAGAIN ? "socket is full" : strerror(-r));
 	set_phase(s, PROGRESS_SENT, size);
 	return consume(s, size);
 }
@@ -211,7 +216,7 @@ void session_end(struct session *s)
 	state->connected_ns = 0;
 	state->frontend_pid = 0;
 	state->frontend_uid = 0;
-	state->reply_size = 0;
+	session_forget_reply(s);
 	if (transaction_commit(&s->transaction) < 0)
 		log_error("the end of the connection can't be kept");
 	stream_close(&s->stream);

@@ -16,6 +16,7 @@
 #define SESSION_SECTION_VERSION 1
 #define SESSION_TRACE_SIZE	64
 #define SESSION_REASON_SIZE	112
+#define SESSION_NO_SLOT		0 /* no slot that a reply's descriptor could have */
 #define SESSION_REPLY_SIZE	(sizeof(struct wire_header) + sizeof(struct wire_config))
 
 /* Time a front-end has to finish a message that it began, milliseconds. */
@@ -51,6 +52,8 @@ struct session_section {
 	uint8_t reply[SESSION_REPLY_SIZE];
 	uint32_t trace_next;	     /* entries written so far */
 	struct session_trace trace[SESSION_TRACE_SIZE];
+	int32_t reply_slot;	     /* descriptor that goes with @reply; SESSION_NO_SLOT: none */
+	uint32_t pad;
 };
 
 struct session {

@@ -226,6 +226,38 @@ int stream_peek(struct stream *s)
 	return finish_message(s);
 }
 
+static ssize_t send_with_fd(int sock, const void *data, size_t size, int fd)
+{
+	union {
+		char buffer[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)data, .iov_len = size };
+	struct msghdr header = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buffer,
+		.msg_controllen = sizeof(control.buffer),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	return sendmsg(sock, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+int stream_send(struct stream *s, const void *data, size_t size, int fd)
+{
+	ssize_t n = fd >= 0 ? send_with_fd(s->sock, data, size, fd)
+			    : send(s->sock, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == size ? 0 : -EAGAIN;
+}
+
 int stream_consume(struct stream *s, size_t size)
 {
 	uint8_t sink[512];

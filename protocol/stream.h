@@ -39,6 +39,13 @@ int stream_peek(struct stream *s);
 /** stream_is_partial() - a message has begun and is not whole. */
 bool stream_is_partial(const struct stream *s);
 
+/**
+ * stream_send() - send @size bytes without waiting.
+ * @fd: goes with them, stays the caller's; -1: none
+ * Return: 0; -EAGAIN: there is no room for all of them; another negative errno of sendmsg(2).
+ */
+int stream_send(struct stream *s, const void *data, size_t size, int fd);
+
 /** stream_consume() - take @size bytes out of the socket. Return: 0, or a negative errno. */
 int stream_consume(struct stream *s, size_t size);
 
