@@ -1,6 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the device says by itself reaches vdpad and the front-end, whatever the worker does then."""
+import os
+import signal
+import struct
+
+import pytest
+
 from shimside import wait_for
+
+EPOLL_WAIT = ("232", "281")  # and epoll_pwait, x86-64
 
 
 def test_an_event_that_comes_while_the_device_is_asked_something_is_not_forgotten(bad_stand):
@@ -16,3 +24,24 @@ def test_an_event_that_comes_while_the_device_is_asked_something_is_not_forgotte
     guest.memory.map[ring.avail + 2:ring.avail + 4] = b"\x00\x80"  # 32768 of 64 are available
     ring.notify()
     wait_for(lambda: bad_stand.shim.has_event("queue error"), "the event", 5)
+
+
+def system_call(pid):
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as f:
+        return f.read().split()[0]
+
+
+@pytest.mark.parametrize("own_nic_stand", [False], indirect=True)
+def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep(own_nic_stand):
+    """Its last word, that it is gone, is never taken then, and must not wake the worker for ever."""
+    stand = own_nic_stand
+    fe = stand.front_end()
+    worker = stand.shim.process.pid
+    os.kill(stand.nic.process.pid, signal.SIGSTOP)
+    fe.send("NET_SET_MTU", struct.pack("<Q", 1400))
+    wait_for(lambda: system_call(worker) not in EPOLL_WAIT + ("running",), "the question", 5)
+    stand.nic.process.kill()
+    wait_for(lambda: "device is gone" in stand.shim.log(), "the worker to see it", 5)
+    wait_for(lambda: all(system_call(worker) in EPOLL_WAIT for _ in range(100)), "sleep", 5)
+    stand.replace_device()
+    stand.front_end().accepted("NET_SET_MTU", struct.pack("<Q", 1400))

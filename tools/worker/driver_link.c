@@ -67,9 +67,6 @@ void driver_link_unwatch(struct worker *w)
 
 static void on_gone(struct worker *w)
 {
-	driver_link_unwatch(w);
-	if (w->device.lost)
-		return;
 	log_warning("the device is gone; waiting for it to come back");
 	w->device.lost = true;
 }
@@ -103,7 +100,8 @@ void driver_link_receive(struct worker *w)
 	}
 	if (any)
 		commit(w);
-	w->more_events = any;
+	if (w->device.lost) /* found out otherwise, perhaps: its last word stays untaken and would wake us */
+		driver_link_unwatch(w);
 }
 
 void driver_link_device_changed(struct worker *w)

@@ -40,16 +40,17 @@ static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_DRIVER] = driver_link_receive,
 	[WORKER_SOURCE_CONNECTION] = connection_receive,
 	[WORKER_SOURCE_LISTENER] = connection_accept,
-	[WORKER_SOURCE_RELAY] = relay_link_serve,
 };
 
-/* One round. The connection goes before the listener: its end may be what makes room. */
+/*
+ * One round. The connection goes before the listener: its end may be what makes room. Relays come last,
+ * and in each round, since anything before may have begun one.
+ */
 static int serve_once(struct worker *w)
 {
 	struct epoll_event events[WORKER_N_SOURCES];
 	bool ready[WORKER_N_SOURCES] = { false };
-	int timeout =
-		w->more_messages || w->more_events || w->relay_polls ? 0 : session_timeout_ms(&w->session);
+	int timeout = w->more_messages || w->relay_polls ? 0 : session_timeout_ms(&w->session);
 	int n = epoll_wait(w->epoll, events, WORKER_N_SOURCES, timeout);
 
 	if (n < 0 && errno != EINTR)
@@ -59,15 +60,12 @@ static int serve_once(struct worker *w)
 	if (w->more_messages)
 		ready[WORKER_SOURCE_CONNECTION] = true;
 	for (int source = 0; source < WORKER_N_SOURCES && !w->stopping; source++) {
-		if (ready[source])
+		if (ready[source] && receivers[source])
 			receivers[source](w);
 	}
-	if (w->relay_polls || device_relay_fd(&w->device) >= 0)
-		relay_link_serve(w);
+	relay_link_serve(w);
 	connection_check_deadline(w);
 	report_changes(w);
-	/* Last, as events that arrived while the driver waited for an answer wake nobody. */
-	driver_link_receive(w);
 	return 0;
 }
 
@@ -85,7 +83,6 @@ static int run(struct worker *w)
 		return r;
 	report_changes(w);
 	report_health(w);
-	driver_link_receive(w);
 	relay_link_serve(w); /* a predecessor's: what came meanwhile wakes nobody */
 	shim_link_send(w, SHIM_READY);
 	while (r == 0 && !w->stopping)

@@ -40,7 +40,6 @@ struct worker {
 	bool relay_polls;	/* something moved a moment ago */
 	uint64_t relay_moved_ns;
 	bool more_messages; /* the session did not get to the end of them */
-	bool more_events;   /* the device's last events are not reported yet */
 
 	struct health *health;
 	struct worker_view view; /* as it was told last */
@@ -100,7 +99,7 @@ void driver_link_watch(struct worker *w);
 /** driver_link_unwatch() - not any more; before its descriptors are closed. */
 void driver_link_unwatch(struct worker *w);
 
-/** driver_link_receive() - loop: handle all events of the device; notes in @w that there were any. */
+/** driver_link_receive() - loop: handle all events of the device. */
 void driver_link_receive(struct worker *w);
 
 /** driver_link_device_changed() - the shim has new descriptors of the device in its slots. */
