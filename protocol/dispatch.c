@@ -167,10 +167,15 @@ static int make_reply(struct session *s, const struct message_desc *desc, const 
 	int result)
 {
 	enum message_reply kind = desc ? desc->reply : REPLY_ACK;
+	static const uint8_t zeros[sizeof(struct wire_inflight)];
 	uint64_t ack = result < 0;
 
-	if ((kind == REPLY_OWN || kind == REPLY_OWN_EMPTY) && result == 0)
+	if ((kind == REPLY_OWN || kind == REPLY_OWN_EMPTY || kind == REPLY_OWN_ZERO) && result == 0)
 		return 0; /* the handler made it */
+	if (kind == REPLY_OWN_ZERO) {
+		session_reply(s, m, zeros, m->header.size == sizeof(zeros) ? sizeof(zeros) : desc->size);
+		return 0;
+	}
 	if (kind == REPLY_OWN_EMPTY) {
 		session_reply(s, m, NULL, 0);
 		return 0;

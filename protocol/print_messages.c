@@ -16,7 +16,8 @@ static const char head[] =
 	"*payload*: bytes, `+` when more may follow. *ring*: has to be below the number of queues;\n"
 	"*stopped*: refused while the device serves it. *failed*: what becomes of it on a failed device.\n"
 	"*reply*: `ack` when the front-end asks for it, `ack, always` also else, `own` always; where neither is possible a refusal\n"
-	"ends the connection. `own or empty`: refused by a reply without a body.\n"
+	"ends the connection. `own or empty`: refused by a reply without a body; `own or\n"
+	"zeros`: by a body of zeros.\n"
 	"\n"
 	"| | message | payload | descriptors | ring | needs | failed | reply |\n"
 	"|---|---|---|---|---|---|---|---|\n";
@@ -39,6 +40,7 @@ static const char *const replies[] = {
 	[REPLY_ACK] = "ack",
 	[REPLY_OWN] = "own",
 	[REPLY_OWN_EMPTY] = "own or empty",
+	[REPLY_OWN_ZERO] = "own or zeros",
 	[REPLY_ACK_ALWAYS] = "ack, always",
 };
 

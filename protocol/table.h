@@ -26,6 +26,7 @@ enum message_reply {
 	REPLY_ACK,	 /* success or failure, when the front-end asks for it */
 	REPLY_OWN,	 /* always a body of its own */
 	REPLY_OWN_EMPTY, /* as REPLY_OWN; a failure is a reply without a body */
+	REPLY_OWN_ZERO,	 /* as REPLY_OWN; a failure is a body of zeros, as long as the request's */
 	REPLY_ACK_ALWAYS, /* as REPLY_ACK, asked for or not */
 };
 

@@ -144,6 +144,17 @@ struct wire_log {
 	uint64_t offset;
 };
 
+/* The inflight area: where in the file it is, and for which rings. */
+struct wire_inflight {
+	uint64_t size;
+	uint64_t offset;
+	uint16_t n_queues;
+	uint16_t queue_size;
+	uint32_t padding; /* that some front-ends do not send */
+};
+
+#define WIRE_INFLIGHT_HEAD 20 /* bytes before wire_inflight.padding */
+
 #define WIRE_CONFIG_F_MIGRATION 1U
 
 struct wire_config {
@@ -163,6 +174,7 @@ union wire_payload {
 	struct wire_memory memory;
 	struct wire_config config;
 	struct wire_log log;
+	struct wire_inflight inflight;
 	uint8_t bytes[WIRE_MAX_PAYLOAD];
 };
 

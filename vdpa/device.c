@@ -44,6 +44,7 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->state->n_rings = d->n_queues;
 	d->lost = false;
 	d->log = NULL;
+	d->inflight = NULL;
 	d->relays = NULL;
 }
 
@@ -388,6 +389,8 @@ int device_set_features(struct device *d, uint64_t features)
 		if (r < 0 && (r = device_check(d, r, "set features")) < 0)
 			return r;
 	}
+	if (relayout)
+		device_forget_inflight(d);
 	for (uint32_t i = 0; i < d->n_queues && relayout && state->has_features; i++) {
 		state->rings[i].size = 0;
 		state->rings[i].has_addr = 0;
@@ -398,7 +401,7 @@ int device_set_features(struct device *d, uint64_t features)
 	return 0;
 }
 
-int device_suspend(struct device *d)
+static struct queue_set running_rings(const struct device *d)
 {
 	struct queue_set set = { 0 };
 
@@ -406,6 +409,13 @@ int device_suspend(struct device *d)
 		if (d->state->rings[i].running)
 			queue_set_add(&set, i);
 	}
+	return set;
+}
+
+int device_suspend(struct device *d)
+{
+	struct queue_set set = running_rings(d);
+
 	d->state->suspended = 1;
 	return device_stop_set(d, &set);
 }
@@ -453,14 +463,9 @@ int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd wh
 
 int device_stop_all(struct device *d)
 {
-	struct queue_set set = { 0 };
-	int r;
+	struct queue_set set = running_rings(d);
+	int r = device_stop_set(d, &set);
 
-	for (uint32_t i = 0; i < d->n_queues; i++) {
-		if (d->state->rings[i].running)
-			queue_set_add(&set, i);
-	}
-	r = device_stop_set(d, &set);
 	if (d->state->failed && !d->lost)
 		r = device_recover(d);
 	for (uint32_t i = 0; i < d->n_queues; i++) {
@@ -485,6 +490,7 @@ int device_clear(struct device *d)
 		ring_forget_fds(d, &d->state->rings[i]);
 		ring_state_init(&d->state->rings[i]);
 	}
+	device_forget_inflight(d);
 	d->state->features = 0;
 	d->state->has_features = 0;
 	d->state->status = 0;
@@ -497,8 +503,12 @@ int device_release(struct device *d)
 	uint8_t driver[sizeof(state->driver)];
 	struct migration_record migration;
 	int32_t driver_slots[DEVICE_DRIVER_SLOTS];
+	struct queue_set set = running_rings(d);
 	int r = 0;
 
+	/* The front-end may come back to these rings: what the device took of them is to be given back. */
+	migration_step(&state->migration, MIGRATION_LEFT, clock_now_ns());
+	device_stop_set(d, &set);
 	if (!d->lost)
 		r = d->driver->ops->reset(d->driver);
 	for (uint32_t i = 0; i < d->n_queues; i++)
@@ -508,6 +518,7 @@ int device_release(struct device *d)
 	for (uint32_t i = 0; i < QUEUE_MAX; i++)
 		ring_forget_fds(d, &state->rings[i]);
 	device_forget_log(d);
+	device_forget_inflight(d);
 
 	/* What the driver keeps is about the device, not about who used it; and the record is to be read. */
 	migration = state->migration;

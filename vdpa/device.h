@@ -50,7 +50,8 @@ struct ring_state {
 	uint8_t enabled;
 	uint8_t running;    /* the device serves it */
 	uint8_t failed;	    /* broke the rules; until the front-end stops it */
-	uint8_t pad[3];
+	uint8_t resubmits;  /* the inflight area says where another back-end left it */
+	uint8_t pad[2];
 };
 
 #define RELAY_NO_SLOT 0 /* no slot that anything of a relay could have */
@@ -62,6 +63,16 @@ struct kept_relay {
 	int32_t call_slot; /* eventfd that the device signals */
 	uint32_t pad;
 	uint64_t iova;	   /* where the device reaches the shadow ring */
+};
+
+#define DEVICE_NO_INFLIGHT 0 /* no slot that an inflight area could have */
+
+/* Memory that the front-end keeps, to say which chains are in flight; see vdpa/inflight.h. */
+struct kept_inflight {
+	int32_t slot;	   /* of its file; DEVICE_NO_INFLIGHT: there is none */
+	uint16_t n_rings;  /* that have a part */
+	uint16_t ring_size; /* descriptors, of each */
+	uint64_t offset;   /* bytes */
 };
 
 struct device_section {
@@ -85,10 +96,12 @@ struct device_section {
 	uint64_t log_asked_ns;	/* when logging was wanted; CLOCK_MONOTONIC */
 	struct migration_record migration;
 	struct kept_relay relays[QUEUE_MAX]; /* of rings that run relayed */
+	struct kept_inflight inflight;
 };
 
 struct device_relays;
 struct dirty_log;
+struct inflight_map;
 
 struct device {
 	struct device_section *state; /* working copy of the page's section */
@@ -99,6 +112,7 @@ struct device {
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
 	struct dirty_log *log;	    /* the state's log, mapped; NULL: none */
+	struct inflight_map *inflight; /* the state's inflight area, mapped; NULL: none */
 	struct device_relays *relays; /* NULL: no ring was relayed yet */
 
 	/* Makes the state lasting in the middle of a change. Return: 0; negative: the process ends. */
@@ -192,6 +206,30 @@ void device_forget_log(struct device *d);
  * Return: 0; -EINVAL there is no log and rings run, or it is too small; -EIO.
  */
 int device_set_logging(struct device *d, bool on);
+
+/** device_can_note_inflight() - is it of use to note which chains are in flight? */
+bool device_can_note_inflight(const struct device *d);
+
+/** device_inflight_open() - map the area that the state names. Return: 0, or a negative errno. */
+int device_inflight_open(struct device *d);
+
+/** device_inflight_size() - bytes of an area with parts for @n_rings rings of @ring_size descriptors. */
+uint64_t device_inflight_size(const struct device *d, uint32_t n_rings, uint32_t ring_size);
+
+/**
+ * device_set_inflight() - where to note chains in flight, in the place of the area before.
+ * @slot: of the area's file; the state's on success
+ * @offset, @size: bytes
+ * @n_rings: 1..@d->n_queues; @ring_size: descriptors, 1..@d->max_queue_size
+ * @resubmits: it is of a back-end before: rings go on where it says
+ * Return: 0; -EINVAL no memory, too short, or no such shape; -EBUSY rings run, or pages are logged; an
+ *         errno of filemap_open(). On failure nothing has changed.
+ */
+int device_set_inflight(struct device *d, int32_t slot, uint64_t offset, uint64_t size,
+	uint32_t n_rings, uint32_t ring_size, bool resubmits);
+
+/** device_forget_inflight() - chains are noted nowhere; nothing runs. */
+void device_forget_inflight(struct device *d);
 
 /** device_log_reaches() - does the log do for a ring with these flags and log address? */
 bool device_log_reaches(const struct device *d, uint32_t index, uint32_t flags, uint64_t log_addr);

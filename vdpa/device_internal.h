@@ -54,6 +54,14 @@ void log_note_stop(struct device *d, uint64_t begun_ns);
 /** log_mark_ring() - mark all that the device writes of a ring, in the log that holds. */
 void log_mark_ring(struct device *d, uint32_t index);
 
+/* device_inflight.c */
+
+/** inflight_part() - where chains of @index are to be noted; NULL: nowhere. */
+uint8_t *inflight_part(const struct device *d, uint32_t index);
+
+/** inflight_is_lost() - the area's file was cut short. */
+bool inflight_is_lost(const struct device *d);
+
 /* device_relay.c */
 
 /** ring_is_relayed() - or was, when it was stopped the device was away. */

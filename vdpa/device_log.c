@@ -21,12 +21,12 @@ bool device_can_log(const struct device *d)
 	return true; /* by the device, or by relaying its rings */
 }
 
-/* A device that has to be relayed to start at all can't log: shadow rings lie beyond any log. */
+/* A device whose rings are relayed for another reason can't log: shadow rings lie beyond any log. */
 bool device_logs_itself(const struct device *d)
 {
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 
-	return caps->dirty_log && caps->start_position == DRIVER_START_ANY;
+	return caps->dirty_log && caps->start_position == DRIVER_START_ANY && !d->inflight;
 }
 
 bool log_is_missing(const struct device *d)

@@ -65,13 +65,19 @@ bool ring_is_relayed(const struct device *d, uint32_t index)
 	return d->state->relays[index].kept_slot != RELAY_NO_SLOT;
 }
 
+/* The relay notes pages, or chains. */
+static bool keeps_notes(const struct device *d, uint32_t index)
+{
+	return logs_by_relay(d) || inflight_part(d, index) != NULL;
+}
+
 /* A device that can't start where the ring stands is relayed until the guest begins anew. */
 bool ring_wants_relay(const struct device *d, uint32_t index, struct queue_position position)
 {
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 	struct queue_position initial = queue_position_initial(device_is_packed(d));
 
-	if (logs_by_relay(d))
+	if (keeps_notes(d, index))
 		return true;
 	return caps->start_position == DRIVER_START_INITIAL && !queue_position_equal(position, initial);
 }
@@ -82,8 +88,8 @@ bool ring_runs_wrongly(const struct device *d, uint32_t index)
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 
 	if (!ring_is_relayed(d, index))
-		return logs_by_relay(d);
-	return !logs_by_relay(d) && caps->start_position == DRIVER_START_ANY;
+		return keeps_notes(d, index);
+	return !keeps_notes(d, index) && caps->start_position == DRIVER_START_ANY;
 }
 
 /* ------------------------------------------------------------------------------- where */
@@ -135,8 +141,10 @@ static int relays_prepare(struct device *d)
 	if (!relays)
 		return -ENOMEM;
 	r = guestmem_init(&relays->memory);
-	if (r == 0)
-		r = relays->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (r == 0 && (relays->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0) {
+		r = -errno;
+		guestmem_free(&relays->memory);
+	}
 	if (r < 0) {
 		free(relays);
 		return r;
@@ -203,6 +211,8 @@ static int open_relay(struct device *d, uint32_t index, const struct driver_queu
 		.device = guest->device,
 		.position = guest->position,
 		.shadow_iova = kept->iova,
+		.inflight = inflight_part(d, index),
+		.resubmits = d->state->rings[index].resubmits,
 		.call_fd = guest->call_fd,
 		.device_fd = fdstore_get(d->fds, kept->kick_slot),
 	};
@@ -331,6 +341,7 @@ int ring_relay_start(struct device *d, uint32_t index, struct driver_queue *q)
 	q->kick_fd = fdstore_get(d->fds, d->state->relays[index].kick_slot);
 	q->call_fd = fdstore_get(d->fds, d->state->relays[index].call_slot);
 	q->err_fd = -1;
+	d->state->rings[index].resubmits = 0;
 	relays_sync_log(d);
 	return 0;
 }
@@ -453,6 +464,8 @@ bool device_relay_run(struct device *d)
 	}
 	if (guestmem_lost(&d->relays->memory))
 		device_fail(d, "a file of the guest's memory became shorter");
+	if (inflight_is_lost(d))
+		device_fail(d, "the inflight area became shorter");
 	if (d->log && dirty_log_failed(d->log))
 		device_fail(d, "the log of dirty pages became shorter, or does not reach all of them");
 	return moved;

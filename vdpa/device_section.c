@@ -55,7 +55,9 @@ int device_section_check(const struct device_section *state)
 		if (!slot_ok(state->driver_slots[i]))
 			return -EBADMSG;
 	}
-	if (migration_check(&state->migration) < 0 || state->logging > 1 || state->suspended > 1 || state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot))
+	if (migration_check(&state->migration) < 0 || state->logging > 1 || state->suspended > 1 ||
+		state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot) ||
+		state->inflight.slot < DEVICE_NO_INFLIGHT || !slot_ok(state->inflight.slot))
 		return -EBADMSG;
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const struct ring_state *ring = &state->rings[i];
@@ -85,7 +87,9 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 	ret[2] = (struct page_span){ .start = memory + sizeof(state->memory),
 		.size = relays + state->n_rings * sizeof(state->relays[0]) - memory -
 			sizeof(state->memory) };
-	return 3;
+	ret[3] = (struct page_span){ .start = offsetof(struct device_section, inflight),
+		.size = sizeof(*state) - offsetof(struct device_section, inflight) };
+	return 4;
 }
 
 static void mark_slot(int32_t slot, uint8_t *used)
@@ -117,4 +121,6 @@ void device_section_slots(const struct device_section *state, uint8_t *used)
 		mark_slot(state->driver_slots[i], used);
 	if (state->log_slot != DEVICE_NO_LOG)
 		mark_slot(state->log_slot, used);
+	if (state->inflight.slot != DEVICE_NO_INFLIGHT)
+		mark_slot(state->inflight.slot, used);
 }

@@ -114,7 +114,12 @@ static struct relay *relay_new(const struct relay_setup *s)
 	r->free = calloc(capacity, sizeof(*r->free));
 	r->order = calloc(capacity, sizeof(*r->order));
 	r->batch = calloc(s->size, sizeof(*r->batch));
-	if (r->free && r->order && r->batch)
+	r->inflight.at = s->inflight;
+	r->inflight.size = s->size;
+	r->inflight.packed = r->packed;
+	if (s->inflight && r->packed)
+		r->descs = calloc(s->size, sizeof(*r->descs));
+	if (r->free && r->order && r->batch && (r->descs || !s->inflight || !r->packed))
 		return r;
 	relay_close(r);
 	return NULL;
@@ -127,6 +132,7 @@ void relay_close(struct relay *r)
 	free(r->free);
 	free(r->order);
 	free(r->batch);
+	free(r->descs);
 	free(r);
 }
 
@@ -161,6 +167,9 @@ int relay_open(
 		signal_device(r);
 		signal_guest(r);
 	}
+	e = relay_inflight_open(r, begin);
+	if (e < 0)
+		return e;
 	*ret = TAKE_PTR(r);
 	return 0;
 }
@@ -185,8 +194,7 @@ void relay_set_call_fd(struct relay *r, int fd)
 	signal_guest(r);
 }
 
-/* Return: chains offered. */
-static uint32_t offer_batch(struct relay *r, uint32_t max)
+uint32_t relay_offer_batch(struct relay *r, uint32_t max)
 {
 	struct relay_mark next = r->offered;
 	uint32_t n;
@@ -224,11 +232,13 @@ int relay_return_batch(struct relay *r)
 		return e;
 
 	relay_propose(&r->kept->returned, &next);
+	relay_inflight_return(r, &next);
 	relay_step_hook(RELAY_STEP_RETURN_PROPOSED);
 	r->layout->return_publish(r, &next);
 	relay_step_hook(RELAY_STEP_RETURN_PUBLISHED);
 	wanted = r->layout->guest_wants_call(r, &next);
 	r->layout->log_returned(r, &next);
+	relay_inflight_returned(r, &next);
 	relay_step_hook(RELAY_STEP_RETURN_LOGGED);
 	relay_hold(&r->kept->returned, &r->returned, &next);
 	relay_step_hook(RELAY_STEP_RETURN_HOLDS);
@@ -267,6 +277,11 @@ static int check_memory(struct relay *r)
 			     : "the ring is not in the guest's memory any more");
 }
 
+static bool guest_has(const struct relay *r)
+{
+	return relay_backlog_left(r, r->offered.chains) > 0 || r->layout->guest_has(r);
+}
+
 int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
 {
 	struct relay_work work = { 0 };
@@ -280,13 +295,13 @@ int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
 	while (work.offered < budget && r->fault == 0) {
 		uint32_t left = budget - work.offered,
 			 max = left < RELAY_BATCH ? left : RELAY_BATCH;
-		uint32_t n = offer_batch(r, max);
+		uint32_t n = relay_offer_batch(r, max);
 
 		work.offered += n;
 		if (n < max)
 			break;
 	}
-	work.more = work.offered == budget && r->layout->guest_has(r);
+	work.more = work.offered == budget && guest_has(r);
 	note_work(r, &work);
 	check_memory(r);
 	*ret = work;
@@ -306,7 +321,7 @@ bool relay_sleep(struct relay *r)
 	r->layout->ask_guest(r, true);
 	r->layout->ask_device(r, true);
 	relay_step_hook(RELAY_STEP_ASKED);
-	return !r->layout->device_has(r) && (r->waits_for_room || !r->layout->guest_has(r));
+	return !r->layout->device_has(r) && (r->waits_for_room || !guest_has(r));
 }
 
 struct queue_position relay_position(const struct relay *r)
@@ -324,5 +339,6 @@ void relay_stats(const struct relay *r, struct relay_stats *ret)
 	*ret = r->stats;
 	ret->offered = r->offered.chains;
 	ret->returned = r->returned.chains;
+	ret->resubmitted = r->n_backlog - relay_backlog_left(r, r->offered.chains);
 	ret->in_flight = relay_in_flight(r);
 }

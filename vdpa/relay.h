@@ -46,6 +46,9 @@ struct relay_kept_layout relay_kept_layout(uint32_t size, bool packed);
  * @position:	 RELAY_FRESH: where the device before stood in the guest's ring. Chains between used
  *		 and available are taken for lost: make both equal where that device works in order
  * @shadow_iova: where the device reaches the shadow part
+ * @inflight:	 this ring's part of the inflight area (vdpa/inflight.h), or NULL; outlives the relay
+ * @resubmits:	 RELAY_FRESH: the part is of another back-end; what it left in flight is given to the
+ *		 device once more, before anything else, and the part says where to go on
  * @call_fd:	 the guest's eventfd, may be -1; hostile; lent
  * @device_fd:	 eventfd that wakes the device, non-blocking, may be -1; lent
  */
@@ -56,6 +59,8 @@ struct relay_setup {
 	uint64_t desc, driver, device;
 	struct queue_position position;
 	uint64_t shadow_iova;
+	uint8_t *inflight;
+	bool resubmits;
 	int call_fd;
 	int device_fd;
 };
@@ -78,6 +83,7 @@ struct relay_stats {
 	uint64_t kicks, calls;
 	uint64_t waits;     /* times the shadow ring had no room for a chain */
 	uint64_t clamped;   /* completions that said more bytes than the chain takes */
+	uint64_t resubmitted; /* chains of another back-end that were given to the device */
 	uint64_t forced;    /* chains completed empty because they could not be taken back */
 	uint32_t in_flight; /* chains that the device has */
 };
@@ -92,7 +98,8 @@ struct relay_stats {
  *
  * Return: 0; -EINVAL a size or position that no ring has; -EFAULT an area of the ring is not in one
  *         region of guest memory, or not aligned; -EEXIST guest memory lies where the shadow ring
- *         is to be; -EBADMSG @kept is nothing a relay of this ring has left; -ENOMEM.
+ *         is to be; -EBADMSG @kept is nothing a relay of this ring has left, or @inflight contradicts
+ *         itself; -ENOMEM.
  */
 int relay_open(
 	const struct relay_setup *setup, void *kept, enum relay_begin begin, struct relay **ret);

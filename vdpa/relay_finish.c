@@ -37,13 +37,17 @@ static int return_all(struct relay *r)
 static int complete_stragglers(struct relay *r, uint64_t before)
 {
 	struct relay_mark at = r->returned;
+	uint64_t first = at.chains + 1;
 
-	for (uint32_t id = 0; id < r->size; id++) {
-		if (!relay_is_in_flight(r, (uint16_t)id) || r->flights[id].offered > before)
+	for (uint32_t i = 0; i < r->size; i++) {
+		uint16_t id = r->in_order ? relay_order_at(r, first + i) : (uint16_t)i;
+
+		if (!relay_is_in_flight(r, id) || r->flights[id].offered > before ||
+			(r->in_order && r->flights[id].offered != first + i))
 			continue;
 		if (r->log)
-			relay_log_buffers(r, (uint16_t)id, r->flights[id].writable);
-		r->layout->complete(r, (uint16_t)id, &at);
+			relay_log_buffers(r, id, r->flights[id].writable);
+		r->layout->complete(r, id, &at);
 		r->stats.forced++;
 		relay_step_hook(RELAY_STEP_FORCED);
 	}
@@ -65,6 +69,22 @@ static void take_back(
 	}
 }
 
+/*
+ * What another back-end left can't be taken back: the ring has no place for it. What of it was not
+ * offered yet is offered now, to nobody, and completed.
+ */
+static int complete_backlog(struct relay *r)
+{
+	int e = complete_stragglers(r, r->n_backlog);
+
+	while (e == 0 && relay_backlog_left(r, r->offered.chains) > 0) {
+		if (relay_offer_batch(r, relay_backlog_left(r, r->offered.chains)) == 0)
+			return r->fault ? r->fault : -EPROTO;
+		e = complete_stragglers(r, r->n_backlog);
+	}
+	return e;
+}
+
 int relay_finish(struct relay *r, const struct queue_position *device, struct queue_position *ret)
 {
 	struct relay_mark mark;
@@ -74,6 +94,8 @@ int relay_finish(struct relay *r, const struct queue_position *device, struct qu
 	if (r->generation != r->memory->generation && relay_bind_memory(r) < 0)
 		return relay_fault(r, -EFAULT, "the ring is not in the guest's memory any more");
 	e = return_all(r);
+	if (e == 0 && r->n_backlog > 0)
+		e = complete_backlog(r);
 	if (e < 0)
 		return e;
 	n = relay_n_untaken(r);
@@ -82,6 +104,7 @@ int relay_finish(struct relay *r, const struct queue_position *device, struct qu
 	e = complete_stragglers(r, r->offered.chains - n);
 	if (e < 0)
 		return e;
+	relay_inflight_taken_back(r);
 	r->layout->ask_guest(r, true);
 	relay_step_hook(RELAY_STEP_FINISHED);
 	if (guestmem_lost(r->memory))

@@ -7,12 +7,14 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
+#include "vdpa/inflight.h"
 #include "vdpa/relay.h"
 #include "vdpa/relay_slot.h"
 #include "vdpa/shared.h"
 
 #define RELAY_BATCH   128 /* chains offered before the device sees them */
 #define RELAY_NO_ROOM 1   /* a chain has to wait for descriptors of the shadow ring */
+#define RELAY_NOTHING 2   /* the guest's ring has no more */
 
 /* One buffer of a chain that the device has. The device does not reach this copy. */
 struct relay_cell {
@@ -34,7 +36,8 @@ struct relay_flight {
 	uint16_t guest_id; /* split: head; packed: buffer id */
 	uint16_t n_guest;  /* descriptors in the guest's ring; split: 1 */
 	uint16_t n_cells;
-	uint16_t pad[3];
+	uint16_t noted; /* its name in the inflight area */
+	uint16_t pad[2];
 };
 
 /* A place in both rings at once. Split: positions are free-running; packed: slots. */
@@ -61,6 +64,9 @@ struct relay_kept {
 	uint32_t size;
 	struct relay_side offered;
 	struct relay_side returned;
+	uint64_t first_counter; /* of the inflight area */
+	uint32_t n_backlog;	/* the first chains offered are those that another back-end left */
+	uint32_t pad;
 };
 
 /* A completion that was read from the shadow ring. */
@@ -97,6 +103,11 @@ struct relay {
 	struct relay_kept *kept;
 	struct relay_flight *flights;
 	struct relay_cell *cells;
+
+	struct inflight inflight;
+	struct inflight_chain *backlog; /* kept: what another back-end left */
+	uint32_t n_backlog; /* copy of the kept one */
+	struct vring_packed_desc *descs; /* packed: of the chain that is read, if it is to be noted */
 
 	uint16_t *free; /* a queue of cells: in order they go round, as IN_ORDER demands */
 	uint32_t free_first, free_mask, n_free;
@@ -156,6 +167,8 @@ struct relay_layout {
 	uint64_t (*n_taken)(const struct relay *r, const struct queue_position *device);
 	/* Free slots of a shadow ring from a crash are made to look unavailable. */
 	void (*clean)(struct relay *r);
+	/* So are slots of the guest's ring that another back-end had. */
+	void (*reclaim)(struct relay *r);
 };
 
 extern const struct relay_layout relay_split, relay_packed;
@@ -197,6 +210,8 @@ static inline void kept_fence(void)
 /* relay_kept.c */
 void relay_kept_locate(struct relay *r, void *kept);
 void relay_kept_init(struct relay *r);
+/* Of a fresh relay: begin there instead. */
+void relay_kept_place(struct relay *r, struct queue_position at);
 int relay_kept_check(struct relay *r);
 /* Says where the batch at hand will end, before anything of it is seen. */
 void relay_propose(struct relay_side *side, const struct relay_mark *next);
@@ -212,8 +227,21 @@ void relay_free_batch(struct relay *r);
 /* relay.c */
 /* Takes pointers to the guest's ring anew. Return: 0; -EEXIST; -EFAULT. */
 int relay_bind_memory(struct relay *r);
+/* Offers up to @max chains. Return: how many. */
+uint32_t relay_offer_batch(struct relay *r, uint32_t max);
 /* Hands over all completions. Return: 0 or -EPROTO, also when some were good. */
 int relay_return_batch(struct relay *r);
+
+/* relay_inflight.c */
+/* Begins, or goes on, to note chains in the inflight area. Return: 0; -EBADMSG; -ENOMEM. */
+int relay_inflight_open(struct relay *r, enum relay_begin begin);
+/* The chain is about to be offered. */
+void relay_inflight_take(struct relay *r, struct relay_flight *f);
+/* The batch is about to be seen by the guest; has been seen. */
+void relay_inflight_return(struct relay *r, const struct relay_mark *next);
+void relay_inflight_returned(struct relay *r, const struct relay_mark *next);
+/* What is in flight was taken back. */
+void relay_inflight_taken_back(struct relay *r);
 
 /* relay_finish.c: how many of the newest chains are in flight without one between that is not. */
 uint32_t relay_n_untaken(const struct relay *r);
@@ -231,6 +259,12 @@ static inline int relay_fault(struct relay *r, int fault, const char *reason)
 static inline uint32_t relay_in_flight(const struct relay *r)
 {
 	return (uint32_t)(r->offered.chains - r->returned.chains);
+}
+
+/* Chains of another back-end that are still to be offered, when @offered were. */
+static inline uint32_t relay_backlog_left(const struct relay *r, uint64_t offered)
+{
+	return offered < r->n_backlog ? r->n_backlog - (uint32_t)offered : 0;
 }
 
 static inline bool relay_is_in_flight(const struct relay *r, uint16_t id)
@@ -290,6 +324,8 @@ static inline void relay_chain_take(
 	f->guest_id = guest_id;
 	f->n_guest = (uint16_t)c->n_guest;
 	f->n_cells = (uint16_t)c->n;
+	if (r->inflight.at)
+		relay_inflight_take(r, f);
 	r->order[next->chains & r->free_mask] = c->first;
 	r->free_first += c->n;
 	r->n_free -= c->n;

@@ -18,7 +18,7 @@
 #include "vdpa/relay_internal.h"
 
 #define MAGIC   0x79616c6572706476ULL
-#define VERSION 1
+#define VERSION 2
 #define PAGE    4096
 #define LINE    64
 
@@ -50,10 +50,11 @@ struct relay_kept_layout relay_kept_layout(uint32_t size, bool packed)
 {
 	struct relay_kept_layout l = { .shadow_size = shadow_parts(size, packed).size };
 
-	l.shadow_offset =
-		align_up(align_up(sizeof(struct relay_kept), LINE) +
-				 (sizeof(struct relay_flight) + sizeof(struct relay_cell)) * size,
-			PAGE);
+	l.shadow_offset = align_up(align_up(sizeof(struct relay_kept), LINE) +
+					   (sizeof(struct relay_flight) + sizeof(struct relay_cell) +
+						   sizeof(struct inflight_chain) + sizeof(uint16_t)) *
+						   size,
+		PAGE);
 	l.size = l.shadow_offset + l.shadow_size;
 	return l;
 }
@@ -67,6 +68,8 @@ void relay_kept_locate(struct relay *r, void *kept)
 	r->kept = kept;
 	r->flights = (void *)(base + align_up(sizeof(struct relay_kept), LINE));
 	r->cells = (void *)(r->flights + r->size);
+	r->backlog = (void *)(r->cells + r->size);
+	r->inflight.links = (void *)(r->backlog + r->size);
 	r->shadow_desc = shadow;
 	r->shadow_driver = shadow + parts.driver;
 	r->shadow_device = shadow + parts.device;
@@ -126,18 +129,22 @@ static void fill_free(struct relay *r, const uint8_t *taken, uint32_t first)
 	}
 }
 
+void relay_kept_place(struct relay *r, struct queue_position at)
+{
+	r->offered = (struct relay_mark){ .guest = at.avail, .guest_wrap = at.avail_wrap };
+	r->returned = (struct relay_mark){ .guest = at.used, .guest_wrap = at.used_wrap };
+	r->offered.shadow_wrap = r->returned.shadow_wrap = r->packed;
+	r->kept->offered.marks[0] = r->offered;
+	r->kept->returned.marks[0] = r->returned;
+}
+
 void relay_kept_init(struct relay *r)
 {
 	struct relay_kept_layout l = relay_kept_layout(r->size, r->packed);
-	const struct queue_position *at = &r->setup.position;
 	struct relay_kept *kept = r->kept;
 
 	memset(kept, 0, l.size);
-	r->offered = (struct relay_mark){ .guest = at->avail, .guest_wrap = at->avail_wrap };
-	r->returned = (struct relay_mark){ .guest = at->used, .guest_wrap = at->used_wrap };
-	r->offered.shadow_wrap = r->returned.shadow_wrap = r->packed;
-	kept->offered.marks[0] = r->offered;
-	kept->returned.marks[0] = r->returned;
+	relay_kept_place(r, r->setup.position);
 	kept->version = VERSION;
 	kept->features = r->setup.features & KEPT_FEATURES;
 	kept->size = r->size;
@@ -258,8 +265,9 @@ int relay_kept_check(struct relay *r)
 	e = settle(r, &kept->offered, &r->offered, r->layout->was_offered);
 	if (e == 0)
 		e = settle(r, &kept->returned, &r->returned, r->layout->was_returned);
-	if (e < 0 || r->offered.chains - r->returned.chains > r->size)
+	if (e < 0 || r->offered.chains - r->returned.chains > r->size || kept->n_backlog > r->size)
 		return -EBADMSG;
+	r->n_backlog = kept->n_backlog;
 	e = check_flights(r, taken);
 	if (e < 0)
 		return e;

@@ -31,6 +31,26 @@ static uint32_t guest_slots_out(const struct relay *r, const struct relay_mark *
 	return at->guest + ahead - r->returned.guest;
 }
 
+/* One descriptor of a chain. Return: 1: another one follows; 0: it was the last one; as relay_chain_add(). */
+static int read_desc(struct relay *r, struct relay_chain *c, uint64_t gpa, uint64_t word)
+{
+	uint64_t flags = flags_of(word);
+
+	if (r->descs)
+		r->descs[c->n_guest - 1] = (struct vring_packed_desc){
+			.addr = gpa,
+			.len = (uint32_t)word,
+			.id = (uint16_t)(word >> 32),
+			.flags = (uint16_t)flags,
+		};
+	if (flags & VRING_DESC_F_INDIRECT) {
+		if (flags & VRING_DESC_F_NEXT)
+			return relay_fault(r, -EBADMSG, "an indirect descriptor with a next one");
+		return relay_read_indirect_packed(r, c, gpa, (uint32_t)word);
+	}
+	return relay_chain_add(r, c, gpa, (uint32_t)word, (uint16_t)flags);
+}
+
 /* Follows the chain that begins with @word at @at. */
 static int read_chain(struct relay *r, struct relay_chain *c, uint32_t room, uint16_t slot,
 	uint64_t word, uint16_t *ret_id)
@@ -38,7 +58,7 @@ static int read_chain(struct relay *r, struct relay_chain *c, uint32_t room, uin
 	const struct vring_packed_desc *ring = r->desc;
 
 	for (;;) {
-		uint64_t flags = flags_of(word), gpa;
+		uint64_t gpa;
 		int e;
 
 		if (c->n_guest == room)
@@ -46,18 +66,31 @@ static int read_chain(struct relay *r, struct relay_chain *c, uint32_t room, uin
 		c->n_guest++;
 		gpa = shared_load64((const uint64_t *)(const void *)&ring[slot].addr);
 		*ret_id = (uint16_t)(word >> 32);
-		if (flags & VRING_DESC_F_INDIRECT) {
-			if (flags & VRING_DESC_F_NEXT)
-				return relay_fault(
-					r, -EBADMSG, "an indirect descriptor with a next one");
-			return relay_read_indirect_packed(r, c, gpa, (uint32_t)word);
-		}
-		e = relay_chain_add(r, c, gpa, (uint32_t)word, (uint16_t)flags);
-		if (e != 0 || !(flags & VRING_DESC_F_NEXT))
+		e = read_desc(r, c, gpa, word);
+		if (e != 0 || !(flags_of(word) & VRING_DESC_F_NEXT))
 			return e;
 		slot = slot + 1U == r->size ? 0 : (uint16_t)(slot + 1);
 		word = shared_load64(word_of(r->desc, slot));
 	}
+}
+
+/* A chain that another back-end left; its slots in the ring may have been used for others. */
+static int read_noted(
+	struct relay *r, struct relay_chain *c, struct inflight_chain chain, uint16_t *ret_id)
+{
+	uint16_t at = chain.name;
+	int e = 0;
+
+	while (e == 0 && c->n_guest < chain.n_desc) {
+		struct vring_packed_desc d = inflight_desc(&r->inflight, at, &at);
+
+		c->n_guest++;
+		*ret_id = d.id;
+		if (!(d.flags & VRING_DESC_F_NEXT) != (c->n_guest == chain.n_desc))
+			return relay_fault(r, -EBADMSG, "a chain in the inflight area contradicts itself");
+		e = read_desc(r, c, d.addr, make_word(d.len, d.id, d.flags));
+	}
+	return e;
 }
 
 static void write_shadow(struct relay *r, const struct relay_chain *c, struct relay_mark *next)
@@ -83,27 +116,38 @@ static void write_shadow(struct relay *r, const struct relay_chain *c, struct re
 	}
 }
 
+/* Return: 0; RELAY_NOTHING; as relay_chain_add(). */
+static int read_next(struct relay *r, struct relay_chain *c, const struct relay_mark *next, bool again,
+	uint16_t *ret_id)
+{
+	uint64_t word;
+
+	if (again)
+		return read_noted(r, c, r->backlog[next->chains], ret_id);
+	word = shared_load64_acquire(word_of(r->desc, next->guest));
+	if (!is_available(flags_of(word), next->guest_wrap))
+		return RELAY_NOTHING;
+	return read_chain(r, c, r->size - guest_slots_out(r, next), next->guest, word, ret_id);
+}
+
 static uint32_t packed_offer(struct relay *r, uint32_t max, struct relay_mark *next)
 {
 	uint32_t n;
 
 	for (n = 0; n < max; n++) {
-		uint32_t room = r->size - guest_slots_out(r, next);
-		uint64_t word = shared_load64_acquire(word_of(r->desc, next->guest));
+		bool again = relay_backlog_left(r, next->chains) > 0;
 		struct relay_chain c = { 0 };
-		uint16_t id;
-		int e;
+		uint16_t id = 0;
+		int e = read_next(r, &c, next, again, &id);
 
-		if (!is_available(flags_of(word), next->guest_wrap))
-			break;
-		e = read_chain(r, &c, room, next->guest, word, &id);
 		if (e != 0) {
 			r->waits_for_room = e == RELAY_NO_ROOM;
 			break;
 		}
 		write_shadow(r, &c, next);
 		relay_chain_take(r, &c, id, next);
-		slot_step(r->size, &next->guest, &next->guest_wrap, c.n_guest);
+		if (!again)
+			slot_step(r->size, &next->guest, &next->guest_wrap, c.n_guest);
 	}
 	return n;
 }
@@ -298,6 +342,21 @@ static void packed_clean(struct relay *r)
 	}
 }
 
+/*
+ * What a back-end wrote of a batch that it did not show would be seen together with the first chain
+ * that is given back now.
+ */
+static void packed_reclaim(struct relay *r)
+{
+	uint16_t slot = r->returned.guest;
+	uint8_t wrap = r->returned.guest_wrap;
+
+	for (uint32_t n = guest_slots_out(r, &r->offered); n > 0; n--) {
+		shared_store64(word_of(r->desc, slot), make_word(0, 0, available_flags(wrap)));
+		slot_step(r->size, &slot, &wrap, 1);
+	}
+}
+
 const struct relay_layout relay_packed = {
 	.offer = packed_offer,
 	.offer_publish = packed_offer_publish,
@@ -318,4 +377,5 @@ const struct relay_layout relay_packed = {
 	.n_taken = packed_n_taken,
 	.step_back = packed_step_back,
 	.clean = packed_clean,
+	.reclaim = packed_reclaim,
 };

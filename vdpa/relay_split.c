@@ -89,10 +89,13 @@ static uint32_t split_offer(struct relay *r, uint32_t max, struct relay_mark *ne
 			r, -EBADMSG, "the available index is further ahead than the ring is long");
 		return 0;
 	}
+	n += relay_backlog_left(r, next->chains);
 	if (n > max)
 		n = max;
 	for (i = 0; i < n; i++) {
-		uint16_t head = shared_load16(&avail->ring[next->guest & r->mask]);
+		bool again = relay_backlog_left(r, next->chains) > 0;
+		uint16_t head = again ? r->backlog[next->chains].name
+				      : shared_load16(&avail->ring[next->guest & r->mask]);
 		struct relay_chain c = { .n_guest = 1 };
 		int e = read_chain(r, &c, head);
 
@@ -103,7 +106,7 @@ static uint32_t split_offer(struct relay *r, uint32_t max, struct relay_mark *ne
 		write_shadow(r, &c);
 		shared_store16(&shadow->ring[next->chains & r->mask], c.first);
 		relay_chain_take(r, &c, head, next);
-		next->guest++;
+		next->guest += !again;
 	}
 	return i;
 }
@@ -285,8 +288,12 @@ static void split_step_back(
 	mark->guest--;
 }
 
-/* Nothing to do: what lies beyond the index is not looked at. */
+/* Nothing to do: what lies beyond an index is not looked at. */
 static void split_clean(struct relay *r)
+{
+}
+
+static void split_reclaim(struct relay *r)
 {
 }
 
@@ -310,4 +317,5 @@ const struct relay_layout relay_split = {
 	.n_taken = split_n_taken,
 	.step_back = split_step_back,
 	.clean = split_clean,
+	.reclaim = split_reclaim,
 };

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -223,6 +224,7 @@ static void relay_until_killed(struct lab *lab)
 {
 	struct relay_work work;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (relay_open(&lab->setup, lab->kept, RELAY_RESUME, &lab->relay) < 0)
 		_exit(2);
 	lab_log(lab, true, true);

@@ -179,12 +179,14 @@ static int checkpoint(struct device *d)
 	return transaction_commit(&w->session.transaction);
 }
 
-/* What of the device is this process's own: the log and relays. */
+/* What of the device is this process's own: the log, the inflight area, and relays. */
 static void resume_device(struct worker *w)
 {
 	w->device.checkpoint = checkpoint;
 	if (device_log_open(&w->device) < 0)
 		log_error("the log of dirty pages is gone; nothing runs until there is another one");
+	if (device_inflight_open(&w->device) < 0)
+		log_error("the inflight area is gone; chains in flight are not noted any more");
 	device_relays_resume(&w->device);
 }
 

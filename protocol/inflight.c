@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The inflight area: made here, kept by the front-end, and handed to the back-end of its next
+ * connection.
+ *
+ * Source: vhost-user specification, "Inflight I/O tracking", VHOST_USER_GET_INFLIGHT_FD,
+ * VHOST_USER_SET_INFLIGHT_FD.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "protocol/handlers.h"
+#include "vdpa/base/cleanup.h"
+
+int check_inflight_size(const struct message *m)
+{
+	return m->header.size == WIRE_INFLIGHT_HEAD || m->header.size == sizeof(struct wire_inflight)
+		       ? 0
+		       : -EBADMSG;
+}
+
+/* Return: a file of @size zeros that nobody can cut short, or a negative errno. */
+static int make_area(uint64_t size)
+{
+	_cleanup_close_ int fd = memfd_create("inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring)
+{
+	struct wire_inflight area = m->payload.inflight;
+	int fd, slot, r;
+
+	if (area.n_queues > s->device->n_queues || area.queue_size > s->device->max_queue_size)
+		return -EINVAL;
+	area.size = device_inflight_size(s->device, area.n_queues, area.queue_size);
+	area.offset = 0;
+	fd = make_area(area.size);
+	if (fd < 0)
+		return -EMFILE;
+	r = session_reply_fd(s, m, &area, m->header.size, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	slot = fdstore_add(s->transaction.fds, fd);
+	if (r < 0 || slot < 0)
+		return r < 0 ? r : slot;
+	return device_set_inflight(s->device, slot, 0, area.size, area.n_queues, area.queue_size, false);
+}
+
+int on_set_inflight_fd(struct session *s, struct message *m, uint32_t ring)
+{
+	const struct wire_inflight area = m->payload.inflight;
+	int slot = fdstore_add(s->transaction.fds, message_take_fd(m, 0));
+
+	if (slot < 0)
+		return slot;
+	return device_set_inflight(s->device, slot, area.offset, area.size, area.n_queues,
+		area.queue_size, true);
+}
