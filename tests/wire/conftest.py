@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from frontend import FrontEnd, Guest  # noqa: E402
+from frontend import OFFERED_PF, OFFERED_PF_SHUFFLED, FrontEnd, Guest  # noqa: E402
 from shimside import Shim, wait_for  # noqa: E402
 from simnic import Simnic  # noqa: E402
 
@@ -37,6 +37,16 @@ def bad_simnic():
     shutil.rmtree(nic.folder)
 
 
+@pytest.fixture(scope="session")
+def shuffled_simnic():
+    """One that completes in any order, and misbehaves on demand."""
+    nic = Simnic(BUILD, misbehaves=True, shuffled=True)
+    nic.start()
+    yield nic
+    nic.stop()
+    shutil.rmtree(nic.folder)
+
+
 class Stand:
     """A worker in front of a function of its own."""
 
@@ -46,18 +56,19 @@ class Stand:
         self.name, mailbox = nic.add(pairs, **facts)
         self.shim = Shim(WORKER, self.folder, mailbox)
         self.path = self.shim.path
+        self.offered = OFFERED_PF_SHUFFLED if nic.shuffled else OFFERED_PF
         self.opened = []
         self.closed = False
 
     def front_end(self, negotiate=True):
-        fe = FrontEnd(self.path)
+        fe = FrontEnd(self.path, self.offered)
         self.opened.append(fe)
         if negotiate:
             fe.negotiate()
         return fe
 
     def guest(self, **facts):
-        guest = Guest(self.path, **facts)
+        guest = Guest(self.path, offered=self.offered, **facts)
         self.opened.append(guest)
         return guest
 
@@ -114,6 +125,28 @@ def own_nic_stand(request):
     stand.close_now()
     nic.stop()
     shutil.rmtree(nic.folder)
+
+
+@pytest.fixture
+def make_shuffled_stand(shuffled_simnic):
+    stands = []
+
+    def make(**facts):
+        stand = Stand(shuffled_simnic, **facts)
+        stand.order = lambda what, **order: shuffled_simnic.order(what, function=stand.name, **order)
+        stands.append(stand)
+        stand.shim.start()
+        return stand
+
+    yield make
+    shuffled_simnic.order("clear")
+    for stand in stands:
+        stand.close_now()
+
+
+@pytest.fixture
+def shuffled_stand(make_shuffled_stand):
+    return make_shuffled_stand(pairs=2)
 
 
 @pytest.fixture

@@ -23,9 +23,10 @@ GET_SHMEM_CONFIG""".split()
 ID = {name: number for number, name in enumerate(NAMES)}
 
 PF = {"MQ": 0, "LOG_SHMFD": 1, "RARP": 2, "REPLY_ACK": 3, "MTU": 4, "BACKEND_REQ": 5, "CONFIG": 9,
-      "RESET_DEVICE": 13, "STATUS": 16}
+      "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "STATUS": 16}
 OFFERED_PF = sum(1 << PF[name] for name in ("MQ", "LOG_SHMFD", "RARP", "REPLY_ACK", "MTU", "BACKEND_REQ",
                                             "CONFIG", "RESET_DEVICE", "STATUS"))
+OFFERED_PF_SHUFFLED = OFFERED_PF | 1 << PF["INFLIGHT_SHMFD"]  # by a device that completes in any order
 F_LOG_ALL = 1 << 26
 F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 35
 F_MRG_RXBUF, F_MQ, F_INDIRECT, F_EVENT_IDX = 1 << 15, 1 << 22, 1 << 28, 1 << 29
@@ -58,7 +59,8 @@ def eventfd(count=0):
 
 
 class FrontEnd:
-    def __init__(self, path):
+    def __init__(self, path, offered=OFFERED_PF):
+        self.offered = offered
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(DEADLINE)
         self.sock.connect(path)
@@ -142,11 +144,12 @@ class FrontEnd:
     def refused(self, name, payload=b"", fds=()):
         assert not self.tell(name, payload, fds), f"{name} was accepted"
 
-    def negotiate(self, pf=OFFERED_PF):
-        """What every front-end does first."""
+    def negotiate(self, pf=None):
+        """What every front-end does first; it takes all that is offered, unless told otherwise."""
+        pf = self.offered if pf is None else pf
         self.features = self.ask_u64("GET_FEATURES")
         assert self.features & F_PROTOCOL
-        assert self.ask_u64("GET_PROTOCOL_FEATURES") == OFFERED_PF
+        assert self.ask_u64("GET_PROTOCOL_FEATURES") == self.offered
         self.send("SET_PROTOCOL_FEATURES", u64(pf))
         self.acks = bool(pf & 1 << PF["REPLY_ACK"])
         self.send("SET_OWNER")
@@ -207,24 +210,26 @@ class Ring:
     def slot(self, number):
         return self.buffers + 2048 * (number % self.size)
 
-    def offer(self, data=b"", writable=0):
-        """One buffer for the device: bytes to send, or room to receive."""
-        number = self.next_avail % self.size
+    def offer(self, data=b"", writable=0, number=None):
+        """One buffer for the device: bytes to send, or room to receive. `number`: which buffer, and
+        descriptor, where they do not come back in order."""
+        place = self.next_avail % self.size
+        number = place if number is None else number
         at = self.slot(number)
         if data:
             self.memory.map[at:at + len(data)] = data
         length = len(data) or writable
         if self.packed:
             flags = (2 if writable else 0) | (0x80 if self.avail_wrap else 0x8000)
-            self._put("=QIH", self.desc + 16 * number, self.memory.gpa + at, length, number)
-            self._put("=H", self.desc + 16 * number + 14, flags)
+            self._put("=QIH", self.desc + 16 * place, self.memory.gpa + at, length, number)
+            self._put("=H", self.desc + 16 * place + 14, flags)
             self.next_avail += 1
             if self.next_avail == self.size:
                 self.next_avail, self.avail_wrap = 0, not self.avail_wrap
         else:
             self._put("=QIHH", self.desc + 16 * number, self.memory.gpa + at, length,
                       2 if writable else 0, 0)
-            self._put("=H", self.avail + 4 + 2 * number, number)
+            self._put("=H", self.avail + 4 + 2 * place, number)
             self.next_avail = (self.next_avail + 1) & 0xffff
             self._put("=H", self.avail + 2, self.next_avail)
 
@@ -272,8 +277,9 @@ class Ring:
 class Guest:
     """A front-end with rings that run: pairs of receive and transmit rings."""
 
-    def __init__(self, path, pairs=1, packed=False, size=64, pf=OFFERED_PF, start=0, extra=0):
-        self.fe = FrontEnd(path)
+    def __init__(self, path, pairs=1, packed=False, size=64, pf=None, start=0, extra=0,
+                 offered=OFFERED_PF):
+        self.fe = FrontEnd(path, offered)
         self.memory = Memory(size=(1 << 20) * 2 * pairs + (1 << 20))
         self.packed = packed
         self.rings = [Ring(self.memory, i, (1 << 20) * i, size, packed, start)
@@ -281,7 +287,7 @@ class Guest:
         self.features = F_PROTOCOL | F_VERSION_1 | F_MRG_RXBUF | extra
         self.features |= F_MQ if pairs > 1 else 0
         self.features |= F_PACKED if packed else 0
-        self.pf = pf
+        self.pf = offered if pf is None else pf
 
     def close(self):
         self.fe.close()

@@ -18,12 +18,13 @@ HEADER = struct.Struct("=IIiI")
 class Simnic:
     """A simnic of the tests' own; `loop` sends a function's frames back to it."""
 
-    def __init__(self, build, uplink="loop", misbehaves=False, dirty_log=False):
+    def __init__(self, build, uplink="loop", misbehaves=False, dirty_log=False, shuffled=False):
         self.program = os.path.join(build, "tools/simnic/simnic")
         self.folder = tempfile.mkdtemp(prefix="vdpad-wire-", dir="/tmp")
         self.path = os.path.join(self.folder, "nic.sock")
         self.uplink = uplink
         self.dirty_log = dirty_log
+        self.shuffled = shuffled
         self.test_path = os.path.join(self.folder, "test.sock") if misbehaves else None
         self.process = None
         self.sock = None
@@ -34,7 +35,8 @@ class Simnic:
         with open(os.path.join(self.folder, "simnic.log"), "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "--name", "nic0", "--listen", self.path, "--uplink", self.uplink,
-                 "--dirty-log", "yes" if self.dirty_log else "no"]
+                 "--dirty-log", "yes" if self.dirty_log else "no",
+                 "--completion", "shuffled" if self.shuffled else "in-order"]
                 + (["--test-socket", self.test_path] if self.test_path else []),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(self._connect, "simnic's admin socket", 60)

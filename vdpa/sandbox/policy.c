@@ -70,6 +70,7 @@ static const int worker_calls[] = {
 	SCMP_SYS(madvise),
 	SCMP_SYS(brk),
 	SCMP_SYS(getrandom),
+	SCMP_SYS(sysinfo), /* of qsort(3) in the C library */
 	/* signals, and the end */
 	SCMP_SYS(rt_sigaction),
 	SCMP_SYS(rt_sigprocmask),
