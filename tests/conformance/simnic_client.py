@@ -15,6 +15,8 @@ import struct
 import subprocess
 import time
 
+from logs import assert_clean
+
 BUILD = os.environ.get("VDPAD_BUILD", "build")
 
 (HELLO, MAP, UNMAP, SET_FEATURES, PREPARE, START, STOP, SET_FDS, GET_CONFIG, SET_MTU, ANNOUNCE,
@@ -166,7 +168,7 @@ class Nic:
         return wait_until(attempt, "simnic's socket")
 
     def log(self):
-        with open(self.log_path) as f:
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
     def add(self, name, **kwargs):
@@ -215,11 +217,12 @@ class Nic:
             self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(DEADLINE)
-            return status if self.expected == 0 else 0
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             raise
+        assert_clean(self.log())
+        return status if self.expected == 0 else 0
 
 
 class Function:

@@ -7,6 +7,8 @@ import struct
 import subprocess
 import time
 
+from logs import assert_clean
+
 HELLO, CONFIGURE, DEVICE_FDS, SET_SPEC, UPGRADE, STOP = 1, 2, 3, 4, 5, 6
 REFRESH, DUMP = 32, 33
 REPLY, EVENT = 128, 129
@@ -151,6 +153,7 @@ class Device:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(DEADLINE)
+        assert_clean(self.log())
 
     def spec(self, **changed):
         facts = {"name": self.name, "driver": "sim", "socket_path": self.vhost_path,

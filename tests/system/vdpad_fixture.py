@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from logs import assert_clean
+
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
 DEADLINE = 60
@@ -94,8 +96,10 @@ class Vdpad:
 
     def try_cli(self, *words, **options):
         command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
-        return subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
+        done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=120, **options)
+        assert_clean(done.stderr)
+        return done
 
     def cli(self, *words):
         """Run one command, which has to succeed; what it printed."""
@@ -164,4 +168,4 @@ class Vdpad:
                 os.kill(pid, signal.SIGKILL)
             text = self.log_text()
             shutil.rmtree(self.folder, ignore_errors=True)
-        assert "Sanitizer" not in text and "Assertion" not in text, text[-8000:]
+        assert_clean(text)

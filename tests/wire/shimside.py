@@ -9,6 +9,8 @@ import subprocess
 import threading
 import time
 
+from logs import assert_clean
+
 PAGE_SIZE = 512 * 1024
 HEALTH_SIZE = 64 * 1024
 SLOT_PAGE, SLOT_HEALTH, SLOT_LISTEN, SLOT_CONN, SLOT_DEVICE, SLOT_FREE = 0, 1, 2, 3, 4, 8
@@ -76,6 +78,8 @@ class Shim:
             os.close(fd)
         self.slots = {}
         os.unlink(self.path)
+        if os.path.exists(self.log_path):
+            assert_clean(self.log())
         if self.errors:
             raise AssertionError(self.errors[0])
 
