@@ -127,5 +127,6 @@ def test_the_answer_to_an_upgrade_is_for_the_vdpad_that_asked(stand):
     second.send(worker.READY)
     wait_for(lambda: stand.link.hello().state == vdpad.WORKING, "the worker")
     assert not answered(stand)
-    assert stand.link.post(vdpad.UPGRADE)
+    seq = stand.link.post(vdpad.UPGRADE)
     stand.program.serving()
+    assert stand.link.answer(seq)[0] == 0

@@ -3,7 +3,6 @@
 import grp
 import json
 import os
-import random
 import signal
 import socket
 import stat
@@ -197,11 +196,14 @@ def test_a_killed_shim_is_followed_by_another_one(vdpad):
 @pytest.mark.parametrize("what", ["add", "del"])
 def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
     """Afterwards the device is there and works, or nothing is left of it."""
-    chance = random.Random(4)
     add(vdpad, "b")
     only_b = sorted(leftovers(vdpad))
+    begun = time.monotonic()
+    add(vdpad, "a")
+    vdpad.cli("dev", "del", "a")
+    whole = time.monotonic() - begun
     seen = set()
-    for _ in range(24):
+    for i in range(24):
         if what == "del":
             add(vdpad, "a")
         words = (["add", "name", "a", "mgmtdev", "sim/nic0", "mac", MACS["a"]] if what == "add"
@@ -210,7 +212,7 @@ def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
                                     vdpad.run_dir / "control.sock", "dev", *words],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0, 0.008))
+        time.sleep(whole * (i / 20) ** 2)  # most in the beginning, the last ones when all is over
         vdpad.kill9()
         command.wait(30)
         vdpad.start()
@@ -221,6 +223,7 @@ def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
             vdpad.cli("dev", "del", "a")
         wait_for(lambda: sorted(leftovers(vdpad)) == only_b, "strangers to be removed",
                  tell=lambda: leftovers(vdpad))
+    assert seen == {True, False}
     add(vdpad, "a")
     traffic_works(vdpad)
 
