@@ -193,6 +193,44 @@ def test_a_killed_shim_is_followed_by_another_one(vdpad):
     traffic_works(vdpad)
 
 
+def change_without_shim(vdpad):
+    """Its shim dies while the NIC is told of a change. Return: the command, and simnic, stopped."""
+    for name in MACS:
+        add(vdpad, name)
+    simnic = vdpad.simnic_pid()
+    os.kill(simnic, signal.SIGSTOP)
+    command = subprocess.Popen([BUILD / "tools/vdpa/vdpa", "--socket",
+                                vdpad.run_dir / "control.sock", "dev", "set", "name", "a", "link",
+                                "down"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: "dev.set" in vdpad.log_text(), "the request")
+    os.kill(vdpad.shim_pid("a"), signal.SIGKILL)
+    return command, simnic
+
+
+def check_unchanged(vdpad, command, words):
+    """The command fails with these words, and the device comes back as it was."""
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 1 and words in said
+    vdpad.wait_status("a", lambda status: status["state"] == "idle")
+    traffic_works(vdpad)
+
+
+def test_a_change_that_its_shim_can_t_take_says_so(vdpad):
+    command, simnic = change_without_shim(vdpad)
+    vdpad.wait_status("a", lambda status: status["shim_pid"] == 0)
+    os.kill(simnic, signal.SIGCONT)
+    check_unchanged(vdpad, command, "its shim does not take the change")
+
+
+def test_a_device_is_started_again_after_a_change_that_goes_on(vdpad):
+    command, simnic = change_without_shim(vdpad)
+    try:
+        command.wait(30)
+    finally:
+        os.kill(simnic, signal.SIGCONT)
+    check_unchanged(vdpad, command, "the NIC does not take the change: no answer in time")
+
+
 @pytest.mark.parametrize("what", ["add", "del"])
 def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
     """Afterwards the device is there and works, or nothing is left of it."""

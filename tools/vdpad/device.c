@@ -256,7 +256,7 @@ static void on_started_again(void *arg, struct device *dev, int status, const st
 	ready_check(dev->vdpad);
 }
 
-/* Only the number of others that start keeps it from starting. */
+/* Only the number of others that start keeps it from starting, or a change that goes on. */
 static bool waits_for_turn(const struct device *dev)
 {
 	return dev->phase == DEVICE_DOWN && !dev->timer && dev->nic && dev->nic->state == NIC_UP;
@@ -264,7 +264,7 @@ static bool waits_for_turn(const struct device *dev)
 
 static void start_when_possible(struct device *dev)
 {
-	if (waits_for_turn(dev) && dev->vdpad->n_starting < MAX_STARTING)
+	if (waits_for_turn(dev) && !dev->busy && dev->vdpad->n_starting < MAX_STARTING)
 		device_start(dev, on_started_again, NULL);
 }
 

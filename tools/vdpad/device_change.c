@@ -12,14 +12,17 @@
 #include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
 
-#define UPGRADE_MS 30000 /* the shim's own deadline for it is shorter */
+#define UPGRADE_MS   30000 /* the shim's own deadline for it is shorter */
+#define SHIM_REFUSES "its shim does not take the change"
 
 static void finish(struct device *dev, int r)
 {
+	struct vdpad *v = dev->vdpad;
 	device_done done = dev->done;
 
 	dev->busy = false;
 	done(dev->done_arg, dev, r, &dev->why);
+	devices_start_more(v); /* its shim may have ended meanwhile */
 }
 
 static int fail(struct device *dev, const char *what, int error)
@@ -62,7 +65,7 @@ static void on_shim_told(void *arg, struct channel_answer *answer)
 	int r = 0;
 
 	if (answer->status < 0)
-		r = fail(dev, "its shim does not take the change", answer->status);
+		r = fail(dev, SHIM_REFUSES, answer->status);
 	if (r == 0)
 		r = device_store(dev, &dev->why);
 	if (r < 0)
@@ -75,12 +78,16 @@ static void on_shim_told(void *arg, struct channel_answer *answer)
 static void on_nic_told(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
-	int r = answer->status;
+	int r;
 
-	if (r == 0)
+	if (answer->status < 0) {
+		r = fail(dev, "the NIC does not take the change", answer->status);
+	} else {
 		r = tell_shim(dev, on_shim_told);
+		if (r < 0)
+			r = fail(dev, SHIM_REFUSES, r);
+	}
 	if (r < 0) {
-		r = fail(dev, "the NIC does not take the change", r);
 		go_back(dev);
 		finish(dev, r);
 	}
