@@ -171,8 +171,6 @@ static int map_health(struct device *dev, int fd)
 	block = mmap(NULL, HEALTH_SIZE, PROT_READ, MAP_SHARED, fd, 0);
 	if (block == MAP_FAILED)
 		return -errno;
-	if (dev->health)
-		munmap((void *)(uintptr_t)dev->health, HEALTH_SIZE);
 	dev->health = block;
 	return 0;
 }

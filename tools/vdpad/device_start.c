@@ -224,7 +224,6 @@ static void finish(struct device *dev, int r)
 	dev->vdpad->n_starting--;
 	if (r == 0)
 		dev->reason[0] = '\0';
-	dev->done = NULL;
 	if (r == 0 && !dev->function_ok)
 		device_check_function(dev); /* its NIC began anew meanwhile */
 	done(dev->done_arg, dev, r, &dev->why);

@@ -362,18 +362,6 @@ int nic_new(struct vdpad *v, const struct config_nic *config, const struct nic_w
 	return 0;
 }
 
-void nic_free(struct nic *nic)
-{
-	if (!nic)
-		return;
-	TAILQ_REMOVE(&nic->vdpad->nics, nic, link);
-	forget_process(nic);
-	sd_event_source_disable_unref(nic->timer);
-	sd_event_source_disable_unref(nic->child);
-	free(nic->functions);
-	free(nic);
-}
-
 void nic_end(struct nic *nic)
 {
 	_cleanup_close_ int process = nic->pid > 0 ? pidfd_open(nic->pid, 0) : -1;

@@ -46,7 +46,6 @@ struct nic {
 /** nic_new() - a NIC of the configuration; added to @v. Nothing is started yet. */
 int nic_new(struct vdpad *v, const struct config_nic *config, const struct nic_watcher *watcher,
 	struct nic **ret);
-void nic_free(struct nic *nic);
 
 /** nic_begin() - find it by its socket, or start it. */
 void nic_begin(struct nic *nic);
