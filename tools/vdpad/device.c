@@ -349,11 +349,6 @@ static bool same_device(const struct device *dev, const struct shim_spec *theirs
 	       ours.features == theirs->features && ours.max_pairs == theirs->max_pairs;
 }
 
-static void on_wrong_shim_stopped(void *arg, struct channel_answer *answer)
-{
-	/* Its end comes to on_lost(), and a new one is started. */
-}
-
 static void find_again(struct device *dev)
 {
 	snprintf(dev->reason, sizeof(dev->reason), "its shim does not answer; it is asked again");
@@ -379,8 +374,9 @@ static void on_found(void *arg, struct channel_answer *answer)
 	if (dev->status.state == SHIM_WAITING || !same_device(dev, &dev->status.spec)) {
 		log_warning("%s: the shim that runs was told something else; it is replaced",
 			dev->spec.name);
-		dev->phase = DEVICE_UP; /* until it ends */
-		device_call(dev, SHIM_STOP, NULL, 0, -1, 0, DEVICE_CALL_MS, on_wrong_shim_stopped);
+		/* Until its end comes to on_lost(), and a new one is started. */
+		dev->phase = DEVICE_UP;
+		device_call(dev, SHIM_STOP, NULL, 0, -1, 0, DEVICE_CALL_MS, NULL);
 		return;
 	}
 	dev->phase = DEVICE_UP;

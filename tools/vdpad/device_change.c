@@ -31,10 +31,6 @@ static int fail(struct device *dev, const char *what, int error)
 		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
 }
 
-static void on_ignored(void *arg, struct channel_answer *answer)
-{
-}
-
 static int tell_nic(struct device *dev, channel_done done, void *arg)
 {
 	struct sim_function function;
@@ -55,8 +51,8 @@ static int tell_shim(struct device *dev, channel_done done)
 static void go_back(struct device *dev)
 {
 	dev->spec = dev->old_spec;
-	tell_nic(dev, on_ignored, NULL);
-	tell_shim(dev, on_ignored);
+	tell_nic(dev, NULL, NULL);
+	tell_shim(dev, NULL);
 }
 
 static void on_shim_told(void *arg, struct channel_answer *answer)
@@ -152,7 +148,7 @@ static void on_upgraded(void *arg, struct channel_answer *answer)
 		r = device_store(dev, &dev->why);
 	if (r < 0) {
 		dev->spec = dev->old_spec;
-		tell_shim(dev, on_ignored);
+		tell_shim(dev, NULL);
 	} else {
 		event_send(dev->vdpad, "changed", "dev", dev->spec.name, "a new worker serves it");
 	}

@@ -88,11 +88,6 @@ static int on_stop_deadline(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-static void on_stopping(void *arg, struct channel_answer *answer)
-{
-	/* The end of the connection tells that it is over. */
-}
-
 void device_end(struct device *dev, device_done done, void *arg)
 {
 	int r = -ENOTCONN;
@@ -103,9 +98,9 @@ void device_end(struct device *dev, device_done done, void *arg)
 	device_unstore(dev);
 	/* One that was never looked for, since there was nothing to do with it, may run all the same. */
 	if (dev->shim || device_connect_shim(dev) == 0)
-		r = device_call(dev, SHIM_STOP, NULL, 0, -1, 0, STOP_MS, on_stopping);
+		r = device_call(dev, SHIM_STOP, NULL, 0, -1, 0, STOP_MS, NULL);
 	if (r < 0)
 		device_end_shim_gone(dev);
-	else
+	else /* the end of the connection tells that it is over */
 		set_deadline(dev, STOP_MS, on_stop_deadline);
 }

@@ -36,10 +36,6 @@ static int fail(struct device *dev, const char *what, int error)
 
 /* The function of the NIC */
 
-static void on_ignored(void *arg, struct channel_answer *answer)
-{
-}
-
 static void on_added(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
@@ -65,7 +61,7 @@ static int add_function(struct device *dev)
 		return r;
 	device_function(dev, &function);
 	/* One of an earlier time may be there; its owner is gone. */
-	r = nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_ignored, NULL);
+	r = nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
 	if (r == 0)
 		r = nic_call(dev->nic, SIM_ADMIN_ADD, &function, on_added, dev);
 	return r < 0 ? fail(dev, dev->spec.mgmtdev, r) : WAIT;
@@ -78,7 +74,7 @@ static void del_function(struct device *dev)
 	dev->mailbox = close_keep_errno(dev->mailbox);
 	dev->function_ok = false;
 	device_function(dev, &function);
-	nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_ignored, NULL);
+	nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
 }
 
 /* The front-end's socket */

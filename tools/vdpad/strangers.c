@@ -158,10 +158,6 @@ void strangers_remove_sockets(struct vdpad *v)
 	each_stranger(v, "vhost", remove_socket);
 }
 
-static void on_removed(void *arg, struct channel_answer *answer)
-{
-}
-
 void strangers_remove_functions(struct nic *nic)
 {
 	for (size_t i = 0; i < nic->n_functions; i++) {
@@ -171,7 +167,7 @@ void strangers_remove_functions(struct nic *nic)
 			continue;
 		log_info("%s: function %s is no device any more: removed", nic->handle,
 			function->name);
-		nic_call(nic, SIM_ADMIN_DEL, function, on_removed, NULL);
+		nic_call(nic, SIM_ADMIN_DEL, function, NULL, NULL);
 	}
 }
 
