@@ -3,11 +3,13 @@
 import grp
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -42,8 +44,12 @@ def leftovers(vdpad):
     return found + [owner for owner in uids if owner.startswith("device:")]
 
 
-def fds_of(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def fds_of(vdpad):
+    """How many descriptors it has. The connection of a command that just ended is none of them."""
+    wait_for(lambda: not re.search(rf" 03 +\d+ {vdpad.run_dir}/control.sock$",
+                                   Path("/proc/net/unix").read_text(encoding="ascii"), re.MULTILINE),
+             "the end of connections")
+    return len(os.listdir(f"/proc/{vdpad.process.pid}/fd"))
 
 
 # ---- what a device is made of
@@ -59,14 +65,14 @@ def test_a_device_s_socket_is_for_its_group(make_vdpad):
 def test_a_device_that_is_deleted_leaves_nothing(vdpad):
     add(vdpad, "a")
     vdpad.cli("dev", "del", "a")
-    fds, processes = fds_of(vdpad.process.pid), len(vdpad.processes())
+    fds, processes = fds_of(vdpad), len(vdpad.processes())
     for _ in range(10):
         add(vdpad, "a")
         add(vdpad, "b", "mode", "client")
         vdpad.cli("dev", "del", "a")
         vdpad.cli("dev", "del", "b")
     assert leftovers(vdpad) == []
-    assert fds_of(vdpad.process.pid) == fds
+    assert fds_of(vdpad) == fds
     wait_for(lambda: len(vdpad.processes()) == processes, "the end of shims and workers")
 
 
