@@ -25,6 +25,7 @@
 #include "tools/vdpad/uids.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/printable.h"
 
 #define FIND_AGAIN_MS 5000
 
@@ -175,15 +176,6 @@ static int map_health(struct device *dev, int fd)
 	return 0;
 }
 
-void device_make_printable(char *text, size_t size)
-{
-	text[size - 1] = '\0';
-	for (; *text; text++) {
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-	}
-}
-
 int device_take_status(struct device *dev, struct channel_answer *answer)
 {
 	struct shim_status status;
@@ -191,10 +183,10 @@ int device_take_status(struct device *dev, struct channel_answer *answer)
 	memcpy(&status, answer->payload, sizeof(status));
 	if (status.version != SHIM_WIRE_VERSION || status.state > SHIM_GIVEN_UP || status.pid <= 0)
 		return -EBADMSG;
-	device_make_printable(status.reason, sizeof(status.reason));
-	device_make_printable(status.spec.name, sizeof(status.spec.name));
-	device_make_printable(status.spec.socket_path, sizeof(status.spec.socket_path));
-	device_make_printable(status.spec.worker_path, sizeof(status.spec.worker_path));
+	make_printable(status.reason, sizeof(status.reason));
+	make_printable(status.spec.name, sizeof(status.spec.name));
+	make_printable(status.spec.socket_path, sizeof(status.spec.socket_path));
+	make_printable(status.spec.worker_path, sizeof(status.spec.worker_path));
 	if (!dev->health && (answer->fd < 0 || map_health(dev, answer->fd) < 0))
 		return -EBADMSG;
 	dev->status = status;
@@ -226,7 +218,7 @@ static void on_event(void *arg, uint32_t kind, const void *payload, size_t size)
 	if (kind != SHIM_EVENT || size != sizeof(event))
 		return;
 	memcpy(&event, payload, sizeof(event));
-	device_make_printable(event.text, sizeof(event.text));
+	make_printable(event.text, sizeof(event.text));
 	if (event.kind < ARRAY_SIZE(event_kinds) && event_kinds[event.kind])
 		event_send(dev->vdpad, event_kinds[event.kind], "dev", dev->spec.name, event.text);
 }

@@ -97,9 +97,6 @@ void devices_start_more(struct vdpad *v);
 /** device_connect_shim() - open the channel; -ECONNREFUSED, -ENOENT: there is none. */
 int device_connect_shim(struct device *dev);
 
-/** device_make_printable() - end a text that a shim sent, and replace what is not printable. */
-void device_make_printable(char *text, size_t size);
-
 /** device_take_status() - check and keep what SHIM_HELLO brought. 0, or -EBADMSG. */
 int device_take_status(struct device *dev, struct channel_answer *answer);
 

@@ -11,6 +11,7 @@
 
 #include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/printable.h"
 
 #define UPGRADE_MS   30000 /* the shim's own deadline for it is shorter */
 #define SHIM_REFUSES "its shim does not take the change"
@@ -123,7 +124,7 @@ static void upgrade_reason(const struct channel_answer *answer, struct shim_reas
 {
 	if (answer->size == sizeof(*ret)) {
 		memcpy(ret, answer->payload, sizeof(*ret));
-		device_make_printable(ret->text, sizeof(ret->text));
+		make_printable(ret->text, sizeof(ret->text));
 	} else {
 		snprintf(ret->text, sizeof(ret->text), "%s", answer->status == -ETIMEDOUT ?
 			"its shim does not answer" : strerror(-answer->status));

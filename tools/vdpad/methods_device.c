@@ -4,7 +4,6 @@
  * is made; each message names the object, the reason and the remedy.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "tools/vdpad/nic.h"
 #include "tools/vdpad/uids.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/features.h"
 
 #define DEFAULT_MTU 1500
 
@@ -59,13 +59,10 @@ static int read_number(json_t *params, const char *key, json_int_t least, json_i
 static int read_features(const char *text, const struct nic *nic, uint64_t *ret, struct failure *why)
 {
 	uint64_t value;
-	char *end;
 
 	if (!text)
 		return 0;
-	errno = 0;
-	value = strtoull(text, &end, 16);
-	if (strncmp(text, "0x", 2) != 0 || errno || *end || !text[2])
+	if (features_parse(text, &value) < 0)
 		return failure_set(why, FAILURE_INVALID,
 			"features %.40s are no hexadecimal number of 64 bits", text);
 	if (value & ~nic->info.features)
