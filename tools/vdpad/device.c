@@ -28,6 +28,7 @@
 #include "vdpa/base/printable.h"
 
 #define FIND_AGAIN_MS 5000
+#define OWNER_SIZE    (NAME_SIZE + sizeof("device:"))
 
 /* Devices that are started at a time: each needs its part of the processor within deadlines. */
 #define MAX_STARTING 16
@@ -123,17 +124,36 @@ void device_function(const struct device *dev, struct sim_function *ret)
 	memcpy(ret->mac, spec->mac, sizeof(ret->mac));
 }
 
+static const char *owner_of(const struct device *dev, char ret[OWNER_SIZE])
+{
+	snprintf(ret, OWNER_SIZE, "device:%s", dev->spec.name);
+	return ret;
+}
+
+void device_put_uid(const struct device *dev)
+{
+	char owner[OWNER_SIZE];
+
+	if (dev->vdpad->uids)
+		uids_put(dev->vdpad->uids, owner_of(dev, owner));
+}
+
+int device_fail(struct device *dev, const char *what, int error)
+{
+	return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s: %s: %s", dev->spec.name, what,
+		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
+}
+
 int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct failure *why)
 {
 	const struct device_spec *spec = &dev->spec;
 	const char *worker = spec->worker[0] ? spec->worker : dev->vdpad->programs[PROGRAM_WORKER];
-	char owner[NAME_SIZE + 8];
+	char owner[OWNER_SIZE];
 	uid_t uid = 0;
 	int r;
 
 	if (dev->vdpad->uids) {
-		snprintf(owner, sizeof(owner), "device:%s", spec->name);
-		r = uids_get(dev->vdpad->uids, owner, &uid, why);
+		r = uids_get(dev->vdpad->uids, owner_of(dev, owner), &uid, why);
 		if (r < 0)
 			return r;
 	}
@@ -268,6 +288,17 @@ void devices_start_more(struct vdpad *v)
 	}
 }
 
+struct device *device_with_socket(struct vdpad *v, const char *path)
+{
+	struct device *dev;
+
+	TAILQ_FOREACH(dev, &v->devices, link) {
+		if (strcmp(dev->spec.socket, path) == 0)
+			return dev;
+	}
+	return NULL;
+}
+
 bool devices_loading(const struct vdpad *v)
 {
 	const struct device *dev;
@@ -290,11 +321,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-static void set_timer(struct device *dev, uint64_t ms)
+void device_set_timer(struct device *dev, uint64_t ms, sd_event_time_handler_t handler)
 {
 	dev->timer = sd_event_source_disable_unref(dev->timer);
 	if (sd_event_add_time_relative(dev->vdpad->event, &dev->timer, CLOCK_MONOTONIC, ms * 1000,
-		    1000, on_timer, dev) < 0)
+		    1000, handler, dev) < 0)
 		log_error("%s: no timer can be made", dev->spec.name);
 }
 
@@ -327,7 +358,7 @@ void device_lost(struct device *dev, const char *reason)
 	dev->phase = DEVICE_DOWN;
 	snprintf(dev->reason, sizeof(dev->reason), "%s", reason);
 	event_send(dev->vdpad, "failed", "dev", dev->spec.name, reason);
-	set_timer(dev, wait_ms);
+	device_set_timer(dev, wait_ms, on_timer);
 }
 
 static bool same_device(const struct device *dev, const struct shim_spec *theirs)
@@ -346,7 +377,7 @@ static void find_again(struct device *dev)
 	snprintf(dev->reason, sizeof(dev->reason), "its shim does not answer; it is asked again");
 	log_warning("%s: %s", dev->spec.name, dev->reason);
 	device_forget_shim(dev);
-	set_timer(dev, FIND_AGAIN_MS);
+	device_set_timer(dev, FIND_AGAIN_MS, on_timer);
 }
 
 static void on_found(void *arg, struct channel_answer *answer)

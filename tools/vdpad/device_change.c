@@ -26,12 +26,6 @@ static void finish(struct device *dev, int r)
 	devices_start_more(v); /* its shim may have ended meanwhile */
 }
 
-static int fail(struct device *dev, const char *what, int error)
-{
-	return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s: %s: %s", dev->spec.name, what,
-		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
-}
-
 static int tell_nic(struct device *dev, channel_done done, void *arg)
 {
 	struct sim_function function;
@@ -62,7 +56,7 @@ static void on_shim_told(void *arg, struct channel_answer *answer)
 	int r = 0;
 
 	if (answer->status < 0)
-		r = fail(dev, SHIM_REFUSES, answer->status);
+		r = device_fail(dev, SHIM_REFUSES, answer->status);
 	if (r == 0)
 		r = device_store(dev, &dev->why);
 	if (r < 0)
@@ -78,11 +72,11 @@ static void on_nic_told(void *arg, struct channel_answer *answer)
 	int r;
 
 	if (answer->status < 0) {
-		r = fail(dev, "the NIC does not take the change", answer->status);
+		r = device_fail(dev, "the NIC does not take the change", answer->status);
 	} else {
 		r = tell_shim(dev, on_shim_told);
 		if (r < 0)
-			r = fail(dev, SHIM_REFUSES, r);
+			r = device_fail(dev, SHIM_REFUSES, r);
 	}
 	if (r < 0) {
 		go_back(dev);
@@ -112,7 +106,7 @@ void device_change(struct device *dev, const struct device_spec *spec, device_do
 		r = tell_nic(dev, on_nic_told, dev);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
-			r = fail(dev, "the NIC does not take the change", r);
+			r = device_fail(dev, "the NIC does not take the change", r);
 		}
 	}
 	if (r < 0)
@@ -164,7 +158,7 @@ static void on_path_told(void *arg, struct channel_answer *answer)
 	if (r == 0)
 		r = device_call(dev, SHIM_UPGRADE, NULL, 0, -1, 0, UPGRADE_MS, on_upgraded);
 	if (r < 0) {
-		r = fail(dev, "its shim does not take the new worker", r);
+		r = device_fail(dev, "its shim does not take the new worker", r);
 		dev->spec = dev->old_spec;
 		finish(dev, r);
 	}
@@ -179,7 +173,7 @@ void device_upgrade(struct device *dev, const char *worker, device_done done, vo
 		r = tell_shim(dev, on_path_told);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
-			r = fail(dev, "its shim does not take the new worker", r);
+			r = device_fail(dev, "its shim does not take the new worker", r);
 		}
 	}
 	if (r < 0)

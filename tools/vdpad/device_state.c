@@ -128,6 +128,17 @@ static int skip(struct vdpad *v, const char *name)
 	return 0;
 }
 
+bool device_is_skipped(const struct vdpad *v, const char *name)
+{
+	const struct skipped *skipped;
+
+	SLIST_FOREACH(skipped, &v->skipped, link) {
+		if (strcmp(skipped->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Return: 0 loaded or skipped; -ENOMEM. */
 static int load_one(struct vdpad *v, const char *name)
 {

@@ -187,13 +187,12 @@ int method_dev_show(struct request *q, json_t *params, struct failure *why)
 int method_mgmtdev_show(struct request *q, json_t *params, struct failure *why)
 {
 	const char *handle = param_text(params, "handle");
-	struct nic *nic, *only = handle ? nic_find(q->vdpad, handle) : NULL;
+	struct nic *nic, *only = NULL;
 	json_t *list;
+	int r = handle ? nic_get(q->vdpad, handle, &only, why) : 0;
 
-	if (handle && !only)
-		return failure_set(why, FAILURE_NOT_FOUND,
-			"there is no management device %.80s; vdpa mgmtdev show lists those that there "
-			"are", handle);
+	if (r < 0)
+		return r;
 	list = json_array();
 	TAILQ_FOREACH(nic, &q->vdpad->nics, link) {
 		if (!only || nic == only)

@@ -394,6 +394,16 @@ struct nic *nic_find(struct vdpad *v, const char *handle)
 	return NULL;
 }
 
+int nic_get(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why)
+{
+	*ret = nic_find(v, handle);
+	if (!*ret)
+		return failure_set(why, FAILURE_NOT_FOUND,
+			"there is no management device %.80s; vdpa mgmtdev show lists those that there "
+			"are", handle);
+	return 0;
+}
+
 int nic_require(const struct nic *nic, struct failure *why)
 {
 	if (nic->state == NIC_UP)

@@ -53,6 +53,9 @@ void nic_begin(struct nic *nic);
 /** nic_find() - by "sim/NAME" or "NAME"; NULL. */
 struct nic *nic_find(struct vdpad *v, const char *handle);
 
+/** nic_get() - the same; 0 with @ret, or -ENOENT with @why. */
+int nic_get(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why);
+
 /** nic_require() - 0 when it is up; else @why says what is the matter. */
 int nic_require(const struct nic *nic, struct failure *why);
 
