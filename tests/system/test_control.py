@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from vdpad_fixture import wait_for
+from waiting import wait_for
+
 
 ADD = ["dev", "add", "mgmtdev", "sim/nic0", "name"]
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}

@@ -11,9 +11,9 @@ import pytest
 
 import shim_client as vdpad
 import shim_worker as worker
-from shim_client import wait_for
 from shim_stand import crash, make_stand, memory_file, settled, stand  # noqa: F401
 from shim_worker import same_file, slots_payload
+from waiting import wait_for
 
 F_GET_SEALS = 1034
 

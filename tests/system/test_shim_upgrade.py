@@ -8,9 +8,9 @@ import pytest
 
 import shim_client as vdpad
 import shim_worker as worker
-from shim_client import wait_for
 from shim_stand import answered, make_stand, memory_file, settled, stand  # noqa: F401
 from shim_worker import same_file
+from waiting import wait_for
 
 
 def test_an_upgrade_is_answered_when_the_new_program_is_ready(stand):

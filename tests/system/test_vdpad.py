@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from vdpad_fixture import BUILD, alive, wait_for
+from vdpad_fixture import BUILD
 from virtio_user import PktCheck
+from waiting import alive, wait_for
 
 MACS = {"a": "52:54:00:00:04:01", "b": "52:54:00:00:04:02"}
 

@@ -8,10 +8,10 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from logs import assert_clean
+from waiting import alive, wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
@@ -24,25 +24,6 @@ class CliError(Exception):
     def __init__(self, words, done):
         super().__init__(f"vdpa {' '.join(words)}: status {done.returncode}\n{done.stderr}")
         self.status, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
-
-
-def wait_for(condition, what, seconds=DEADLINE, tell=lambda: ""):
-    """Wait until condition() is true, and return what it returned."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what} {tell()}"
-        time.sleep(0.02)
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Vdpad:

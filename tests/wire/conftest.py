@@ -12,8 +12,9 @@ sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 from frontend import FrontEnd, Guest  # noqa: E402
-from shimside import Shim, wait_for  # noqa: E402
+from shimside import Shim  # noqa: E402
 from simnic import Simnic  # noqa: E402
+from waiting import wait_for  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("VDPAD_BUILD", "build"))

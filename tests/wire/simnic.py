@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 
 from logs import assert_clean
-from shimside import wait_for
+from waiting import wait_for
 
 ADMIN_ADD, ADMIN_ATTACH, ADMIN_DEL = 65, 66, 67
 SPOOF_CHECK, LINK_UP = 1, 2

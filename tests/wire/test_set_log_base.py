@@ -5,8 +5,8 @@ import struct
 
 import pytest
 from frontend import F_LOG_ALL, eventfd, state, u64
-from shimside import wait_for
 from unchanged import unchanged
+from waiting import wait_for
 
 PAGES_A_BYTE = 8 * 4096
 
