@@ -4,6 +4,7 @@
 
 #include "protocol/table.h"
 #include "vdpa/base/bits.h"
+#include "vdpa/base/features.h"
 #include "vdpa/health.h"
 
 static const char head[] =
@@ -44,26 +45,12 @@ static const char *const replies[] = {
 	[REPLY_ACK_ALWAYS] = "ack, always",
 };
 
-/* Of the protocol features that rows need. */
-static const char *const features[] = {
-	[WIRE_PF_MQ] = "MQ",
-	[WIRE_PF_LOG_SHMFD] = "LOG_SHMFD",
-	[WIRE_PF_RARP] = "RARP",
-	[WIRE_PF_MTU] = "MTU",
-	[WIRE_PF_BACKEND_REQ] = "BACKEND_REQ",
-	[WIRE_PF_CONFIG] = "CONFIG",
-	[WIRE_PF_RESET_DEVICE] = "RESET_DEVICE",
-	[WIRE_PF_STATUS] = "STATUS",
-};
-
 static void print_needs(const struct message_desc *row)
 {
-	unsigned int bit = row->needs - 1U;
+	const char *name = protocol_feature_name(row->needs - 1U);
 
-	if (row->needs != NEEDS_NOTHING && bit < ARRAY_SIZE(features) && features[bit])
-		printf("%s", features[bit]);
-	else if (row->needs != NEEDS_NOTHING)
-		printf("%u", bit);
+	if (row->needs != NEEDS_NOTHING)
+		printf("%s", name ? name : "?");
 	for (unsigned int i = 0; i < 64; i++) {
 		if (row->needs_virtio & BIT_ULL(i))
 			printf(", virtio bit %u", i);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vdpa/base/bits.h"
+#include "vdpa/base/printable.h"
 
 #define TRIES 8
 
@@ -30,16 +31,6 @@ static bool copy_once(const volatile struct health *block, struct health *ret)
 	copy(block, ret);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return !(before & 1) && __atomic_load_n(&block->generation, __ATOMIC_RELAXED) == before;
-}
-
-/* Texts go into logs and JSON. */
-static void make_printable(char *text, size_t size)
-{
-	text[size - 1] = '\0';
-	for (; *text; text++) {
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-	}
 }
 
 static bool figures_ok(const struct health *h)

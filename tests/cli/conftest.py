@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "common")]
 
 from fake_daemon import FakeDaemon  # noqa: E402
+from logs import assert_clean  # noqa: E402
 
 ROOT = HERE.parents[1]
 PROGRAM = ROOT / os.environ.get("VDPAD_BUILD", "build") / "tools/vdpa/vdpa"
@@ -44,8 +45,9 @@ class Command:
             out, err = process.communicate(timeout=timeout)
         finally:
             process.kill()
-        assert b"Sanitizer" not in err, err.decode()
-        return process.returncode, out, err.decode()
+        err = err.decode()
+        assert_clean(err)
+        return process.returncode, out, err
 
     def complaint(self, *words, **more):
         """Of a command that has to fail, without any output."""

@@ -2,10 +2,13 @@
 """Fixtures for tests that drive simnic by its interface."""
 import os
 import sys
+from contextlib import ExitStack
+from itertools import count
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 import simnic_client as sim  # noqa: E402
 
@@ -13,16 +16,19 @@ import simnic_client as sim  # noqa: E402
 @pytest.fixture
 def make_nic(tmp_path):
     """A function that starts simnics; they must end well."""
-    nics = []
+    names = (f"nic{i}" for i in count())
 
-    def make(*options):
-        nics.append(sim.Nic(str(tmp_path), *options, name=f"nic{len(nics)}"))
-        return nics[-1]
-
-    yield make
-    for nic in nics:
+    def end(nic):
         status = nic.close()
         assert status == 0, nic.log()
+
+    with ExitStack() as nics:
+        def make(*options):
+            nic = sim.Nic(str(tmp_path), *options, name=next(names))
+            nics.callback(end, nic)
+            return nic
+
+        yield make
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ import struct
 import subprocess
 import time
 
+from logs import assert_clean
+from waiting import wait_for
+
 BUILD = os.environ.get("VDPAD_BUILD", "build")
 
 (HELLO, MAP, UNMAP, SET_FEATURES, PREPARE, START, STOP, SET_FDS, GET_CONFIG, SET_MTU, ANNOUNCE,
@@ -47,16 +50,6 @@ DEADLINE = 20
 
 def bits(*features):
     return sum(1 << f for f in features)
-
-
-def wait_until(condition, what, deadline=DEADLINE):
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"waited {deadline} s for {what}"
-        time.sleep(0.002)
 
 
 class Refused(Exception):
@@ -163,10 +156,10 @@ class Nic:
             except (FileNotFoundError, ConnectionRefusedError):
                 sock.close()
                 return None
-        return wait_until(attempt, "simnic's socket")
+        return wait_for(attempt, "simnic's socket")
 
     def log(self):
-        with open(self.log_path) as f:
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
     def add(self, name, **kwargs):
@@ -215,11 +208,12 @@ class Nic:
             self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(DEADLINE)
-            return status if self.expected == 0 else 0
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             raise
+        assert_clean(self.log())
+        return status if self.expected == 0 else 0
 
 
 class Function:
@@ -546,7 +540,7 @@ class Queue:
             return 0
 
     def wait_used(self):
-        return wait_until(self.ring.take_used, f"a used chain in queue {self.index}")
+        return wait_for(self.ring.take_used, f"a used chain in queue {self.index}")
 
     def close(self):
         for fd in (self.kick, self.call, self.err):

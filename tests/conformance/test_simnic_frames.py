@@ -7,6 +7,7 @@ import pytest
 
 import simnic_client as sim
 from simnic_client import bits
+from waiting import wait_for
 
 MERGEABLE = bits(sim.F_VERSION_1, sim.F_MRG_RXBUF)
 PLAIN = bits(sim.F_VERSION_1)
@@ -263,12 +264,12 @@ def test_the_driver_is_called_once_for_a_burst_and_not_when_it_does_not_want_to(
     a.queues[1].notify()
     for _ in range(3):
         a.sent()
-    sim.wait_until(a.queues[1].called, "a call")
+    wait_for(a.queues[1].called, "a call")
     calls = a.function.queue(1)["calls"]
     a.queues[1].ring.suppress_calls()
     a.send(sim.frame(sim.mac(2), sim.mac(1)))
     a.sent()
-    sim.wait_until(lambda: a.function.queue(1)["completed_desc"] == 4, "the counters")
+    wait_for(lambda: a.function.queue(1)["completed_desc"] == 4, "the counters")
     assert a.function.queue(1)["calls"] == calls
     assert a.queues[1].called() == 0
 
@@ -284,12 +285,12 @@ def test_event_index_calls_when_the_used_index_passes_it(nic, make_guest, layout
             before = a.function.queue(1)["calls"]
             a.send(sim.frame(sim.mac(9), sim.mac(1)))
             a.sent()
-            sim.wait_until(lambda: a.function.queue(1)["position"] ==
-                           a.function.queue(1)["next_position"] and
-                           a.function.queue(1)["completed_desc"] == 8 * lap + n + 1,
-                           "the completion")
+            wait_for(lambda: a.function.queue(1)["position"] ==
+                     a.function.queue(1)["next_position"] and
+                     a.function.queue(1)["completed_desc"] == 8 * lap + n + 1,
+                     "the completion")
             if n == 4:
-                sim.wait_until(lambda: a.function.queue(1)["calls"] == before + 1, "the call")
+                wait_for(lambda: a.function.queue(1)["calls"] == before + 1, "the call")
             else:
                 assert a.function.queue(1)["calls"] == before
 
@@ -300,10 +301,10 @@ def test_kicks_are_asked_for_only_before_sleep(nic, make_guest, layout):
         guest = make_guest(nic.add(name, mac=sim.mac(3)),
                            MERGEABLE | layout | (bits(sim.F_EVENT_IDX) if event_idx else 0))
         ring = guest.queues[1].ring
-        sim.wait_until(lambda: ring.wants_kicks(event_idx), "the device to ask for kicks")
+        wait_for(lambda: ring.wants_kicks(event_idx), "the device to ask for kicks")
         guest.send(sim.frame(sim.mac(9), sim.mac(3)))
         guest.sent()
-        sim.wait_until(lambda: ring.wants_kicks(event_idx), "the device to ask for kicks")
+        wait_for(lambda: ring.wants_kicks(event_idx), "the device to ask for kicks")
         nic.admin.call(sim.DEL, sim.pack_function(name))
 
 
@@ -324,8 +325,8 @@ def test_flows_spread_over_running_receive_queues_and_stay_in_order(nic, make_gu
             for port in ports:
                 a.send(tcp4(sim.mac(2), sim.mac(1), b"%d" % i, sport=port), pair=port % 4)
                 a.sent(port % 4)
-        sim.wait_until(lambda: b.function.register("rx_frames") == before + len(ports) * n_each,
-                       "all frames")
+        wait_for(lambda: b.function.register("rx_frames") == before + len(ports) * n_each,
+                 "all frames")
         counts = {}
         for pair in range(4):
             while not b.nothing_received(pair):
@@ -419,7 +420,7 @@ def test_floods_are_limited_and_known_addresses_are_not(make_nic, make_guest):
     for _ in range(100):
         a.send(sim.frame(sim.mac(2), sim.mac(1)))
         a.sent()
-    sim.wait_until(lambda: b.function.register("rx_frames") == 200 - dropped, "all known frames")
+    wait_for(lambda: b.function.register("rx_frames") == 200 - dropped, "all known frames")
     assert a.function.register("flood_drops") == dropped
 
 
@@ -495,9 +496,9 @@ def test_counters_tell_frames_and_bytes(nic, make_guest, layout):
         a.send(sim.frame(sim.mac(2), sim.mac(1), pattern(size - 14)))
         b.receive()
         a.sent()
-    sim.wait_until(lambda: a.function.queue(1)["completed_desc"] == 3, "the counters")
+    wait_for(lambda: a.function.queue(1)["completed_desc"] == 3, "the counters")
     assert (a.function.register("tx_frames"), a.function.register("tx_bytes")) == (3, 1160)
-    sim.wait_until(lambda: b.function.register("rx_frames") == 3, "the counters")
+    wait_for(lambda: b.function.register("rx_frames") == 3, "the counters")
     assert b.function.register("rx_bytes") == 1160
     assert a.function.queue(1)["bytes"] == 1160 and b.function.queue(0)["bytes"] == 1160
     assert b.function.queue(0)["received_desc"] == 3

@@ -9,6 +9,7 @@ import pytest
 
 import simnic_client as sim
 from simnic_client import bits
+from waiting import wait_for
 
 BASE = bits(sim.F_VERSION_1, sim.F_MRG_RXBUF)
 
@@ -77,7 +78,7 @@ def assert_queue_error(guest, index, reason):
     registers = guest.function.queue(index)
     assert (registers["status"], registers["errors"]) == (sim.QUEUE_ERROR, 1)
     assert guest.queues[index].failed() == 1
-    sim.wait_until(lambda: reason in guest.function.nic.log(), f"the reason in the log: {reason}")
+    wait_for(lambda: reason in guest.function.nic.log(), f"the reason in the log: {reason}")
 
 
 def desc_at(ring, n):
@@ -234,8 +235,8 @@ def test_buffers_may_span_regions_that_touch(nic, make_guest, layout):
     for cut in (1, 11, 12, 13, 26, 100, len(data) - 1):
         low.write(low.base + 0x3000 - cut, data[:cut])
         high.write(high.base, data[cut:])
+        b.offer()  # first: a NIC that is awake takes the frame as soon as it is there
         a.queues[1].ring.add([(0x503000 - cut, len(data), False)])
-        b.offer()
         a.queues[1].notify()
         assert b.receive()[1] == sent
         a.sent()
@@ -298,11 +299,11 @@ def test_random_rings_never_hurt_the_others(nic, make_guest, layout):
 def test_a_truncated_memory_file_fails_that_function_only(nic, make_guest, layout):
     a, b, c = neighbours(nic, make_guest, layout)
     a.offer()
-    sim.wait_until(a.queues[1].ring.wants_kicks, "sleep")
+    wait_for(a.queues[1].ring.wants_kicks, "sleep")
     os.ftruncate(a.memory.fd, 0)
     b.send(sim.frame(sim.mac(1), sim.mac(2)))
     b.sent()
-    sim.wait_until(lambda: a.function.register("status") == 1, "the function to fail")
+    wait_for(lambda: a.function.register("status") == 1, "the function to fail")
     assert a.function.channel.next_event() == (sim.EVENT_FUNCTION_FAILED, 0)
     assert_others_work(b, c)
     a.function.stop(0, 1)
@@ -349,9 +350,9 @@ def test_nothing_wakes_an_idle_nic(make_nic, make_guest, layout):
         guests[0].sent(pair)
     for guest in guests:
         for pair in (0, 1):
-            sim.wait_until(guest.queues[2 * pair + 1].ring.wants_kicks, "sleep")
+            wait_for(guest.queues[2 * pair + 1].ring.wants_kicks, "sleep")
 
-    sim.wait_until(lambda: nic.quiet(0.5), "half a second without a wake-up")
+    wait_for(lambda: nic.quiet(0.5), "half a second without a wake-up")
     guests[0].send(sim.frame(sim.mac(9), sim.mac(1)))
     guests[0].sent()
     assert not nic.process.poll()

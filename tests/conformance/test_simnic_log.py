@@ -13,6 +13,7 @@ import pytest
 import simnic_client as sim
 from simnic_client import bits
 from test_simnic_mailbox import refused
+from waiting import wait_for
 
 BASE = bits(sim.F_VERSION_1, sim.F_MRG_RXBUF)
 PAGE = 4096
@@ -234,8 +235,8 @@ def received(guest, n):
             size -= min(room, size)
 
     for _ in range(n):
-        queue = sim.wait_until(lambda: next((q for q in guest.queues[::2] if q.ring.has_used()),
-                                            None), "a frame")
+        queue = wait_for(lambda: next((q for q in guest.queues[::2] if q.ring.has_used()), None),
+                         "a frame")
         chain, size = queue.wait_used()
         header = b"".join(guest.memory.read(iova, room) for iova, room, _ in chain)
         pages_written(chain, size)
@@ -248,7 +249,7 @@ def take_all(queue):
     """All chains of a queue, in order: one used entry may stand for those before as well."""
     ring = queue.ring
     while ring.chains:
-        last, _ = sim.wait_until(ring.next_used, f"used chains in queue {queue.index}")
+        last, _ = wait_for(ring.next_used, f"used chains in queue {queue.index}")
         while last in ring.chains:
             ring.retire(next(iter(ring.chains)))
 
@@ -297,5 +298,5 @@ def test_the_index_at_which_kicks_are_wanted_is_marked(nic, make_guest, log):
     assert event != ring.device // PAGE
     log.set(guest.function)
     guest.function.start(1)
-    sim.wait_until(lambda: event in log.pages(), "the mark")
+    wait_for(lambda: event in log.pages(), "the mark")
     assert log.pages() == {event}

@@ -11,6 +11,7 @@ import pytest
 
 import simnic_client as sim
 from simnic_client import bits
+from waiting import wait_for
 
 BASE = bits(sim.F_VERSION_1, sim.F_MRG_RXBUF)
 
@@ -165,7 +166,7 @@ def test_a_driver_that_is_gone_resets_its_function(nic, make_guest):
     a, b = (make_guest(nic.add(f"f{i}", mac=sim.mac(i))) for i in (1, 2))
     a.offer()
     a.function.close()
-    sim.wait_until(lambda: "its driver is gone" in nic.log(), "the reset")
+    wait_for(lambda: "its driver is gone" in nic.log(), "the reset")
     b.send(sim.frame(sim.mac(1), sim.mac(2)))
     b.sent()
     assert a.nothing_received()
@@ -183,7 +184,7 @@ def test_a_driver_that_reads_no_replies_is_given_up(nic, function):
     with pytest.raises((OSError, TimeoutError)):
         for _ in range(100000):
             function.channel.send(sim.GET_CONFIG)
-    sim.wait_until(lambda: "does not take replies" in nic.log(), "simnic to give it up")
+    wait_for(lambda: "does not take replies" in nic.log(), "simnic to give it up")
     nic.admin.call(sim.INFO)
 
 
@@ -562,13 +563,13 @@ def test_stop_of_what_never_ran_and_of_unknown_queues(function):
 def test_descriptors_change_while_the_queue_runs(nic, make_guest):
     guest = make_guest(nic.add("a"))
     queue = guest.queues[1]
-    sim.wait_until(queue.ring.wants_kicks, "sleep")
+    wait_for(queue.ring.wants_kicks, "sleep")
     new_kick, new_call = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
     guest.function.set_fds(1, sim.KICK | sim.CALL, sim.KICK | sim.CALL, [new_kick, new_call])
     guest.send(sim.frame(sim.mac(9), sim.mac(1)), notify=False)
     os.eventfd_write(new_kick, 1)
     guest.sent()
-    sim.wait_until(lambda: os.eventfd_read(new_call), "a call")
+    wait_for(lambda: os.eventfd_read(new_call), "a call")
     assert queue.called() == 0
     guest.function.set_fds(1, sim.KICK | sim.CALL, 0, [])
     guest.send(sim.frame(sim.mac(9), sim.mac(1)), notify=False)
@@ -584,7 +585,7 @@ def test_a_kick_that_came_before_the_descriptor_changed_is_not_lost(nic, make_gu
     guest = make_guest(nic.add("a"))
     queue = guest.queues[1]
     for _ in range(20):
-        sim.wait_until(queue.ring.wants_kicks, "sleep")
+        wait_for(queue.ring.wants_kicks, "sleep")
         guest.send(sim.frame(sim.mac(9), sim.mac(1)), notify=False)
         guest.function.set_fds(1, sim.KICK, sim.KICK, [queue.kick])
         guest.sent()
@@ -592,11 +593,11 @@ def test_a_kick_that_came_before_the_descriptor_changed_is_not_lost(nic, make_gu
 
 def test_a_doorbell_is_heard_without_kicks(nic, make_guest):
     guest = make_guest(nic.add("a"))
-    sim.wait_until(guest.queues[1].ring.wants_kicks, "sleep")
+    wait_for(guest.queues[1].ring.wants_kicks, "sleep")
     guest.function.u64(sim.DOORBELL, 1)
     for _ in range(5):
         guest.send(sim.frame(sim.mac(9), sim.mac(1)), notify=False)
         struct.pack_into("<I", guest.function.bar, 4 * 1, 1)
         guest.sent()
     guest.function.u64(sim.DOORBELL, 0)
-    sim.wait_until(guest.queues[1].ring.wants_kicks, "sleep")
+    wait_for(guest.queues[1].ring.wants_kicks, "sleep")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 import simnic_client as sim
+from waiting import wait_for
 
 
 class Orders:
@@ -63,7 +64,7 @@ def test_a_delayed_command_is_done_late_and_others_go_on(bad):
     memory = sim.Memory()
     begin = time.monotonic()
     seq = f.channel.send(sim.MAP, sim.struct.pack("<QQQII", 0, 0x1000, 0, 3, 0), [memory.fd])
-    sim.wait_until(lambda: bad.tester.order(do="stats")["functions"]["f"]["waiting"], "it to wait")
+    wait_for(lambda: bad.tester.order(do="stats")["functions"]["f"]["waiting"], "it to wait")
     g.config()
     f.channel.reply(sim.MAP, seq)
     assert time.monotonic() - begin >= 0.3
@@ -77,7 +78,7 @@ def test_a_function_may_go_while_its_command_waits(bad):
     n = len(os.listdir(f"/proc/{bad.process.pid}/fd"))
     bad.tester.order(do="delay", ms=60000)
     f.channel.send(sim.GET_CONFIG)
-    sim.wait_until(lambda: bad.tester.order(do="stats")["functions"]["f"]["waiting"], "it to wait")
+    wait_for(lambda: bad.tester.order(do="stats")["functions"]["f"]["waiting"], "it to wait")
     bad.admin.call(sim.DEL, sim.pack_function("f"))
     assert f.channel.is_closed()
     assert len(os.listdir(f"/proc/{bad.process.pid}/fd")) == n - 2
@@ -98,10 +99,10 @@ def test_a_used_index_is_wrong_once(bad, make_guest):
     bad.tester.order(do="wrong-index", function="f", queue=1, by=7)
     guest.send(sim.frame(sim.mac(9), sim.mac(1)))
     ring = guest.queues[1].ring
-    sim.wait_until(ring.has_used, "a used index")
+    wait_for(ring.has_used, "a used index")
     assert guest.memory.get("<H", ring.device + 2)[0] == 8
     guest.send(sim.frame(sim.mac(9), sim.mac(1)))
-    sim.wait_until(lambda: guest.memory.get("<H", ring.device + 2)[0] == 2, "the right one")
+    wait_for(lambda: guest.memory.get("<H", ring.device + 2)[0] == 2, "the right one")
 
 
 def test_orders_are_cleared_and_nonsense_is_refused(bad):
@@ -126,4 +127,4 @@ def test_no_frame_is_lost_in_the_switch(bad, make_guest):
         for to in (sim.mac(2), sim.mac(9), sim.BROADCAST, sim.mac(1)):
             a.send(sim.frame(to, sim.mac(1)))
             a.sent()
-    sim.wait_until(lambda: bad.tester.order(do="stats")["frames_in_use"] == 0, "all memory back")
+    wait_for(lambda: bad.tester.order(do="stats")["frames_in_use"] == 0, "all memory back")

@@ -12,6 +12,7 @@ import pytest
 import simnic_client as sim
 from simnic_client import bits
 from test_simnic_mailbox import refused
+from waiting import wait_for
 
 BASE = bits(sim.F_VERSION_1, sim.F_MRG_RXBUF)
 MANY = 48
@@ -36,7 +37,7 @@ def heads_given_back(guest, n):
     """Numbers of the next @n chains that the transmit queue gives back."""
     ring, heads = guest.queues[1].ring, []
     for _ in range(n):
-        head, _ = sim.wait_until(ring.next_used, "a used chain")
+        head, _ = wait_for(ring.next_used, "a used chain")
         heads.append(head)
         ring.retire(head)
     return heads
@@ -108,7 +109,7 @@ def test_every_frame_arrives_once_and_in_order_whatever_buffer_it_got(guests):
     send_many(a)
     back = []
     for n in range(MANY):
-        head, _ = sim.wait_until(b.queues[0].ring.next_used, "a frame")
+        head, _ = wait_for(b.queues[0].ring.next_used, "a frame")
         back.append(head)
         assert number(b.receive()[1]) == n
     assert sorted(back) == sorted(offered)
@@ -178,7 +179,7 @@ def test_a_ring_that_breaks_the_rules_has_its_chains_back_after_the_stop(guests)
     sent = send_many(a, 12)
     a.queues[1].ring.add([(0x1000, 100, False)])
     a.queues[1].notify()
-    sim.wait_until(a.queues[1].failed, "the error")
+    wait_for(a.queues[1].failed, "the error")
     position, = a.function.stop(1)
     assert sorted(heads_given_back(a, 12)) == sorted(sent)
     assert position == position_of(a.queues[1].ring)
@@ -187,7 +188,7 @@ def test_a_ring_that_breaks_the_rules_has_its_chains_back_after_the_stop(guests)
 def test_a_driver_that_is_gone_leaves_exact_positions(guests, shuffled):
     a, _ = guests
     sent = send_many(a, 12)
-    sim.wait_until(lambda: a.function.queue(1)["received_desc"] == 12, "the chains")
+    wait_for(lambda: a.function.queue(1)["received_desc"] == 12, "the chains")
     os.close(shuffled.attach(a.function))
     regs = a.function.queue(1)  # of the BAR of before
     assert regs["in_flight"] == 0

@@ -13,6 +13,7 @@ import simnic_client as sim
 from test_simnic_frames import (GSO_TCPV4, GSO_TCPV6, MERGEABLE, OFFLOADS, checksums_right,
                                 offload_header, pattern, tcp4, tcp6)
 from test_simnic_misbehave import Orders
+from waiting import wait_for
 
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA = 33, 263, 8
@@ -57,7 +58,7 @@ def receive_whole(sock):
     return frame
 
 
-def wait_for(sock, wanted):
+def receive_wanted(sock, wanted):
     """The next frame that wanted() likes; others come from the kernel itself."""
     while True:
         frame = receive_whole(sock)
@@ -122,7 +123,7 @@ def test_frames_go_out_and_come_in(wire, make_guest, layout):
     for n in range(20):
         out = sim.frame(sim.mac(9), sim.mac(1), b"out %d" % n)
         guest.send(out)
-        assert wait_for(sock, is_ours) == out
+        assert receive_wanted(sock, is_ours) == out
         into = sim.frame(sim.mac(1), sim.mac(9), b"in %d" % n)
         sock.send(into)
         header, frame = receive_ours(guest)
@@ -147,7 +148,7 @@ def test_vlan_tags_pass_both_ways(wire, make_guest):
         guest.offer()
     out = sim.mac(9) + sim.mac(1) + VLAN + b"\x88\xb5" + pattern(100)
     guest.send(out)
-    assert wait_for(sock, is_ours) == out
+    assert receive_wanted(sock, is_ours) == out
     into = sim.mac(1) + sim.mac(9) + VLAN + b"\x88\xb5" + pattern(1500)
     sock.send(into)
     assert receive_ours(guest)[1] == into
@@ -164,12 +165,12 @@ def test_checksums_and_segments_are_right_on_the_wire(wire, make_guest, make, ki
     def from_guest(frame):
         return frame[6:12] == sim.mac(1)
     guest.send(make(sim.mac(9), sim.mac(1), b"small"), header=offload_header(start=start))
-    assert checksums_right(wait_for(sock, from_guest))
+    assert checksums_right(receive_wanted(sock, from_guest))
     guest.send(make(sim.mac(9), sim.mac(1), payload),
                header=offload_header(kind, mss, start=start, hdr_len=head))
     got = b""
     while len(got) < len(payload):
-        frame = wait_for(sock, from_guest)
+        frame = receive_wanted(sock, from_guest)
         assert checksums_right(frame)
         assert len(frame) <= head + mss
         got += frame[head:]
@@ -184,8 +185,8 @@ def test_a_frame_that_the_port_does_not_take_holds_up_no_other(wire, make_guest)
     for frame in (small, large, small):
         guest.send(frame, notify=False)
     guest.queues[1].notify()
-    assert wait_for(sock, is_ours) == small
-    assert wait_for(sock, is_ours) == small
+    assert receive_wanted(sock, is_ours) == small
+    assert receive_wanted(sock, is_ours) == small
 
 
 def test_several_threads_send_at_once_and_nothing_is_lost_or_kept(wire, make_guest):
@@ -199,22 +200,22 @@ def test_several_threads_send_at_once_and_nothing_is_lost_or_kept(wire, make_gue
             frame = sim.frame(sim.mac(9), sim.mac(i), b"%d" % n)
             expected.add(frame)
             guest.send(frame, notify=n % 10 == 9)
-    got = [wait_for(sock, is_ours) for _ in expected]
+    got = [receive_wanted(sock, is_ours) for _ in expected]
     assert len(set(got)) == len(got) and set(got) == expected
-    sim.wait_until(lambda: nic.orders.order(do="stats")["frames_in_use"] <= before,
-                   "all packet memory back")
+    wait_for(lambda: nic.orders.order(do="stats")["frames_in_use"] <= before,
+             "all packet memory back")
 
 
 def test_the_state_of_the_link_is_told(wire):
     nic, _ = wire
     near, far = ("simtap0", "simtap0") if nic.uplink == "tap" else ("v0", "v1")
-    sim.wait_until(lambda: uplink_state(nic) == UP, "the link")
+    wait_for(lambda: uplink_state(nic) == UP, "the link")
     ip("link", "set", far, "down")
-    sim.wait_until(lambda: uplink_state(nic) == DOWN, "the link to go")
+    wait_for(lambda: uplink_state(nic) == DOWN, "the link to go")
     ip("link", "set", far, "up")
-    sim.wait_until(lambda: uplink_state(nic) == UP, "the link to come back")
+    wait_for(lambda: uplink_state(nic) == UP, "the link to come back")
     ip("link", "del", near)
-    sim.wait_until(lambda: uplink_state(nic) == DOWN, "the link to go")
+    wait_for(lambda: uplink_state(nic) == DOWN, "the link to go")
 
 
 def test_an_interface_is_left_as_it_was(namespace, make_nic):
@@ -224,7 +225,7 @@ def test_an_interface_is_left_as_it_was(namespace, make_nic):
         assert promiscuity("v0") >= 1
         getattr(nic.process, stop)()
         nic.process.wait(sim.DEADLINE)
-        sim.wait_until(lambda: promiscuity("v0") == 0, "the interface to be as before")
+        wait_for(lambda: promiscuity("v0") == 0, "the interface to be as before")
         nic.forget()
 
 
@@ -232,7 +233,7 @@ def test_a_tap_that_is_deleted_wakes_nobody(namespace, make_nic, make_guest):
     nic = make_nic("--uplink", "tap:simtap0")
     a, b = make_guest(nic.add("a", mac=sim.mac(1))), make_guest(nic.add("b", mac=sim.mac(2)))
     ip("link", "del", "simtap0")
-    sim.wait_until(lambda: nic.busy_ms(0.5) < 250, "it to rest")
+    wait_for(lambda: nic.busy_ms(0.5) < 250, "it to rest")
     b.offer()
     a.send(sim.frame(sim.mac(2), sim.mac(1), b"still"))
     assert b.receive()[1][14:19] == b"still"
@@ -243,8 +244,8 @@ def test_an_idle_tap_wakes_nobody(namespace, make_nic, make_guest):
         pytest.skip("no /dev/net/tun here")
     nic = make_nic("--uplink", "tap:simtap0")
     guest = make_guest(nic.add("a"))
-    sim.wait_until(guest.queues[1].ring.wants_kicks, "sleep")
-    sim.wait_until(lambda: nic.quiet(0.5), "half a second without a wake-up")
+    wait_for(guest.queues[1].ring.wants_kicks, "sleep")
+    wait_for(lambda: nic.quiet(0.5), "half a second without a wake-up")
 
 
 def test_any_port_of_dpdk_will_do(make_nic, make_guest):

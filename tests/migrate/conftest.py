@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent / "wire", HERE.parent / "system", HERE.parent / "conformance"):
-    sys.path.insert(0, str(folder))
+for folder in ("common", "conformance", "system", "wire", "migrate"):
+    sys.path.insert(0, str(HERE.parent / folder))
 
 TOTALS = Counter()
 SEED = os.environ.get("VDPAD_SEED") or str(random.SystemRandom().randrange(10**6))

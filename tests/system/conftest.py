@@ -2,10 +2,12 @@
 """System tests: the whole product with real front-ends."""
 import os
 import sys
+from contextlib import ExitStack
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 from vdpad_fixture import Vdpad  # noqa: E402
 
@@ -13,15 +15,13 @@ from vdpad_fixture import Vdpad  # noqa: E402
 @pytest.fixture
 def make_vdpad():
     """Makes supervisors, started or not, and ends them after the test."""
-    made = []
+    with ExitStack() as made:
+        def make(start=True, **facts):
+            vdpad = Vdpad(**facts)
+            made.callback(vdpad.stop)
+            return vdpad.start() if start else vdpad
 
-    def make(start=True, **facts):
-        made.append(Vdpad(**facts))
-        return made[-1].start() if start else made[-1]
-
-    yield make
-    for vdpad in made:
-        vdpad.stop()
+        yield make
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import select
 import socket
 import struct
 import subprocess
-import time
+
+from logs import assert_clean
+from waiting import wait_for
 
 HELLO, CONFIGURE, DEVICE_FDS, SET_SPEC, UPGRADE, STOP = 1, 2, 3, 4, 5, 6
 REFRESH, DUMP = 32, 33
@@ -19,17 +21,6 @@ HEADER = struct.Struct("=IIiI")
 SPEC = struct.Struct("=64s16s108s256sIIII4xQH6x")
 STATUS = struct.Struct(f"=IIiiII128s{SPEC.size}s")
 DEADLINE = 20
-
-
-def wait_for(condition, what, deadline=DEADLINE):
-    """Wait until condition() is true, and return what it returned."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"waited {deadline} s for {what}"
-        time.sleep(0.005)
 
 
 def text(data):
@@ -151,6 +142,7 @@ class Device:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(DEADLINE)
+        assert_clean(self.log())
 
     def spec(self, **changed):
         facts = {"name": self.name, "driver": "sim", "socket_path": self.vhost_path,

@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -70,21 +71,21 @@ class Stand:
 
     def close(self):
         self.program.close()
-        self.device.__exit__()
-        shutil.rmtree(self.folder)
+        try:
+            self.device.__exit__()
+        finally:
+            shutil.rmtree(self.folder)
 
 
 @pytest.fixture
 def make_stand():
-    stands = []
+    with ExitStack() as stands:
+        def make(**facts):
+            stand = Stand(**facts)
+            stands.callback(stand.close)
+            return stand
 
-    def make(**facts):
-        stands.append(Stand(**facts))
-        return stands[-1]
-
-    yield make
-    for stand in stands:
-        stand.close()
+        yield make
 
 
 @pytest.fixture

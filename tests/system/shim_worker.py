@@ -6,7 +6,8 @@ import signal
 import socket
 import struct
 
-from shim_client import DEADLINE, HEADER, SPEC, text, wait_for
+from shim_client import DEADLINE, HEADER, SPEC, text
+from waiting import alive, wait_for
 
 START, SLOTS, GO, SPEC_CHANGED, DEVICE_CHANGED, CONNECTED = 64, 65, 66, 67, 68, 69
 STORE, DROP, READY, DISCONNECTED, WORKER_EVENT = 96, 97, 98, 99, 100
@@ -133,11 +134,3 @@ class Worker:
 
     def wait_gone(self):
         wait_for(lambda: not alive(self.pid), f"the end of worker {self.pid}")
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

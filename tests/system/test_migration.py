@@ -14,7 +14,8 @@ import tempfile
 import pytest
 
 from guest import Guest, GuestError
-from vdpad_fixture import Vdpad, wait_for
+from vdpad_fixture import Vdpad
+from waiting import wait_for
 
 MACS = {"a": "52:54:00:00:06:01", "peer": "52:54:00:00:06:02"}
 KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packed"),

@@ -13,6 +13,7 @@ import shim_client as vdpad
 import shim_worker as worker
 from shim_stand import crash, make_stand, memory_file, settled, stand  # noqa: F401
 from shim_worker import same_file, slots_payload
+from waiting import wait_for
 
 F_GET_SEALS = 1034
 
@@ -36,7 +37,8 @@ def test_a_worker_begins_with_all_it_needs_and_nothing_else(stand):
         assert same_file(fd, first.slots[worker.SLOT_DEVICE + i])
         os.close(fd)
     assert same_file(stand.device.listener.fileno(), first.slots[worker.SLOT_LISTEN])
-    assert len(os.listdir(f"/proc/{first.pid}/fd")) <= 4  # 0, 1, 2, and the test's own
+    wait_for(lambda: len(os.listdir(f"/proc/{first.pid}/fd")) <= 4,  # 0, 1, 2, and the test's own
+             "the script to give up what it has passed on")
     status = stand.link.hello()
     assert (status.state, status.worker_pid) == (vdpad.WORKING, first.pid)
 

@@ -9,8 +9,8 @@ import pytest
 
 import shim_client as vdpad
 import shim_worker as worker
-from shim_client import wait_for
 from shim_stand import client, crash, make_stand, stand  # noqa: F401
+from waiting import wait_for
 
 
 def listen(path, backlog=8):

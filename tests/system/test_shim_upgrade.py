@@ -8,9 +8,9 @@ import pytest
 
 import shim_client as vdpad
 import shim_worker as worker
-from shim_client import wait_for
 from shim_stand import answered, make_stand, memory_file, settled, stand  # noqa: F401
 from shim_worker import same_file
+from waiting import wait_for
 
 
 def test_an_upgrade_is_answered_when_the_new_program_is_ready(stand):
@@ -127,5 +127,6 @@ def test_the_answer_to_an_upgrade_is_for_the_vdpad_that_asked(stand):
     second.send(worker.READY)
     wait_for(lambda: stand.link.hello().state == vdpad.WORKING, "the worker")
     assert not answered(stand)
-    assert stand.link.post(vdpad.UPGRADE)
+    seq = stand.link.post(vdpad.UPGRADE)
     stand.program.serving()
+    assert stand.link.answer(seq)[0] == 0

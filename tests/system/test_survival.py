@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from guest import Guest
 from vdpad_fixture import Vdpad
 from virtio_user import PktCheck
+from waiting import wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
@@ -39,10 +39,7 @@ def kill_nic(vdpad):
     """kill -9 of simnic, and wait for the next one."""
     old = vdpad.simnic_pid()
     os.kill(old, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while vdpad.simnic_pid() in (None, 0, old):
-        assert time.monotonic() < deadline, "no new simnic"
-        time.sleep(0.05)
+    wait_for(lambda: vdpad.simnic_pid() not in (None, 0, old), "a new simnic", 30)
 
 
 @pytest.fixture

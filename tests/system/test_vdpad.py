@@ -3,17 +3,19 @@
 import grp
 import json
 import os
-import random
+import re
 import signal
 import socket
 import stat
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from vdpad_fixture import BUILD, alive, wait_for
+from vdpad_fixture import BUILD
 from virtio_user import PktCheck
+from waiting import alive, wait_for
 
 MACS = {"a": "52:54:00:00:04:01", "b": "52:54:00:00:04:02"}
 
@@ -43,8 +45,12 @@ def leftovers(vdpad):
     return found + [owner for owner in uids if owner.startswith("device:")]
 
 
-def fds_of(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def fds_of(vdpad):
+    """How many descriptors it has. The connection of a command that just ended is none of them."""
+    wait_for(lambda: not re.search(rf" 03 +\d+ {vdpad.run_dir}/control.sock$",
+                                   Path("/proc/net/unix").read_text(encoding="ascii"), re.MULTILINE),
+             "the end of connections")
+    return len(os.listdir(f"/proc/{vdpad.process.pid}/fd"))
 
 
 # ---- what a device is made of
@@ -60,14 +66,14 @@ def test_a_device_s_socket_is_for_its_group(make_vdpad):
 def test_a_device_that_is_deleted_leaves_nothing(vdpad):
     add(vdpad, "a")
     vdpad.cli("dev", "del", "a")
-    fds, processes = fds_of(vdpad.process.pid), len(vdpad.processes())
+    fds, processes = fds_of(vdpad), len(vdpad.processes())
     for _ in range(10):
         add(vdpad, "a")
         add(vdpad, "b", "mode", "client")
         vdpad.cli("dev", "del", "a")
         vdpad.cli("dev", "del", "b")
     assert leftovers(vdpad) == []
-    assert fds_of(vdpad.process.pid) == fds
+    assert fds_of(vdpad) == fds
     wait_for(lambda: len(vdpad.processes()) == processes, "the end of shims and workers")
 
 
@@ -194,14 +200,55 @@ def test_a_killed_shim_is_followed_by_another_one(vdpad):
     traffic_works(vdpad)
 
 
+def change_without_shim(vdpad):
+    """Its shim dies while the NIC is told of a change. Return: the command, and simnic, stopped."""
+    for name in MACS:
+        add(vdpad, name)
+    simnic = vdpad.simnic_pid()
+    os.kill(simnic, signal.SIGSTOP)
+    command = subprocess.Popen([BUILD / "tools/vdpa/vdpa", "--socket",
+                                vdpad.run_dir / "control.sock", "dev", "set", "name", "a", "link",
+                                "down"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: "dev.set" in vdpad.log_text(), "the request")
+    os.kill(vdpad.shim_pid("a"), signal.SIGKILL)
+    return command, simnic
+
+
+def check_unchanged(vdpad, command, words):
+    """The command fails with these words, and the device comes back as it was."""
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 1 and words in said
+    vdpad.wait_status("a", lambda status: status["state"] == "idle")
+    traffic_works(vdpad)
+
+
+def test_a_change_that_its_shim_can_t_take_says_so(vdpad):
+    command, simnic = change_without_shim(vdpad)
+    vdpad.wait_status("a", lambda status: status["shim_pid"] == 0)
+    os.kill(simnic, signal.SIGCONT)
+    check_unchanged(vdpad, command, "its shim does not take the change")
+
+
+def test_a_device_is_started_again_after_a_change_that_goes_on(vdpad):
+    command, simnic = change_without_shim(vdpad)
+    try:
+        command.wait(30)
+    finally:
+        os.kill(simnic, signal.SIGCONT)
+    check_unchanged(vdpad, command, "the NIC does not take the change: no answer in time")
+
+
 @pytest.mark.parametrize("what", ["add", "del"])
 def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
     """Afterwards the device is there and works, or nothing is left of it."""
-    chance = random.Random(4)
     add(vdpad, "b")
     only_b = sorted(leftovers(vdpad))
+    begun = time.monotonic()
+    add(vdpad, "a")
+    vdpad.cli("dev", "del", "a")
+    whole = time.monotonic() - begun
     seen = set()
-    for _ in range(24):
+    for i in range(24):
         if what == "del":
             add(vdpad, "a")
         words = (["add", "name", "a", "mgmtdev", "sim/nic0", "mac", MACS["a"]] if what == "add"
@@ -210,7 +257,7 @@ def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
                                     vdpad.run_dir / "control.sock", "dev", *words],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0, 0.008))
+        time.sleep(whole * (i / 20) ** 2)  # most in the beginning, the last ones when all is over
         vdpad.kill9()
         command.wait(30)
         vdpad.start()
@@ -221,6 +268,7 @@ def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
             vdpad.cli("dev", "del", "a")
         wait_for(lambda: sorted(leftovers(vdpad)) == only_b, "strangers to be removed",
                  tell=lambda: leftovers(vdpad))
+    assert seen == {True, False}
     add(vdpad, "a")
     traffic_works(vdpad)
 

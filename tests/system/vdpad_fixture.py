@@ -8,8 +8,10 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+from logs import assert_clean
+from waiting import alive, wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
@@ -22,25 +24,6 @@ class CliError(Exception):
     def __init__(self, words, done):
         super().__init__(f"vdpa {' '.join(words)}: status {done.returncode}\n{done.stderr}")
         self.status, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
-
-
-def wait_for(condition, what, seconds=DEADLINE, tell=lambda: ""):
-    """Wait until condition() is true, and return what it returned."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what} {tell()}"
-        time.sleep(0.02)
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Vdpad:
@@ -94,8 +77,10 @@ class Vdpad:
 
     def try_cli(self, *words, **options):
         command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
-        return subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
+        done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=120, **options)
+        assert_clean(done.stderr)
+        return done
 
     def cli(self, *words):
         """Run one command, which has to succeed; what it printed."""
@@ -164,4 +149,4 @@ class Vdpad:
                 os.kill(pid, signal.SIGKILL)
             text = self.log_text()
             shutil.rmtree(self.folder, ignore_errors=True)
-        assert "Sanitizer" not in text and "Assertion" not in text, text[-8000:]
+        assert_clean(text)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Small pieces of vdpa/base: atomic files, Ethernet addresses, names of features, log lines. */
+/* Small pieces of vdpa/base: atomic files, Ethernet addresses, features, texts, log lines. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +19,7 @@
 #include "vdpa/base/etheraddr.h"
 #include "vdpa/base/features.h"
 #include "vdpa/base/log.h"
+#include "vdpa/base/printable.h"
 
 /* ---------------------------------------------------------------------------- files */
 
@@ -178,6 +179,39 @@ static void features_have_the_names_that_iproute2_prints(void **state)
 	assert_string_equal(feature_text(UINT32_MAX, room), "bit_4294967295");
 }
 
+static void features_of_vhost_user_have_its_names(void **state)
+{
+	assert_string_equal(protocol_feature_name(0), "MQ");
+	assert_string_equal(protocol_feature_name(16), "STATUS");
+	assert_null(protocol_feature_name(64));
+	assert_null(protocol_feature_name(UINT32_MAX));
+}
+
+static void sets_of_features_are_hexadecimal(void **state)
+{
+	static const char *const wrong[] = { "", "0x", "1", "0x1g", "0x-1", "0x 1", "-0x1", " 0x1",
+		"0x10000000000000000" };
+	uint64_t set = 7;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		assert_int_equal(features_parse(wrong[i], &set), -EINVAL);
+	assert_int_equal(set, 7);
+	assert_int_equal(features_parse("0x0", &set), 0);
+	assert_int_equal(set, 0);
+	assert_int_equal(features_parse("0xFfffffffffffffff", &set), 0);
+	assert_true(set == UINT64_MAX);
+}
+
+/* ---------------------------------------------------------------------------- texts */
+
+static void texts_are_ended_and_printable(void **state)
+{
+	char text[8] = "a\n~\x7f\xe9 xy";
+
+	make_printable(text, sizeof(text));
+	assert_string_equal(text, "a?~?? x");
+}
+
 /* ------------------------------------------------------------------------------ log */
 
 static void levels_have_names(void **state)
@@ -297,6 +331,9 @@ int main(void)
 		cmocka_unit_test(what_is_no_address_is_refused_and_nothing_is_written),
 		cmocka_unit_test(a_device_has_an_address_of_its_own),
 		cmocka_unit_test(features_have_the_names_that_iproute2_prints),
+		cmocka_unit_test(features_of_vhost_user_have_its_names),
+		cmocka_unit_test(sets_of_features_are_hexadecimal),
+		cmocka_unit_test(texts_are_ended_and_printable),
 		cmocka_unit_test(levels_have_names),
 		QUIET(lines_below_the_level_are_dropped),
 		QUIET(a_peer_can_not_forge_a_line),

@@ -86,6 +86,27 @@ static void a_descriptor_comes_along_or_is_closed(void **state)
 	close_keep_errno(fd);
 }
 
+static void a_request_may_do_without_its_answer(void **state)
+{
+	struct stand *s = *state;
+	struct channel_request q = { .kind = 5, .payload = "request", .size = 8, .deadline_ms = 20 };
+	struct call late = { 0 }, call = { 0 };
+
+	assert_int_equal(channel_call(s->channel, &q), 0);
+	take_request(s);
+	request(s, &late, 0, 50);
+	RUN_UNTIL(s, late.n);
+	take_request(s);
+	q.deadline_ms = PATIENCE_MS;
+	assert_int_equal(channel_call(s->channel, &q), 0);
+	answer(s, take_request(s).header.seq, 0, "");
+	request(s, &call, 0, PATIENCE_MS);
+	answer(s, take_request(s).header.seq, 0, "");
+	RUN_UNTIL(s, call.n);
+	assert_int_equal(channel_call(s->channel, &q), 0);
+	free_channel(s);
+}
+
 static void each_request_has_a_deadline_of_its_own(void **state)
 {
 	struct stand *s = *state;
@@ -204,6 +225,7 @@ int main(void)
 		TEST(a_second_answer_and_one_nobody_waits_for_are_dropped),
 		TEST(answers_that_are_no_good_are_told_as_such),
 		TEST(a_descriptor_comes_along_or_is_closed),
+		TEST(a_request_may_do_without_its_answer),
 		TEST(each_request_has_a_deadline_of_its_own),
 		TEST(several_deadlines_pass_at_once),
 		TEST(nonsense_ends_the_connection),

@@ -4,14 +4,17 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 from frontend import OFFERED_PF, OFFERED_PF_SHUFFLED, FrontEnd, Guest  # noqa: E402
-from shimside import Shim, wait_for  # noqa: E402
+from shimside import Shim  # noqa: E402
 from simnic import Simnic  # noqa: E402
+from waiting import wait_for  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("VDPAD_BUILD", "build"))
@@ -20,31 +23,22 @@ WORKER = os.path.join(BUILD, "tools/worker/vdpa-worker")
 
 @pytest.fixture(scope="session")
 def simnic():
-    nic = Simnic(BUILD)
-    nic.start()
-    yield nic
-    nic.stop()
-    shutil.rmtree(nic.folder)
+    with Simnic(BUILD) as nic:
+        yield nic
 
 
 @pytest.fixture(scope="session")
 def bad_simnic():
     """One that misbehaves on demand."""
-    nic = Simnic(BUILD, misbehaves=True)
-    nic.start()
-    yield nic
-    nic.stop()
-    shutil.rmtree(nic.folder)
+    with Simnic(BUILD, misbehaves=True) as nic:
+        yield nic
 
 
 @pytest.fixture(scope="session")
 def shuffled_simnic():
     """One that completes in any order, and misbehaves on demand."""
-    nic = Simnic(BUILD, misbehaves=True, shuffled=True)
-    nic.start()
-    yield nic
-    nic.stop()
-    shutil.rmtree(nic.folder)
+    with Simnic(BUILD, misbehaves=True, shuffled=True) as nic:
+        yield nic
 
 
 class Stand:
@@ -88,25 +82,24 @@ class Stand:
         self.closed = True
         for thing in self.opened:
             thing.close()
-        self.shim.__exit__()
-        self.nic.delete(self.name)
-        shutil.rmtree(self.folder)
+        try:
+            self.shim.__exit__()
+        finally:
+            self.nic.delete(self.name)
+            shutil.rmtree(self.folder)
 
 
 @pytest.fixture
 def make_stand(simnic):
-    stands = []
+    with ExitStack() as stands:
+        def make(start=True, **facts):
+            stand = Stand(simnic, **facts)
+            stands.callback(stand.close_now)
+            if start:
+                stand.shim.start()
+            return stand
 
-    def make(start=True, **facts):
-        stand = Stand(simnic, **facts)
-        stands.append(stand)
-        if start:
-            stand.shim.start()
-        return stand
-
-    yield make
-    for stand in stands:
-        stand.close_now()
+        yield make
 
 
 @pytest.fixture
@@ -117,14 +110,11 @@ def stand(make_stand):
 @pytest.fixture
 def own_nic_stand(request):
     """Its simnic is nobody else's; the parameter: whether that has a dirty log."""
-    nic = Simnic(BUILD, dirty_log=request.param)
-    nic.start()
-    stand = Stand(nic)
-    stand.shim.start()
-    yield stand
-    stand.close_now()
-    nic.stop()
-    shutil.rmtree(nic.folder)
+    with Simnic(BUILD, dirty_log=request.param) as nic:
+        stand = Stand(nic)
+        stand.shim.start()
+        yield stand
+        stand.close_now()
 
 
 @pytest.fixture

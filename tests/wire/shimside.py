@@ -7,7 +7,9 @@ import socket
 import struct
 import subprocess
 import threading
-import time
+
+from logs import assert_clean
+from waiting import wait_for
 
 PAGE_SIZE = 512 * 1024
 HEALTH_SIZE = 64 * 1024
@@ -20,18 +22,6 @@ EVENT_NAMES = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5:
                6: "recovered", 7: "queue error"}
 FDS_A_MESSAGE = 32
 DEADLINE = 20
-
-
-def wait_for(condition, what, deadline=DEADLINE):
-    """Wait until condition() is true, and return what it returned."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {deadline} s for {what}")
-        time.sleep(0.002)
 
 
 def sealed_memory(name, size):
@@ -76,6 +66,8 @@ class Shim:
             os.close(fd)
         self.slots = {}
         os.unlink(self.path)
+        if os.path.exists(self.log_path):
+            assert_clean(self.log())
         if self.errors:
             raise AssertionError(self.errors[0])
 

@@ -2,12 +2,14 @@
 """simnic's process, its admin socket (drivers/sim/mailbox.h) and its test interface."""
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import tempfile
 
-from shimside import wait_for
+from logs import assert_clean
+from waiting import wait_for
 
 ADMIN_ADD, ADMIN_ATTACH, ADMIN_DEL = 65, 66, 67
 SPOOF_CHECK, LINK_UP = 1, 2
@@ -16,7 +18,8 @@ HEADER = struct.Struct("=IIiI")
 
 
 class Simnic:
-    """A simnic of the tests' own; `loop` sends a function's frames back to it."""
+    """A simnic of the tests' own; `loop` sends a function's frames back to it. As a context manager
+    it runs, and must not have said anything bad in the end."""
 
     def __init__(self, build, uplink="loop", misbehaves=False, dirty_log=False, shuffled=False):
         self.program = os.path.join(build, "tools/simnic/simnic")
@@ -30,6 +33,16 @@ class Simnic:
         self.sock = None
         self.seq = 0
         self.names = 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        log = self.log()
+        shutil.rmtree(self.folder)
+        assert_clean(log)
 
     def start(self):
         with open(os.path.join(self.folder, "simnic.log"), "ab") as log:

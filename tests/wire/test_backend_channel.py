@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from frontend import OFFERED_PF, PF, state
-from shimside import wait_for
+from waiting import wait_for
 
 ADMIN_SET = 68
 CONFIG_CHANGE = struct.pack("=III", 2, 1, 0)

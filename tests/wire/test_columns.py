@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from conftest import BUILD
 from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, state, table, u64
-from shimside import wait_for
 from unchanged import unchanged
+from waiting import wait_for
 
 MAC = bytes.fromhex("525400000001")
 F_MTU = 1 << 3

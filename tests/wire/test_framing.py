@@ -6,8 +6,8 @@ import struct
 
 import pytest
 from frontend import ID, Closed, FrontEnd, eventfd, state, u64
-from shimside import wait_for
 from unchanged import unchanged
+from waiting import wait_for
 
 
 def test_two_messages_in_one_write_are_answered_in_order(fe):

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 from frontend import FrontEnd, Guest, u64
-from shimside import wait_for
+from waiting import wait_for
 from unchanged import unchanged
 
 AREA = struct.Struct("=QQHHI")

@@ -4,8 +4,8 @@ import struct
 
 import pytest
 from frontend import Memory, eventfd, state, table
-from shimside import wait_for
 from unchanged import unchanged
+from waiting import wait_for
 
 
 def region(gpa=0, size=4096, uva=0x10000, offset=0):

@@ -4,8 +4,8 @@ import struct
 
 import pytest
 from frontend import F_PACKED, F_PROTOCOL, F_VERSION_1, Ring, state, u64
-from shimside import wait_for
 from unchanged import unchanged
+from waiting import wait_for
 
 RINGS_NOT_THERE = [4, 5, 255, 256, 65535, 65536, 0xffffffff]
 

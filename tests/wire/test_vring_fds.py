@@ -6,8 +6,8 @@ import socket
 
 import pytest
 from frontend import NO_FD, eventfd, u64
-from shimside import wait_for
 from unchanged import unchanged
+from waiting import wait_for
 
 NAMES = ["SET_VRING_KICK", "SET_VRING_CALL", "SET_VRING_ERR"]
 

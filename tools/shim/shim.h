@@ -69,9 +69,8 @@ struct shim {
 		uint32_t n_deaths;
 		uint64_t events_since;
 		uint32_t n_events;
-		bool upgrading;		    /* until SHIM_READY */
 		uint32_t upgrade_seq;	    /* request that waits for it; 0: its vdpad is gone */
-		uint64_t upgrade_deadline;  /* 0: none */
+		uint64_t upgrade_deadline;  /* 0: no upgrade is under way */
 		int upgrade_error;	    /* what became of the new program, before falling back */
 		char upgrade_reason[SHIM_REASON_SIZE]; /* the same in words */
 	} worker;

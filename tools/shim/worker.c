@@ -83,6 +83,11 @@ void worker_kill(struct shim *s, bool wanted)
 	kill(s->worker.pid, SIGKILL);
 }
 
+static bool is_upgrading(const struct shim *s)
+{
+	return s->worker.upgrade_deadline != 0;
+}
+
 static void end_upgrade(struct shim *s, int status, const char *why)
 {
 	uint32_t seq = s->worker.upgrade_seq;
@@ -91,7 +96,6 @@ static void end_upgrade(struct shim *s, int status, const char *why)
 		control_refuse(s, seq, status, why);
 	else if (seq != 0)
 		control_reply(s, seq, status);
-	s->worker.upgrading = false;
 	s->worker.upgrade_seq = 0;
 	s->worker.upgrade_deadline = 0;
 }
@@ -135,8 +139,7 @@ static void fall_back(struct shim *s, int error, const char *why)
 
 static bool can_fall_back(const struct shim *s)
 {
-	return s->worker.upgrading && s->worker.upgrade_error == 0 &&
-	       s->worker.good_path[0] != '\0';
+	return is_upgrading(s) && s->worker.upgrade_error == 0 && s->worker.good_path[0] != '\0';
 }
 
 void worker_start_or_give_up(struct shim *s)
@@ -232,11 +235,10 @@ int worker_revive(struct shim *s)
 
 void worker_upgrade(struct shim *s, uint32_t seq)
 {
-	if (s->worker.upgrading) {
+	if (is_upgrading(s)) {
 		control_refuse(s, seq, -EBUSY, "another upgrade is under way");
 		return;
 	}
-	s->worker.upgrading = true;
 	s->worker.upgrade_seq = seq;
 	s->worker.upgrade_error = 0;
 	s->worker.upgrade_reason[0] = '\0';
@@ -253,14 +255,14 @@ void worker_is_ready(struct shim *s)
 		return;
 	s->worker.ready = true;
 	memcpy(s->worker.good_path, s->worker.path, sizeof(s->worker.good_path));
-	if (s->worker.upgrading)
+	if (is_upgrading(s))
 		end_upgrade(s, s->worker.upgrade_error, s->worker.upgrade_reason);
 }
 
 /* The new program did not get ready in time, or the one that it fell back to: then so be it. */
 void worker_check_deadline(struct shim *s, uint64_t now)
 {
-	if (s->worker.upgrade_deadline == 0 || now < s->worker.upgrade_deadline)
+	if (!is_upgrading(s) || now < s->worker.upgrade_deadline)
 		return;
 	if (!can_fall_back(s)) {
 		if (s->worker.upgrade_error == 0)

@@ -73,8 +73,6 @@ struct backend_options {
 struct watch;
 
 struct backend {
-	const char *name;
-
 	/**
 	 * @ask: do one operation, and wait until it is done.
 	 * @facts: an object as above; stays the caller's

@@ -221,7 +221,6 @@ static void daemon_watch_close(struct watch *watch)
 }
 
 const struct backend daemon_backend = {
-	.name = "vdpad",
 	.ask = daemon_ask,
 	.watch_open = daemon_watch_open,
 	.watch_fd = daemon_watch_fd,

@@ -128,6 +128,25 @@ void json_print(const json_t *value, enum json_form form, FILE *file)
 	putc('\n', file);
 }
 
+void json_put(const json_t *value, FILE *file)
+{
+	if (json_is_string(value))
+		text_put(json_string_value(value), file);
+	else
+		json_dumpf(value, file, JSON_ENCODE_ANY);
+}
+
+void json_put_features(const json_t *list, FILE *file)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i, item) {
+		fputs(json_is_string(item) ? " " : " bit_", file);
+		json_put(item, file);
+	}
+}
+
 const char *json_text(const json_t *object, const char *key)
 {
 	return json_string_value(json_object_get(object, key));

@@ -78,10 +78,8 @@ static void put_value(const json_t *value, enum value_form form, FILE *file)
 		fputs(json_is_true(value) ? "up" : "down", file);
 	else if (form == FORM_PROCESS && json_integer_value(value) == 0)
 		fputs("none", file);
-	else if (json_is_string(value))
-		text_put(json_string_value(value), file);
 	else
-		json_dumpf(value, file, JSON_ENCODE_ANY);
+		json_put(value, file);
 }
 
 /* A line "label value label value ..." of what is there; none when nothing is. */
@@ -207,20 +205,12 @@ static void put_troubles(const json_t *item, FILE *file)
 
 static void put_features(const json_t *item, const char *key, FILE *file)
 {
-	const json_t *list = json_object_get(item, key), *feature;
-	size_t i;
+	const json_t *list = json_object_get(item, key);
 
 	if (json_array_size(list) == 0)
 		return;
 	fprintf(file, "  %s", key);
-	json_array_foreach(list, i, feature) {
-		if (json_is_string(feature)) {
-			putc(' ', file);
-			text_put(json_string_value(feature), file);
-		} else {
-			fprintf(file, " bit_%" JSON_INTEGER_FORMAT, json_integer_value(feature));
-		}
-	}
+	json_put_features(list, file);
 	putc('\n', file);
 }
 

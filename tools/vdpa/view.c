@@ -102,37 +102,18 @@ static const char *up_or_down(const json_t *value)
 	return json_is_true(value) ? "up" : "down";
 }
 
-static void put_plain(const json_t *value, FILE *file)
-{
-	if (json_is_string(value))
-		text_put(json_string_value(value), file);
-	else
-		json_dumpf(value, file, JSON_ENCODE_ANY);
-}
-
-static void put_list(const json_t *list, FILE *file)
-{
-	json_t *item;
-	size_t i;
-
-	json_array_foreach(list, i, item) {
-		fputs(json_is_string(item) ? " " : " bit_", file);
-		put_plain(item, file);
-	}
-}
-
 static void put_field(const struct view_field *field, const json_t *value, FILE *file)
 {
 	fputs(field->before, file);
 	switch (field->kind) {
 	case VALUE_PLAIN:
-		put_plain(value, file);
+		json_put(value, file);
 		break;
 	case VALUE_UP_DOWN:
 		fputs(up_or_down(value), file);
 		break;
 	case VALUE_LIST:
-		put_list(value, file);
+		json_put_features(value, file);
 		break;
 	}
 	fputs(field->after, file);

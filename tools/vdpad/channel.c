@@ -69,7 +69,8 @@ struct message {
 static void finish(struct channel *ch, struct pending *p, struct channel_answer *answer)
 {
 	TAILQ_REMOVE(&ch->pending, p, link);
-	p->done(p->arg, answer);
+	if (p->done)
+		p->done(p->arg, answer);
 	close_keep_errno(answer->fd);
 	free(p);
 }
@@ -257,10 +258,6 @@ void channel_free(struct channel *ch)
 		free(ch);
 }
 
-static void forgotten(void *arg, struct channel_answer *answer)
-{
-}
-
 void channel_forget(struct channel *ch, const void *arg)
 {
 	struct pending *p;
@@ -269,7 +266,7 @@ void channel_forget(struct channel *ch, const void *arg)
 		return;
 	TAILQ_FOREACH(p, &ch->pending, link) {
 		if (p->arg == arg)
-			p->done = forgotten;
+			p->done = NULL;
 	}
 }
 

@@ -76,6 +76,7 @@ struct channel_request {
 
 /**
  * channel_call() - send a request; @request->done is called exactly once, later, if this succeeds.
+ *		    NULL: nobody waits for the answer.
  * Return: 0; -ENOTCONN without a channel; -EAGAIN the peer does not read; another negative errno.
  */
 int channel_call(struct channel *ch, const struct channel_request *request);

@@ -25,8 +25,10 @@
 #include "tools/vdpad/uids.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/printable.h"
 
 #define FIND_AGAIN_MS 5000
+#define OWNER_SIZE    (NAME_SIZE + sizeof("device:"))
 
 /* Devices that are started at a time: each needs its part of the processor within deadlines. */
 #define MAX_STARTING 16
@@ -122,17 +124,36 @@ void device_function(const struct device *dev, struct sim_function *ret)
 	memcpy(ret->mac, spec->mac, sizeof(ret->mac));
 }
 
+static const char *owner_of(const struct device *dev, char ret[OWNER_SIZE])
+{
+	snprintf(ret, OWNER_SIZE, "device:%s", dev->spec.name);
+	return ret;
+}
+
+void device_put_uid(const struct device *dev)
+{
+	char owner[OWNER_SIZE];
+
+	if (dev->vdpad->uids)
+		uids_put(dev->vdpad->uids, owner_of(dev, owner));
+}
+
+int device_fail(struct device *dev, const char *what, int error)
+{
+	return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s: %s: %s", dev->spec.name, what,
+		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
+}
+
 int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct failure *why)
 {
 	const struct device_spec *spec = &dev->spec;
 	const char *worker = spec->worker[0] ? spec->worker : dev->vdpad->programs[PROGRAM_WORKER];
-	char owner[NAME_SIZE + 8];
+	char owner[OWNER_SIZE];
 	uid_t uid = 0;
 	int r;
 
 	if (dev->vdpad->uids) {
-		snprintf(owner, sizeof(owner), "device:%s", spec->name);
-		r = uids_get(dev->vdpad->uids, owner, &uid, why);
+		r = uids_get(dev->vdpad->uids, owner_of(dev, owner), &uid, why);
 		if (r < 0)
 			return r;
 	}
@@ -171,19 +192,8 @@ static int map_health(struct device *dev, int fd)
 	block = mmap(NULL, HEALTH_SIZE, PROT_READ, MAP_SHARED, fd, 0);
 	if (block == MAP_FAILED)
 		return -errno;
-	if (dev->health)
-		munmap((void *)(uintptr_t)dev->health, HEALTH_SIZE);
 	dev->health = block;
 	return 0;
-}
-
-void device_make_printable(char *text, size_t size)
-{
-	text[size - 1] = '\0';
-	for (; *text; text++) {
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-	}
 }
 
 int device_take_status(struct device *dev, struct channel_answer *answer)
@@ -193,10 +203,10 @@ int device_take_status(struct device *dev, struct channel_answer *answer)
 	memcpy(&status, answer->payload, sizeof(status));
 	if (status.version != SHIM_WIRE_VERSION || status.state > SHIM_GIVEN_UP || status.pid <= 0)
 		return -EBADMSG;
-	device_make_printable(status.reason, sizeof(status.reason));
-	device_make_printable(status.spec.name, sizeof(status.spec.name));
-	device_make_printable(status.spec.socket_path, sizeof(status.spec.socket_path));
-	device_make_printable(status.spec.worker_path, sizeof(status.spec.worker_path));
+	make_printable(status.reason, sizeof(status.reason));
+	make_printable(status.spec.name, sizeof(status.spec.name));
+	make_printable(status.spec.socket_path, sizeof(status.spec.socket_path));
+	make_printable(status.spec.worker_path, sizeof(status.spec.worker_path));
 	if (!dev->health && (answer->fd < 0 || map_health(dev, answer->fd) < 0))
 		return -EBADMSG;
 	dev->status = status;
@@ -228,7 +238,7 @@ static void on_event(void *arg, uint32_t kind, const void *payload, size_t size)
 	if (kind != SHIM_EVENT || size != sizeof(event))
 		return;
 	memcpy(&event, payload, sizeof(event));
-	device_make_printable(event.text, sizeof(event.text));
+	make_printable(event.text, sizeof(event.text));
 	if (event.kind < ARRAY_SIZE(event_kinds) && event_kinds[event.kind])
 		event_send(dev->vdpad, event_kinds[event.kind], "dev", dev->spec.name, event.text);
 }
@@ -256,7 +266,7 @@ static void on_started_again(void *arg, struct device *dev, int status, const st
 	ready_check(dev->vdpad);
 }
 
-/* Only the number of others that start keeps it from starting. */
+/* Only the number of others that start keeps it from starting, or a change that goes on. */
 static bool waits_for_turn(const struct device *dev)
 {
 	return dev->phase == DEVICE_DOWN && !dev->timer && dev->nic && dev->nic->state == NIC_UP;
@@ -264,7 +274,7 @@ static bool waits_for_turn(const struct device *dev)
 
 static void start_when_possible(struct device *dev)
 {
-	if (waits_for_turn(dev) && dev->vdpad->n_starting < MAX_STARTING)
+	if (waits_for_turn(dev) && !dev->busy && dev->vdpad->n_starting < MAX_STARTING)
 		device_start(dev, on_started_again, NULL);
 }
 
@@ -276,6 +286,17 @@ void devices_start_more(struct vdpad *v)
 		if (dev->stored)
 			start_when_possible(dev);
 	}
+}
+
+struct device *device_with_socket(struct vdpad *v, const char *path)
+{
+	struct device *dev;
+
+	TAILQ_FOREACH(dev, &v->devices, link) {
+		if (strcmp(dev->spec.socket, path) == 0)
+			return dev;
+	}
+	return NULL;
 }
 
 bool devices_loading(const struct vdpad *v)
@@ -300,11 +321,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-static void set_timer(struct device *dev, uint64_t ms)
+void device_set_timer(struct device *dev, uint64_t ms, sd_event_time_handler_t handler)
 {
 	dev->timer = sd_event_source_disable_unref(dev->timer);
 	if (sd_event_add_time_relative(dev->vdpad->event, &dev->timer, CLOCK_MONOTONIC, ms * 1000,
-		    1000, on_timer, dev) < 0)
+		    1000, handler, dev) < 0)
 		log_error("%s: no timer can be made", dev->spec.name);
 }
 
@@ -337,7 +358,7 @@ void device_lost(struct device *dev, const char *reason)
 	dev->phase = DEVICE_DOWN;
 	snprintf(dev->reason, sizeof(dev->reason), "%s", reason);
 	event_send(dev->vdpad, "failed", "dev", dev->spec.name, reason);
-	set_timer(dev, wait_ms);
+	device_set_timer(dev, wait_ms, on_timer);
 }
 
 static bool same_device(const struct device *dev, const struct shim_spec *theirs)
@@ -351,17 +372,12 @@ static bool same_device(const struct device *dev, const struct shim_spec *theirs
 	       ours.features == theirs->features && ours.max_pairs == theirs->max_pairs;
 }
 
-static void on_wrong_shim_stopped(void *arg, struct channel_answer *answer)
-{
-	/* Its end comes to on_lost(), and a new one is started. */
-}
-
 static void find_again(struct device *dev)
 {
 	snprintf(dev->reason, sizeof(dev->reason), "its shim does not answer; it is asked again");
 	log_warning("%s: %s", dev->spec.name, dev->reason);
 	device_forget_shim(dev);
-	set_timer(dev, FIND_AGAIN_MS);
+	device_set_timer(dev, FIND_AGAIN_MS, on_timer);
 }
 
 static void on_found(void *arg, struct channel_answer *answer)
@@ -381,8 +397,9 @@ static void on_found(void *arg, struct channel_answer *answer)
 	if (dev->status.state == SHIM_WAITING || !same_device(dev, &dev->status.spec)) {
 		log_warning("%s: the shim that runs was told something else; it is replaced",
 			dev->spec.name);
-		dev->phase = DEVICE_UP; /* until it ends */
-		device_call(dev, SHIM_STOP, NULL, 0, -1, 0, DEVICE_CALL_MS, on_wrong_shim_stopped);
+		/* Until its end comes to on_lost(), and a new one is started. */
+		dev->phase = DEVICE_UP;
+		device_call(dev, SHIM_STOP, NULL, 0, -1, 0, DEVICE_CALL_MS, NULL);
 		return;
 	}
 	dev->phase = DEVICE_UP;

@@ -94,11 +94,11 @@ void device_begin(struct device *dev);
 /** devices_start_more() - start those that wait for their turn. */
 void devices_start_more(struct vdpad *v);
 
+/** device_with_socket() - whose front-end's socket is @path; NULL: nobody's. */
+struct device *device_with_socket(struct vdpad *v, const char *path);
+
 /** device_connect_shim() - open the channel; -ECONNREFUSED, -ENOENT: there is none. */
 int device_connect_shim(struct device *dev);
-
-/** device_make_printable() - end a text that a shim sent, and replace what is not printable. */
-void device_make_printable(char *text, size_t size);
 
 /** device_take_status() - check and keep what SHIM_HELLO brought. 0, or -EBADMSG. */
 int device_take_status(struct device *dev, struct channel_answer *answer);
@@ -124,6 +124,15 @@ void device_function(const struct device *dev, struct sim_function *ret);
 
 /** device_shim_spec() - its facts in the shim's words. -EINVAL with @why. */
 int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct failure *why);
+
+/** device_put_uid() - the user id of its worker may be another's. */
+void device_put_uid(const struct device *dev);
+
+/** device_fail() - put into dev->why what failed with @error, a negative errno. Negative. */
+int device_fail(struct device *dev, const char *what, int error);
+
+/** device_set_timer() - call @handler with the device in @ms, instead of what it waited for. */
+void device_set_timer(struct device *dev, uint64_t ms, sd_event_time_handler_t handler);
 
 /** devices_loading() - some are being looked for, or started for the first time. */
 bool devices_loading(const struct vdpad *v);
@@ -180,6 +189,9 @@ int device_store(struct device *dev, struct failure *why);
 
 /** device_unstore() - STATE does not have it any more. */
 void device_unstore(struct device *dev);
+
+/** device_is_skipped() - has STATE a file of that name that can't be understood? */
+bool device_is_skipped(const struct vdpad *v, const char *name);
 
 /** devices_load() - make a device of each file in STATE; bad ones are skipped, and said so. */
 int devices_load(struct vdpad *v);

@@ -11,25 +11,19 @@
 
 #include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/printable.h"
 
-#define UPGRADE_MS 30000 /* the shim's own deadline for it is shorter */
+#define UPGRADE_MS   30000 /* the shim's own deadline for it is shorter */
+#define SHIM_REFUSES "its shim does not take the change"
 
 static void finish(struct device *dev, int r)
 {
+	struct vdpad *v = dev->vdpad;
 	device_done done = dev->done;
 
 	dev->busy = false;
 	done(dev->done_arg, dev, r, &dev->why);
-}
-
-static int fail(struct device *dev, const char *what, int error)
-{
-	return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s: %s: %s", dev->spec.name, what,
-		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
-}
-
-static void on_ignored(void *arg, struct channel_answer *answer)
-{
+	devices_start_more(v); /* its shim may have ended meanwhile */
 }
 
 static int tell_nic(struct device *dev, channel_done done, void *arg)
@@ -52,8 +46,8 @@ static int tell_shim(struct device *dev, channel_done done)
 static void go_back(struct device *dev)
 {
 	dev->spec = dev->old_spec;
-	tell_nic(dev, on_ignored, NULL);
-	tell_shim(dev, on_ignored);
+	tell_nic(dev, NULL, NULL);
+	tell_shim(dev, NULL);
 }
 
 static void on_shim_told(void *arg, struct channel_answer *answer)
@@ -62,7 +56,7 @@ static void on_shim_told(void *arg, struct channel_answer *answer)
 	int r = 0;
 
 	if (answer->status < 0)
-		r = fail(dev, "its shim does not take the change", answer->status);
+		r = device_fail(dev, SHIM_REFUSES, answer->status);
 	if (r == 0)
 		r = device_store(dev, &dev->why);
 	if (r < 0)
@@ -75,12 +69,16 @@ static void on_shim_told(void *arg, struct channel_answer *answer)
 static void on_nic_told(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
-	int r = answer->status;
+	int r;
 
-	if (r == 0)
+	if (answer->status < 0) {
+		r = device_fail(dev, "the NIC does not take the change", answer->status);
+	} else {
 		r = tell_shim(dev, on_shim_told);
+		if (r < 0)
+			r = device_fail(dev, SHIM_REFUSES, r);
+	}
 	if (r < 0) {
-		r = fail(dev, "the NIC does not take the change", r);
 		go_back(dev);
 		finish(dev, r);
 	}
@@ -108,7 +106,7 @@ void device_change(struct device *dev, const struct device_spec *spec, device_do
 		r = tell_nic(dev, on_nic_told, dev);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
-			r = fail(dev, "the NIC does not take the change", r);
+			r = device_fail(dev, "the NIC does not take the change", r);
 		}
 	}
 	if (r < 0)
@@ -120,7 +118,7 @@ static void upgrade_reason(const struct channel_answer *answer, struct shim_reas
 {
 	if (answer->size == sizeof(*ret)) {
 		memcpy(ret, answer->payload, sizeof(*ret));
-		device_make_printable(ret->text, sizeof(ret->text));
+		make_printable(ret->text, sizeof(ret->text));
 	} else {
 		snprintf(ret->text, sizeof(ret->text), "%s", answer->status == -ETIMEDOUT ?
 			"its shim does not answer" : strerror(-answer->status));
@@ -145,7 +143,7 @@ static void on_upgraded(void *arg, struct channel_answer *answer)
 		r = device_store(dev, &dev->why);
 	if (r < 0) {
 		dev->spec = dev->old_spec;
-		tell_shim(dev, on_ignored);
+		tell_shim(dev, NULL);
 	} else {
 		event_send(dev->vdpad, "changed", "dev", dev->spec.name, "a new worker serves it");
 	}
@@ -160,7 +158,7 @@ static void on_path_told(void *arg, struct channel_answer *answer)
 	if (r == 0)
 		r = device_call(dev, SHIM_UPGRADE, NULL, 0, -1, 0, UPGRADE_MS, on_upgraded);
 	if (r < 0) {
-		r = fail(dev, "its shim does not take the new worker", r);
+		r = device_fail(dev, "its shim does not take the new worker", r);
 		dev->spec = dev->old_spec;
 		finish(dev, r);
 	}
@@ -175,7 +173,7 @@ void device_upgrade(struct device *dev, const char *worker, device_done done, vo
 		r = tell_shim(dev, on_path_told);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
-			r = fail(dev, "its shim does not take the new worker", r);
+			r = device_fail(dev, "its shim does not take the new worker", r);
 		}
 	}
 	if (r < 0)

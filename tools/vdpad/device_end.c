@@ -12,19 +12,10 @@
 
 #include "tools/vdpad/listener.h"
 #include "tools/vdpad/nic.h"
-#include "tools/vdpad/uids.h"
 #include "vdpa/base/cleanup.h"
 
 #define STOP_MS 5000
 #define KILL_MS 2000
-
-static void set_deadline(struct device *dev, uint64_t ms, sd_event_time_handler_t handler)
-{
-	dev->timer = sd_event_source_disable_unref(dev->timer);
-	if (sd_event_add_time_relative(dev->vdpad->event, &dev->timer, CLOCK_MONOTONIC, ms * 1000,
-		    1000, handler, dev) < 0)
-		log_error("%s: no timer can be made", dev->spec.name);
-}
 
 static void finish(struct device *dev)
 {
@@ -32,16 +23,13 @@ static void finish(struct device *dev)
 	device_done done = dev->done;
 	void *arg = dev->done_arg;
 	const struct failure nothing = { .text = "" };
-	char path[VDPAD_PATH_SIZE], owner[NAME_SIZE + 8];
+	char path[VDPAD_PATH_SIZE];
 
 	device_shim_path(dev, path);
 	listener_remove(path);
 	if (!dev->spec.client)
 		listener_remove(dev->spec.socket);
-	if (v->uids) {
-		snprintf(owner, sizeof(owner), "device:%s", dev->spec.name);
-		uids_put(v->uids, owner);
-	}
+	device_put_uid(dev);
 	event_send(v, "removed", "dev", dev->spec.name, "");
 	device_free(dev);
 	done(arg, NULL, 0, &nothing);
@@ -84,13 +72,8 @@ static int on_stop_deadline(sd_event_source *source, uint64_t usec, void *arg)
 
 	log_warning("%s: shim %d does not end and is killed", dev->spec.name, dev->shim_pid);
 	device_kill_shim(dev);
-	set_deadline(dev, KILL_MS, on_kill_deadline);
+	device_set_timer(dev, KILL_MS, on_kill_deadline);
 	return 0;
-}
-
-static void on_stopping(void *arg, struct channel_answer *answer)
-{
-	/* The end of the connection tells that it is over. */
 }
 
 void device_end(struct device *dev, device_done done, void *arg)
@@ -103,9 +86,9 @@ void device_end(struct device *dev, device_done done, void *arg)
 	device_unstore(dev);
 	/* One that was never looked for, since there was nothing to do with it, may run all the same. */
 	if (dev->shim || device_connect_shim(dev) == 0)
-		r = device_call(dev, SHIM_STOP, NULL, 0, -1, 0, STOP_MS, on_stopping);
+		r = device_call(dev, SHIM_STOP, NULL, 0, -1, 0, STOP_MS, NULL);
 	if (r < 0)
 		device_end_shim_gone(dev);
-	else
-		set_deadline(dev, STOP_MS, on_stop_deadline);
+	else /* the end of the connection tells that it is over */
+		device_set_timer(dev, STOP_MS, on_stop_deadline);
 }

@@ -95,10 +95,6 @@ static void on_refreshed(void *arg, struct channel_answer *answer)
 		give_up(dev, "its shim does not answer", r);
 }
 
-static void on_ignored(void *arg, struct channel_answer *answer)
-{
-}
-
 static void on_compared(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
@@ -115,7 +111,7 @@ static void on_compared(void *arg, struct channel_answer *answer)
 	}
 	if (r == -EINVAL) { /* one of the same name that is another device */
 		device_function(dev, &function);
-		nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_ignored, NULL);
+		nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
 		r = -ENOENT;
 	}
 	if (r == -ENOENT)

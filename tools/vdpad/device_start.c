@@ -28,17 +28,7 @@ struct step {
 
 static void step_over(struct device *dev, int r);
 
-static int fail(struct device *dev, const char *what, int error)
-{
-	return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s: %s: %s", dev->spec.name, what,
-		error == -ETIMEDOUT ? "no answer in time" : strerror(-error));
-}
-
 /* The function of the NIC */
-
-static void on_ignored(void *arg, struct channel_answer *answer)
-{
-}
 
 static void on_added(void *arg, struct channel_answer *answer)
 {
@@ -47,7 +37,7 @@ static void on_added(void *arg, struct channel_answer *answer)
 	if (answer->status == 0 && answer->fd < 0)
 		answer->status = -EBADMSG;
 	if (answer->status < 0) {
-		step_over(dev, fail(dev, dev->spec.mgmtdev, answer->status));
+		step_over(dev, device_fail(dev, dev->spec.mgmtdev, answer->status));
 		return;
 	}
 	dev->mailbox = TAKE_FD(answer->fd);
@@ -65,10 +55,10 @@ static int add_function(struct device *dev)
 		return r;
 	device_function(dev, &function);
 	/* One of an earlier time may be there; its owner is gone. */
-	r = nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_ignored, NULL);
+	r = nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
 	if (r == 0)
 		r = nic_call(dev->nic, SIM_ADMIN_ADD, &function, on_added, dev);
-	return r < 0 ? fail(dev, dev->spec.mgmtdev, r) : WAIT;
+	return r < 0 ? device_fail(dev, dev->spec.mgmtdev, r) : WAIT;
 }
 
 static void del_function(struct device *dev)
@@ -78,7 +68,7 @@ static void del_function(struct device *dev)
 	dev->mailbox = close_keep_errno(dev->mailbox);
 	dev->function_ok = false;
 	device_function(dev, &function);
-	nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_ignored, NULL);
+	nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
 }
 
 /* The front-end's socket */
@@ -134,7 +124,7 @@ static int start_shim(struct device *dev)
 	pid = process_start((char *const *)(uintptr_t)argv, listener);
 	if (pid < 0) {
 		listener_remove(path);
-		return fail(dev, argv[0], pid);
+		return device_fail(dev, argv[0], pid);
 	}
 	dev->shim_pid = pid;
 	dev->shim_pidfd = pidfd_open(pid, 0); /* not reaped yet, whatever became of it */
@@ -162,7 +152,7 @@ static void on_hello(void *arg, struct channel_answer *answer)
 
 	if (r == 0)
 		r = device_take_status(dev, answer);
-	step_over(dev, r < 0 ? fail(dev, "its shim", r) : 0);
+	step_over(dev, r < 0 ? device_fail(dev, "its shim", r) : 0);
 }
 
 static int greet_shim(struct device *dev)
@@ -172,14 +162,15 @@ static int greet_shim(struct device *dev)
 	if (r == 0)
 		r = device_call(dev, SHIM_HELLO, NULL, 0, -1, sizeof(struct shim_status), 10000,
 			on_hello);
-	return r < 0 ? fail(dev, "its shim", r) : WAIT;
+	return r < 0 ? device_fail(dev, "its shim", r) : WAIT;
 }
 
 static void on_configured(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
+	int r = answer->status;
 
-	step_over(dev, answer->status < 0 ? fail(dev, "its shim refuses the device", answer->status) : 0);
+	step_over(dev, r < 0 ? device_fail(dev, "its shim refuses the device", r) : 0);
 }
 
 static int configure_shim(struct device *dev)
@@ -196,7 +187,7 @@ static int configure_shim(struct device *dev)
 		.kind = SHIM_CONFIGURE, .payload = &spec, .size = sizeof(spec), .fds = fds + skip,
 		.n_fds = ARRAY_SIZE(fds) - skip, .deadline_ms = 10000, .done = on_configured,
 		.arg = dev });
-	return r < 0 ? fail(dev, "its shim", r) : WAIT;
+	return r < 0 ? device_fail(dev, "its shim", r) : WAIT;
 }
 
 static int store(struct device *dev)
@@ -224,7 +215,6 @@ static void finish(struct device *dev, int r)
 	dev->vdpad->n_starting--;
 	if (r == 0)
 		dev->reason[0] = '\0';
-	dev->done = NULL;
 	if (r == 0 && !dev->function_ok)
 		device_check_function(dev); /* its NIC began anew meanwhile */
 	done(dev->done_arg, dev, r, &dev->why);

@@ -17,6 +17,7 @@
 #include "tools/vdpad/nic.h"
 #include "vdpa/base/atomicfile.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/features.h"
 
 #define STATE_VERSION 1
 
@@ -80,17 +81,6 @@ static int take_text(const char *text, char *ret, size_t size)
 	return 0;
 }
 
-static int take_features(const char *text, uint64_t *ret)
-{
-	char *end;
-
-	if (strncmp(text, "0x", 2) != 0)
-		return -EINVAL;
-	errno = 0;
-	*ret = strtoull(text, &end, 16);
-	return errno || *end ? -EINVAL : 0;
-}
-
 /* Return: 0, or -EINVAL when it is not what to_json() writes. */
 static int from_json(json_t *json, struct device_spec *ret)
 {
@@ -121,7 +111,7 @@ static int from_json(json_t *json, struct device_spec *ret)
 		take_text(vm, ret->vm, sizeof(ret->vm)) < 0 ||
 		take_text(socket, ret->socket, sizeof(ret->socket)) < 0 ||
 		take_text(worker, ret->worker, sizeof(ret->worker)) < 0 ||
-		take_features(features, &ret->features) < 0 ||
+		features_parse(features, &ret->features) < 0 ||
 		log_level_parse(level, &ret->log_level) < 0)
 		return -EINVAL;
 	return etheraddr_parse(mac, ret->mac);
@@ -136,6 +126,17 @@ static int skip(struct vdpad *v, const char *name)
 	snprintf(skipped->name, sizeof(skipped->name), "%s", name);
 	SLIST_INSERT_HEAD(&v->skipped, skipped, link);
 	return 0;
+}
+
+bool device_is_skipped(const struct vdpad *v, const char *name)
+{
+	const struct skipped *skipped;
+
+	SLIST_FOREACH(skipped, &v->skipped, link) {
+		if (strcmp(skipped->name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Return: 0 loaded or skipped; -ENOMEM. */

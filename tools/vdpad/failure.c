@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "vdpa/base/printable.h"
+
 static const struct {
 	const char *name;
 	int error;
@@ -27,10 +29,8 @@ int failure_set(struct failure *why, enum failure_code code, const char *format,
 	va_start(args, format);
 	vsnprintf(why->text, sizeof(why->text), format, args);
 	va_end(args);
-	for (char *c = why->text; *c; c++) { /* it may repeat what somebody sent, cut anywhere */
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	}
+	/* It may repeat what somebody sent, cut anywhere. */
+	make_printable(why->text, sizeof(why->text));
 	return codes[code].error;
 }
 

@@ -4,15 +4,14 @@
  * is made; each message names the object, the reason and the remedy.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/nic.h"
-#include "tools/vdpad/uids.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/features.h"
 
 #define DEFAULT_MTU 1500
 
@@ -59,13 +58,10 @@ static int read_number(json_t *params, const char *key, json_int_t least, json_i
 static int read_features(const char *text, const struct nic *nic, uint64_t *ret, struct failure *why)
 {
 	uint64_t value;
-	char *end;
 
 	if (!text)
 		return 0;
-	errno = 0;
-	value = strtoull(text, &end, 16);
-	if (strncmp(text, "0x", 2) != 0 || errno || *end || !text[2])
+	if (features_parse(text, &value) < 0)
 		return failure_set(why, FAILURE_INVALID,
 			"features %.40s are no hexadecimal number of 64 bits", text);
 	if (value & ~nic->info.features)
@@ -89,7 +85,7 @@ static int read_mode(const char *text, bool *ret, struct failure *why)
 	return 0;
 }
 
-static int read_socket(const struct vdpad *v, const char *text, const char *name,
+static int read_socket(struct vdpad *v, const char *text, const char *name,
 	char ret[SHIM_PATH_SIZE], struct failure *why)
 {
 	char path[VDPAD_PATH_SIZE];
@@ -105,40 +101,31 @@ static int read_socket(const struct vdpad *v, const char *text, const char *name
 		return failure_set(why, FAILURE_INVALID,
 			"socket %.120s is too long: %zu bytes, %d are possible; choose a shorter path",
 			text, strlen(text), SHIM_PATH_SIZE - 1);
-	TAILQ_FOREACH(dev, &v->devices, link) {
-		if (strcmp(dev->spec.socket, text) == 0)
-			return failure_set(why, FAILURE_EXISTS,
-				"socket %s is that of device %s; choose another path", text,
-				dev->spec.name);
-	}
+	dev = device_with_socket(v, text);
+	if (dev)
+		return failure_set(why, FAILURE_EXISTS,
+			"socket %s is that of device %s; choose another path", text, dev->spec.name);
 	strcpy(ret, text);
 	return 0;
 }
 
 static int check_new_name(struct vdpad *v, const char *name, struct failure *why)
 {
-	const struct skipped *skipped;
-
 	if (device_find(v, name))
 		return failure_set(why, FAILURE_EXISTS,
 			"there is a device %s already; choose another name, or delete it first", name);
-	SLIST_FOREACH(skipped, &v->skipped, link) {
-		if (strcmp(skipped->name, name) == 0)
-			return failure_set(why, FAILURE_EXISTS,
-				"%s is a device whose file in %s/devices can't be read; restart vdpad "
-				"when that is mended or removed", name, v->state_dir);
-	}
+	if (device_is_skipped(v, name))
+		return failure_set(why, FAILURE_EXISTS,
+			"%s is a device whose file in %s/devices can't be read; restart vdpad when that "
+			"is mended or removed", name, v->state_dir);
 	return 0;
 }
 
 static int find_nic(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why)
 {
-	*ret = nic_find(v, handle);
-	if (!*ret)
-		return failure_set(why, FAILURE_NOT_FOUND,
-			"there is no management device %.80s; vdpa mgmtdev show lists those that there "
-			"are", handle);
-	return nic_require(*ret, why);
+	int r = nic_get(v, handle, ret, why);
+
+	return r < 0 ? r : nic_require(*ret, why);
 }
 
 /* Who it is, and on which NIC. */
@@ -205,16 +192,13 @@ static void on_added(void *arg, struct device *dev, int status, const struct fai
 {
 	struct request *q = arg;
 	struct failure reason = *why; /* it is the device's, which goes before the answer is there */
-	char owner[NAME_SIZE + 8];
 
 	if (status == 0) {
 		event_send(q->vdpad, "added", "dev", dev->spec.name, "");
 		request_answer(q, json_object());
 		return;
 	}
-	snprintf(owner, sizeof(owner), "device:%s", dev->spec.name);
-	if (q->vdpad->uids)
-		uids_put(q->vdpad->uids, owner);
+	device_put_uid(dev);
 	device_free(dev);
 	request_fail(q, &reason);
 }

@@ -21,9 +21,8 @@
 struct gathering {
 	struct request *q;
 	json_t *params;
-	char name[NAME_SIZE]; /* "": all */
 	json_t *(*view)(struct device *dev, json_t *params);
-	const char *key;      /* of the list in the result; NULL: the one view is the result */
+	const char *key; /* of the list in the result; NULL: the one view is the result */
 	size_t n_pending;
 };
 
@@ -45,6 +44,7 @@ static json_t *result_of(const struct gathering *g, json_t *list)
 
 static void finish(struct gathering *g)
 {
+	const char *name = param_text(g->params, "name");
 	json_t *list = json_array();
 	struct device *dev;
 	struct failure why;
@@ -52,14 +52,14 @@ static void finish(struct gathering *g)
 	TAILQ_FOREACH(dev, &g->q->vdpad->devices, link) {
 		json_t *view = NULL;
 
-		if (!g->name[0] || strcmp(dev->spec.name, g->name) == 0)
+		if (!name || strcmp(dev->spec.name, name) == 0)
 			view = g->view(dev, g->params);
 		if (view)
 			json_array_append_new(list, view);
 	}
-	if (g->name[0] && !device_find(g->q->vdpad, g->name)) {
+	if (name && !device_find(g->q->vdpad, name)) {
 		json_decref(list);
-		failure_set(&why, FAILURE_NOT_FOUND, "%s was deleted meanwhile", g->name);
+		failure_set(&why, FAILURE_NOT_FOUND, "%s was deleted meanwhile", name);
 		request_fail(g->q, &why);
 	} else {
 		request_answer(g->q, result_of(g, list));
@@ -125,7 +125,6 @@ static int gather(struct request *q, json_t *params, const char *key,
 		return failure_set(why, FAILURE_INTERNAL, "there is not enough memory");
 	*g = (struct gathering){ .q = q, .params = json_incref(params), .view = view, .key = key,
 		.n_pending = 1 };
-	snprintf(g->name, sizeof(g->name), "%s", name ? name : "");
 	TAILQ_FOREACH(dev, &q->vdpad->devices, link) {
 		dev->stale = false;
 		if ((name && strcmp(name, dev->spec.name) != 0) || !dev->shim)
@@ -188,13 +187,12 @@ int method_dev_show(struct request *q, json_t *params, struct failure *why)
 int method_mgmtdev_show(struct request *q, json_t *params, struct failure *why)
 {
 	const char *handle = param_text(params, "handle");
-	struct nic *nic, *only = handle ? nic_find(q->vdpad, handle) : NULL;
+	struct nic *nic, *only = NULL;
 	json_t *list;
+	int r = handle ? nic_get(q->vdpad, handle, &only, why) : 0;
 
-	if (handle && !only)
-		return failure_set(why, FAILURE_NOT_FOUND,
-			"there is no management device %.80s; vdpa mgmtdev show lists those that there "
-			"are", handle);
+	if (r < 0)
+		return r;
 	list = json_array();
 	TAILQ_FOREACH(nic, &q->vdpad->nics, link) {
 		if (!only || nic == only)

@@ -362,18 +362,6 @@ int nic_new(struct vdpad *v, const struct config_nic *config, const struct nic_w
 	return 0;
 }
 
-void nic_free(struct nic *nic)
-{
-	if (!nic)
-		return;
-	TAILQ_REMOVE(&nic->vdpad->nics, nic, link);
-	forget_process(nic);
-	sd_event_source_disable_unref(nic->timer);
-	sd_event_source_disable_unref(nic->child);
-	free(nic->functions);
-	free(nic);
-}
-
 void nic_end(struct nic *nic)
 {
 	_cleanup_close_ int process = nic->pid > 0 ? pidfd_open(nic->pid, 0) : -1;
@@ -404,6 +392,16 @@ struct nic *nic_find(struct vdpad *v, const char *handle)
 			return nic;
 	}
 	return NULL;
+}
+
+int nic_get(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why)
+{
+	*ret = nic_find(v, handle);
+	if (!*ret)
+		return failure_set(why, FAILURE_NOT_FOUND,
+			"there is no management device %.80s; vdpa mgmtdev show lists those that there "
+			"are", handle);
+	return 0;
 }
 
 int nic_require(const struct nic *nic, struct failure *why)

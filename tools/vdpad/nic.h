@@ -46,13 +46,15 @@ struct nic {
 /** nic_new() - a NIC of the configuration; added to @v. Nothing is started yet. */
 int nic_new(struct vdpad *v, const struct config_nic *config, const struct nic_watcher *watcher,
 	struct nic **ret);
-void nic_free(struct nic *nic);
 
 /** nic_begin() - find it by its socket, or start it. */
 void nic_begin(struct nic *nic);
 
 /** nic_find() - by "sim/NAME" or "NAME"; NULL. */
 struct nic *nic_find(struct vdpad *v, const char *handle);
+
+/** nic_get() - the same; 0 with @ret, or -ENOENT with @why. */
+int nic_get(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why);
 
 /** nic_require() - 0 when it is up; else @why says what is the matter. */
 int nic_require(const struct nic *nic, struct failure *why);

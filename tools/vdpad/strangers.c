@@ -23,13 +23,7 @@
 
 static bool is_known(struct vdpad *v, const char *name)
 {
-	const struct skipped *skipped;
-
-	SLIST_FOREACH(skipped, &v->skipped, link) {
-		if (strcmp(skipped->name, name) == 0)
-			return true;
-	}
-	return device_find(v, name) != NULL;
+	return device_is_skipped(v, name) || device_find(v, name);
 }
 
 /* A shim that is asked who it is, then told to end. */
@@ -63,17 +57,14 @@ static void on_hello(void *arg, struct channel_answer *answer)
 {
 	struct stranger *s = arg;
 	struct shim_status status;
-	struct device *dev;
-	bool used = false;
 
 	if (answer->status < 0)
 		return;
 	memcpy(&status, answer->payload, sizeof(status));
 	status.spec.socket_path[sizeof(status.spec.socket_path) - 1] = '\0';
-	TAILQ_FOREACH(dev, &s->vdpad->devices, link)
-		used = used || strcmp(dev->spec.socket, status.spec.socket_path) == 0;
-	if (status.version == SHIM_WIRE_VERSION && status.state != SHIM_WAITING && !used &&
-		!(status.spec.flags & SHIM_SPEC_CLIENT) && status.spec.socket_path[0] == '/')
+	if (status.version == SHIM_WIRE_VERSION && status.state != SHIM_WAITING &&
+		!(status.spec.flags & SHIM_SPEC_CLIENT) && status.spec.socket_path[0] == '/' &&
+		!device_with_socket(s->vdpad, status.spec.socket_path))
 		listener_remove(status.spec.socket_path);
 }
 
@@ -143,23 +134,13 @@ void strangers_remove_shims(struct vdpad *v)
 /* Most were removed with their shims, whose listening sockets they are; these were not handed over. */
 static void remove_socket(struct vdpad *v, const char *name, const char *path)
 {
-	const struct device *dev;
-
-	TAILQ_FOREACH(dev, &v->devices, link) {
-		if (strcmp(dev->spec.socket, path) == 0)
-			return;
-	}
-	if (!listener_is_served(path, SOCK_STREAM))
+	if (!device_with_socket(v, path) && !listener_is_served(path, SOCK_STREAM))
 		listener_remove(path);
 }
 
 void strangers_remove_sockets(struct vdpad *v)
 {
 	each_stranger(v, "vhost", remove_socket);
-}
-
-static void on_removed(void *arg, struct channel_answer *answer)
-{
 }
 
 void strangers_remove_functions(struct nic *nic)
@@ -171,7 +152,7 @@ void strangers_remove_functions(struct nic *nic)
 			continue;
 		log_info("%s: function %s is no device any more: removed", nic->handle,
 			function->name);
-		nic_call(nic, SIM_ADMIN_DEL, function, on_removed, NULL);
+		nic_call(nic, SIM_ADMIN_DEL, function, NULL, NULL);
 	}
 }
 

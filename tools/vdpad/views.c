@@ -11,35 +11,6 @@
 #include "vdpa/base/clock.h"
 #include "vdpa/base/features.h"
 
-/* Source: vhost-user, "Protocol features". */
-static const char *protocol_feature_name(unsigned int bit)
-{
-	static const char *const names[] = {
-		[0] = "MQ",
-		[1] = "LOG_SHMFD",
-		[2] = "RARP",
-		[3] = "REPLY_ACK",
-		[4] = "MTU",
-		[5] = "BACKEND_REQ",
-		[6] = "CROSS_ENDIAN",
-		[7] = "CRYPTO_SESSION",
-		[8] = "PAGEFAULT",
-		[9] = "CONFIG",
-		[10] = "BACKEND_SEND_FD",
-		[11] = "HOST_NOTIFIER",
-		[12] = "INFLIGHT_SHMFD",
-		[13] = "RESET_DEVICE",
-		[14] = "INBAND_NOTIFICATIONS",
-		[15] = "CONFIGURE_MEM_SLOTS",
-		[16] = "STATUS",
-		[17] = "XEN_MMAP",
-		[18] = "SHARED_OBJECT",
-		[19] = "DEVICE_STATE",
-	};
-
-	return bit < ARRAY_SIZE(names) ? names[bit] : NULL;
-}
-
 /* Names, and numbers for bits that have none. */
 static json_t *bits_json(uint64_t bits, const char *(*name)(unsigned int bit))
 {

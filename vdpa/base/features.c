@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The names are a table by bit number. Source: virtio 1.2, 5.1.3 and 6; iproute2, vdpa(8). */
+/*
+ * The names are tables by bit number. Source: virtio 1.2, 5.1.3 and 6; iproute2, vdpa(8);
+ * vhost-user, "Protocol features".
+ */
 #include "vdpa/base/features.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "vdpa/base/bits.h"
 
@@ -48,9 +54,52 @@ static const char *const names[] = {
 	[63] = "SPEED_DUPLEX",
 };
 
+static const char *const protocol_names[] = {
+	[0] = "MQ",
+	[1] = "LOG_SHMFD",
+	[2] = "RARP",
+	[3] = "REPLY_ACK",
+	[4] = "MTU",
+	[5] = "BACKEND_REQ",
+	[6] = "CROSS_ENDIAN",
+	[7] = "CRYPTO_SESSION",
+	[8] = "PAGEFAULT",
+	[9] = "CONFIG",
+	[10] = "BACKEND_SEND_FD",
+	[11] = "HOST_NOTIFIER",
+	[12] = "INFLIGHT_SHMFD",
+	[13] = "RESET_DEVICE",
+	[14] = "INBAND_NOTIFICATIONS",
+	[15] = "CONFIGURE_MEM_SLOTS",
+	[16] = "STATUS",
+	[17] = "XEN_MMAP",
+	[18] = "SHARED_OBJECT",
+	[19] = "DEVICE_STATE",
+};
+
 const char *feature_name(unsigned int bit)
 {
 	return bit < ARRAY_SIZE(names) ? names[bit] : NULL;
+}
+
+const char *protocol_feature_name(unsigned int bit)
+{
+	return bit < ARRAY_SIZE(protocol_names) ? protocol_names[bit] : NULL;
+}
+
+int features_parse(const char *text, uint64_t *ret)
+{
+	uint64_t value;
+	char *end;
+
+	if (strncmp(text, "0x", 2) != 0)
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 16);
+	if (errno || *end)
+		return -EINVAL;
+	*ret = value;
+	return 0;
 }
 
 const char *feature_text(unsigned int bit, char ret[FEATURE_TEXT_SIZE])

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Waiting for what comes sooner or later."""
+import time
+
+
+def wait_for(condition, what, seconds=60, tell=lambda: ""):
+    """Wait until condition() is true, and return what it returned. @tell: more to say if it isn't."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what} {tell()}"
+        time.sleep(0.005)
+
+
+def alive(pid):
+    """Whether there is such a process, and it has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
