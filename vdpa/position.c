@@ -8,8 +8,13 @@ int position_from_split(uint32_t word, uint16_t used, uint32_t size, struct queu
 {
 	uint16_t avail = (uint16_t)word;
 
-	if (word > UINT16_MAX || (uint16_t)(avail - used) > size)
+	if (word > UINT16_MAX)
 		return -EINVAL;
+	if ((uint16_t)(avail - used) > size) {
+		if ((uint16_t)(used - avail) > size)
+			return -EINVAL;
+		avail = used;
+	}
 	*ret = (struct queue_position){ .avail = avail, .used = used };
 	return 0;
 }

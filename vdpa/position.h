@@ -30,7 +30,11 @@ static inline uint32_t position_word_packed(struct queue_position p)
 /**
  * position_from_split() - read a split word.
  * @used: the used index as the ring has it
- * Return: 0; -EINVAL when bits above 15 are set, or more than @size chains would be in flight.
+ *
+ * A front-end whose back-end went away says what the used index was when it noticed. A device may have
+ * gone on after that: a word behind @used means @used.
+ *
+ * Return: 0; -EINVAL when bits above 15 are set, or the word is further from @used than @size.
  */
 int position_from_split(uint32_t word, uint16_t used, uint32_t size, struct queue_position *ret);
 

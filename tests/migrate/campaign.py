@@ -27,7 +27,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
         devices[here].connect().start(guest, [ring.base() for ring in guest.rings])
         guest.run(32)
         while counts["migrations"] < n:
-            plan = random_plan(rng, stand.ways) if rng.random() < failing else None
+            plan = random_plan(rng) if rng.random() < failing else None
             migration = Migration(guest, devices[there], memories[there], stand.log_offsets, plan,
                                   blind)
             try:

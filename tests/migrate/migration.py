@@ -30,8 +30,8 @@ class Plan:
         return f"{self.way} at '{self.phase}'"
 
 
-def random_plan(rng, ways=WAYS):
-    way = rng.choice(ways)
+def random_plan(rng):
+    way = rng.choice(WAYS)
     return Plan(rng.choice(PHASES[-2:] if way == "refused" else PHASES), way)
 
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from device import Device
-from migration import WAYS
 from nicdevice import NicDevice
 from simnic_client import Nic
 from vdpad_fixture import Vdpad
@@ -24,7 +23,6 @@ METHODS = {
 class TestpmdStand:
     """DPDK's own back-end, librte_vhost: two ports of one testpmd."""
     __test__ = False
-    ways = WAYS
     hurried = False
     log_offsets = (0,)  # with another one it writes behind its mapping
 
@@ -61,7 +59,6 @@ class TestpmdStand:
 
 class SimnicStand:
     """Two NICs without any vdpad: their own log."""
-    ways = WAYS
     hurried = False
     log_offsets = (0, 4096)
     method = "simnic"
@@ -84,16 +81,11 @@ class SimnicStand:
 class VdpadStand:
     """Two NICs of one vdpad, each with a device; `method` is one of METHODS."""
     log_offsets = (0, 4096)
-    ways = WAYS
     hurried = False
 
     def __init__(self, pairs, method):
         self.pairs, self.method = pairs, method
         self.hurried = "relay" in method
-        if "shuffling" in method:
-            # A front-end that leaves without taking its rings back can't know what a device had that
-            # completes in any order.
-            self.ways = tuple(way for way in WAYS if way != "disconnected")
         self.vdpad = Vdpad(config="".join(
             f"[simnic {nic}]\nuplink = loop\n{METHODS[method]}"
             for nic in ("nic0", "nic1"))).start()

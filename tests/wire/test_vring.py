@@ -156,6 +156,16 @@ def test_get_vring_base_ignores_what_its_request_says_and_works_twice(stand):
     assert guest.fe.ask("GET_VRING_BASE", state(1, 256)) == state(1, 4)
 
 
+def test_a_split_base_behind_the_used_index_means_that_index(stand):
+    """The device went on after the front-end had looked."""
+    guest = stand.guest(start=10)
+    for ring in guest.rings:
+        ring.base = 3
+    guest.setup()
+    guest.exchange(5)
+    assert guest.fe.vring_base(1) == 15
+
+
 def test_a_base_that_the_ring_can_t_have_is_not_started(stand):
     guest = stand.guest()
     guest.rings[0].base = 65  # of 64 entries, with nothing used
