@@ -180,7 +180,9 @@ static int make_reply(struct session *s, const struct message_desc *desc, const 
 		session_reply(s, m, NULL, 0);
 		return 0;
 	}
-	if (kind == REPLY_ACK_ALWAYS ||
+	if (kind == REPLY_ACK_NO_FD)
+		ack |= WIRE_TRANSFER_NO_FD;
+	if (kind == REPLY_ACK_ALWAYS || kind == REPLY_ACK_NO_FD ||
 		(kind == REPLY_ACK && m->header.flags & WIRE_NEED_REPLY &&
 			s->state->protocol_features & BIT_ULL(WIRE_PF_REPLY_ACK))) {
 		session_reply(s, m, &ack, sizeof(ack));

@@ -60,6 +60,10 @@ int check_inflight_size(const struct message *m);
 int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring);
 int on_set_inflight_fd(struct session *s, struct message *m, uint32_t ring);
 
+/* transfer.c */
+int on_set_device_state_fd(struct session *s, struct message *m, uint32_t ring);
+int on_check_device_state(struct session *s, struct message *m, uint32_t ring);
+
 /* net.c */
 int check_config_size(const struct message *m);
 int on_send_rarp(struct session *s, struct message *m, uint32_t ring);

@@ -19,7 +19,8 @@
 #define OFFERED_PROTOCOL_FEATURES                                                                  \
 	(BIT_ULL(WIRE_PF_MQ) | BIT_ULL(WIRE_PF_RARP) | BIT_ULL(WIRE_PF_REPLY_ACK) |                \
 		BIT_ULL(WIRE_PF_MTU) | BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(WIRE_PF_CONFIG) |    \
-		BIT_ULL(WIRE_PF_RESET_DEVICE) | BIT_ULL(WIRE_PF_STATUS))
+		BIT_ULL(WIRE_PF_RESET_DEVICE) | BIT_ULL(WIRE_PF_STATUS) |                    \
+		BIT_ULL(WIRE_PF_DEVICE_STATE))
 
 /* What concerns the two of us, not the guest and its device. */
 #define TRANSPORT_FEATURES (BIT_ULL(WIRE_F_PROTOCOL_FEATURES) | BIT_ULL(WIRE_F_LOG_ALL))

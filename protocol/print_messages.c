@@ -18,7 +18,7 @@ static const char head[] =
 	"*stopped*: refused while the device serves it. *failed*: what becomes of it on a failed device.\n"
 	"*reply*: `ack` when the front-end asks for it, `ack, always` also else, `own` always; where neither is possible a refusal\n"
 	"ends the connection. `own or empty`: refused by a reply without a body; `own or\n"
-	"zeros`: by a body of zeros.\n"
+	"zeros`: by a body of zeros. `ack, no fd`: always, with bit 8 set.\n"
 	"\n"
 	"| | message | payload | descriptors | ring | needs | failed | reply |\n"
 	"|---|---|---|---|---|---|---|---|\n";
@@ -42,6 +42,7 @@ static const char *const replies[] = {
 	[REPLY_OWN] = "own",
 	[REPLY_OWN_EMPTY] = "own or empty",
 	[REPLY_OWN_ZERO] = "own or zeros",
+	[REPLY_ACK_NO_FD] = "ack, no fd",
 	[REPLY_ACK_ALWAYS] = "ack, always",
 };
 

@@ -40,7 +40,7 @@ int session_section_check(const struct session_section *state)
 {
 	if (progress_phase(state->progress) >= PROGRESS_N_PHASES ||
 		progress_size(state->progress) > sizeof(struct wire_header) + WIRE_MAX_PAYLOAD ||
-		state->reply_size > sizeof(state->reply) ||
+		state->reply_size > sizeof(state->reply) || state->transfer >= TRANSFER_N_OUTCOMES ||
 		state->backend_slot < FDSTORE_NONE || state->backend_slot >= FDSTORE_MAX_SLOTS ||
 		state->reply_slot < SESSION_NO_SLOT || state->reply_slot >= FDSTORE_MAX_SLOTS ||
 		memchr(state->refusal, '\0', sizeof(state->refusal)) == NULL)
@@ -66,6 +66,7 @@ void session_init(struct session *s, struct session_section *state, struct devic
 	s->stream.message.n_fds = 0;
 	s->partial_since_ns = 0;
 	s->reason[0] = '\0';
+	s->transfer.fd = -1; /* one that was under way went with the predecessor */
 }
 
 __attribute__((format(printf, 3, 4))) static int end(struct session *s, int error,
@@ -217,6 +218,7 @@ void session_end(struct session *s)
 	state->frontend_pid = 0;
 	state->frontend_uid = 0;
 	session_forget_reply(s);
+	transfer_abandon(s);
 	if (transaction_commit(&s->transaction) < 0)
 		log_error("the end of the connection can't be kept");
 	stream_close(&s->stream);

@@ -10,6 +10,7 @@
 #define PROTOCOL_SESSION_H
 
 #include "protocol/stream.h"
+#include "protocol/transfer.h"
 #include "vdpa/device.h"
 #include "vdpa/transaction.h"
 
@@ -53,7 +54,7 @@ struct session_section {
 	uint32_t trace_next;	     /* entries written so far */
 	struct session_trace trace[SESSION_TRACE_SIZE];
 	int32_t reply_slot;	     /* descriptor that goes with @reply; SESSION_NO_SLOT: none */
-	uint32_t pad;
+	uint32_t transfer;	     /* enum transfer_outcome, of the last one */
 };
 
 struct session {
@@ -61,6 +62,7 @@ struct session {
 	struct device *device;
 	struct transaction transaction;
 	struct stream stream;
+	struct transfer transfer;  /* of the device's state, if there is one under way */
 	uint64_t partial_since_ns; /* 0: no message is half there */
 	uint64_t n_refused;	   /* on this connection, in this process */
 	char reason[SESSION_REASON_SIZE]; /* why the connection ends */

@@ -235,8 +235,22 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.reply = REPLY_OWN,
 	},
 	[WIRE_GET_SHARED_OBJECT] = { .name = "GET_SHARED_OBJECT" },
-	[WIRE_SET_DEVICE_STATE_FD] = { .name = "SET_DEVICE_STATE_FD" },
-	[WIRE_CHECK_DEVICE_STATE] = { .name = "CHECK_DEVICE_STATE" },
+	[WIRE_SET_DEVICE_STATE_FD] = {
+		.name = "SET_DEVICE_STATE_FD",
+		.handle = on_set_device_state_fd,
+		.size = sizeof(struct wire_transfer),
+		.fds = FDS_ONE,
+		.needs = NEEDS(WIRE_PF_DEVICE_STATE),
+		.states = WORKING,
+		.reply = REPLY_ACK_NO_FD,
+	},
+	[WIRE_CHECK_DEVICE_STATE] = {
+		.name = "CHECK_DEVICE_STATE",
+		.handle = on_check_device_state,
+		.needs = NEEDS(WIRE_PF_DEVICE_STATE),
+		.states = ANY_STATE,
+		.reply = REPLY_ACK_ALWAYS,
+	},
 	[WIRE_GET_SHMEM_CONFIG] = { .name = "GET_SHMEM_CONFIG" },
 };
 

@@ -28,6 +28,7 @@ enum message_reply {
 	REPLY_OWN_EMPTY, /* as REPLY_OWN; a failure is a reply without a body */
 	REPLY_OWN_ZERO,	 /* as REPLY_OWN; a failure is a body of zeros, as long as the request's */
 	REPLY_ACK_ALWAYS, /* as REPLY_ACK, asked for or not */
+	REPLY_ACK_NO_FD, /* as REPLY_ACK_ALWAYS, and that there is no descriptor */
 };
 
 enum message_ring_state {

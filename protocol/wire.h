@@ -155,6 +155,19 @@ struct wire_inflight {
 
 #define WIRE_INFLIGHT_HEAD 20 /* bytes before wire_inflight.padding */
 
+enum wire_transfer_direction {
+	WIRE_TRANSFER_SAVE, /* to the front-end */
+	WIRE_TRANSFER_LOAD,
+};
+
+#define WIRE_TRANSFER_STOPPED 0 /* the only phase */
+#define WIRE_TRANSFER_NO_FD   0x100U /* of a reply: it brings no descriptor */
+
+struct wire_transfer {
+	uint32_t direction; /* enum wire_transfer_direction */
+	uint32_t phase;
+};
+
 #define WIRE_CONFIG_F_MIGRATION 1U
 
 struct wire_config {
@@ -175,6 +188,7 @@ union wire_payload {
 	struct wire_config config;
 	struct wire_log log;
 	struct wire_inflight inflight;
+	struct wire_transfer transfer;
 	uint8_t bytes[WIRE_MAX_PAYLOAD];
 };
 

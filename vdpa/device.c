@@ -500,9 +500,6 @@ int device_clear(struct device *d)
 int device_release(struct device *d)
 {
 	struct device_section *state = d->state;
-	uint8_t driver[sizeof(state->driver)];
-	struct migration_record migration;
-	int32_t driver_slots[DEVICE_DRIVER_SLOTS];
 	struct queue_set set = running_rings(d);
 	int r = 0;
 
@@ -519,16 +516,7 @@ int device_release(struct device *d)
 		ring_forget_fds(d, &state->rings[i]);
 	device_forget_log(d);
 	device_forget_inflight(d);
-
-	/* What the driver keeps is about the device, not about who used it; and the record is to be read. */
-	migration = state->migration;
-	memcpy(driver, state->driver, sizeof(driver));
-	memcpy(driver_slots, state->driver_slots, sizeof(driver_slots));
-	device_section_init(state);
-	state->n_rings = d->n_queues;
-	state->migration = migration;
-	memcpy(state->driver, driver, sizeof(driver));
-	memcpy(state->driver_slots, driver_slots, sizeof(driver_slots));
+	device_section_forget(state);
 	if (relays_memory_changed(d) < 0)
 		log_warning("the guest's memory stays mapped for a while");
 	return r < 0 ? device_check(d, r, "reset") : 0;

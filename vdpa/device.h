@@ -75,6 +75,16 @@ struct kept_inflight {
 	uint64_t offset;   /* bytes */
 };
 
+/* Figures of before, on another host; what the device counts itself is added to them. All are uint64_t. */
+struct carried_device {
+	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
+	uint64_t spoof_drops, flood_drops, no_queue_drops;
+};
+
+struct carried_queue {
+	uint64_t received_desc, completed_desc, bytes, drops, errors, calls;
+};
+
 struct device_section {
 	uint64_t features;	/* accepted by the guest's driver, device bits only */
 	uint8_t has_features;
@@ -97,6 +107,8 @@ struct device_section {
 	struct migration_record migration;
 	struct kept_relay relays[QUEUE_MAX]; /* of rings that run relayed */
 	struct kept_inflight inflight;
+	struct carried_device carried;
+	struct carried_queue carried_queues[QUEUE_MAX];
 };
 
 struct device_relays;

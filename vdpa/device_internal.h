@@ -11,6 +11,12 @@
 void ring_state_init(struct ring_state *ring);
 
 /**
+ * device_section_forget() - what was about a front-end and its guest. What the driver keeps is about the
+ * device, whoever used it; figures go on; and the record of a migration is to be read.
+ */
+void device_section_forget(struct device_section *state);
+
+/**
  * device_check() - sort a driver's error.
  * Return: 0 when the device is gone, which @d notes; -EIO when it failed; else @r, a refusal.
  */

@@ -27,6 +27,20 @@ void device_section_init(struct device_section *state)
 		ring_state_init(&state->rings[i]);
 }
 
+void device_section_forget(struct device_section *state)
+{
+	static struct device_section before;
+
+	before = *state;
+	device_section_init(state);
+	state->n_rings = before.n_rings;
+	state->migration = before.migration;
+	state->carried = before.carried;
+	memcpy(state->carried_queues, before.carried_queues, sizeof(before.carried_queues));
+	memcpy(state->driver, before.driver, sizeof(before.driver));
+	memcpy(state->driver_slots, before.driver_slots, sizeof(before.driver_slots));
+}
+
 static bool slot_ok(int32_t slot)
 {
 	return slot >= FDSTORE_NONE && slot < FDSTORE_MAX_SLOTS;
@@ -80,6 +94,7 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 	const size_t memory = offsetof(struct device_section, memory);
 	const size_t regions = offsetof(struct memory_table, regions);
 	const size_t relays = offsetof(struct device_section, relays);
+	const size_t carried = offsetof(struct device_section, carried_queues);
 
 	ret[0] = (struct page_span){ .size = rings + state->n_rings * sizeof(state->rings[0]) };
 	ret[1] = (struct page_span){ .start = memory,
@@ -88,7 +103,8 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 		.size = relays + state->n_rings * sizeof(state->relays[0]) - memory -
 			sizeof(state->memory) };
 	ret[3] = (struct page_span){ .start = offsetof(struct device_section, inflight),
-		.size = sizeof(*state) - offsetof(struct device_section, inflight) };
+		.size = carried + state->n_rings * sizeof(state->carried_queues[0]) -
+			offsetof(struct device_section, inflight) };
 	return 4;
 }
 

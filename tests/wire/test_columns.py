@@ -34,7 +34,8 @@ NOT_BUILT = [name for name in ROWS if name not in BUILT]
 GATED = [name for name in BUILT if ROWS[name]["needs"]]
 
 
-BEFORE = ["GET_INFLIGHT_FD", "SET_INFLIGHT_FD"]  # of no use while rings run
+SHUFFLED = ["GET_INFLIGHT_FD", "SET_INFLIGHT_FD"]  # offered where chains come back in any order
+BEFORE = [*SHUFFLED, "SET_DEVICE_STATE_FD", "CHECK_DEVICE_STATE"]  # not while rings run
 
 
 def size_of(name):
@@ -49,6 +50,7 @@ class Good:
         self.log = os.memfd_create("log", os.MFD_CLOEXEC)
         os.ftruncate(self.log, LOG_BYTES)
         self.pair = socket.socketpair()
+        self.pipe = os.pipe()
         memory, event, channel = guest.memory.fd, self.event, self.pair[1].fileno()
         addr = struct.pack("=IIQQQQ", REST_RING, 0, *[guest.memory.uva] * 3, 0)
         self.messages = {
@@ -71,6 +73,7 @@ class Good:
             "GET_CONFIG": (struct.pack("=III", 0, 6, 0) + bytes(6), []),
             "SET_CONFIG": (struct.pack("=III", 0, 6, 1) + MAC, []),
             "SET_STATUS": (u64(0xf), []),
+            "SET_DEVICE_STATE_FD": (struct.pack("=II", 0, 0), [self.pipe[1]]),
             "GET_INFLIGHT_FD": (struct.pack("=QQHHI", 0, 0, 4, 64, 0), []),
             "SET_INFLIGHT_FD": (struct.pack("=QQHHI", LOG_BYTES, 0, 4, 64, 0), [self.log]),
         }
@@ -81,15 +84,17 @@ class Good:
     def close(self):
         os.close(self.event)
         os.close(self.log)
+        for fd in self.pipe:
+            os.close(fd)
         for sock in self.pair:
             sock.close()
 
 
 @pytest.fixture
 def stand(request, make_stand):
-    """Of the kind that the row is for: an inflight area is offered where chains come back in any order."""
+    """Of the kind that the row is for."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if params.get("name") in BEFORE:
+    if params.get("name") in SHUFFLED:
         return request.getfixturevalue("shuffled_stand")
     return make_stand(pairs=2)
 
@@ -109,6 +114,8 @@ def ready(good, name):
         return good.guest.setup().fe
     good.guest.fe.negotiate()
     good.guest.fe.accepted("SET_FEATURES", *good["SET_FEATURES"])
+    if name == "CHECK_DEVICE_STATE":
+        assert takes(good.guest.fe, "SET_DEVICE_STATE_FD", *good["SET_DEVICE_STATE_FD"])
     return good.guest.fe
 
 
@@ -117,8 +124,10 @@ def takes(fe, name, payload, fds):
     reply = ROWS[name]["reply"]
     if reply == "ack":
         return fe.tell(name, payload, fds)
-    if reply == "ack, always":
-        return fe.ask(name, payload, fds) == u64(0)
+    if reply.startswith("ack, "):
+        word = struct.unpack("=Q", fe.ask(name, payload, fds))[0]
+        assert word & 0x100 == (0x100 if reply == "ack, no fd" else 0)
+        return word & 0xff == 0
     try:
         body = fe.ask(name, payload, fds)
         return any(body) if reply == "own or zeros" else len(body) > 0

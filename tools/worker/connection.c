@@ -76,6 +76,26 @@ void connection_check_deadline(struct worker *w)
 		end(w, w->session.reason);
 }
 
+void connection_transfer(struct worker *w)
+{
+	transfer_run(&w->session);
+}
+
+/* Once for each round: the descriptor may be closed at any time, and be the front-end's as well. */
+void connection_watch_transfer(struct worker *w)
+{
+	const struct transfer *t = &w->session.transfer;
+	struct epoll_event event = {
+		.events = (t->load ? EPOLLIN : EPOLLOUT) | EPOLLONESHOT,
+		.data.u32 = WORKER_SOURCE_TRANSFER,
+	};
+
+	if (t->fd < 0 || epoll_ctl(w->epoll, EPOLL_CTL_MOD, t->fd, &event) == 0)
+		return;
+	if (errno != ENOENT || epoll_ctl(w->epoll, EPOLL_CTL_ADD, t->fd, &event) < 0)
+		log_warning("the device's state can't be moved by itself: %s", strerror(errno));
+}
+
 void connection_accept(struct worker *w)
 {
 	const uint32_t slot = SHIM_SLOT_CONN;

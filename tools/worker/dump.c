@@ -17,6 +17,7 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
+#include "vdpa/saved.h"
 
 static void put_text(FILE *f, const char *text)
 {
@@ -37,10 +38,9 @@ static void put_text(FILE *f, const char *text)
 static void put_ring(struct worker *w, FILE *f, uint32_t index)
 {
 	const struct ring_state *ring = &w->device_section.rings[index];
-	struct driver_queue_stats stats = { 0 };
+	struct driver_queue_stats stats;
 
-	if (w->driver->ops->queue_stats(w->driver, (uint16_t)index, &stats) < 0)
-		memset(&stats, 0, sizeof(stats));
+	device_queue_stats(&w->device, index, &stats);
 	fprintf(f,
 		"{\"index\":%" PRIu32 ",\"size\":%" PRIu32 ",\"desc\":%" PRIu64 ",\"avail\":%" PRIu64
 		",\"used\":%" PRIu64 ",\"log\":%" PRIu64 ",\"flags\":%" PRIu32 ",\"base\":%" PRIu32

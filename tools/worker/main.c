@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_DRIVER] = driver_link_receive,
 	[WORKER_SOURCE_CONNECTION] = connection_receive,
 	[WORKER_SOURCE_LISTENER] = connection_accept,
+	[WORKER_SOURCE_TRANSFER] = connection_transfer,
 };
 
 /*
@@ -65,6 +67,7 @@ static int serve_once(struct worker *w)
 	}
 	relay_link_serve(w);
 	connection_check_deadline(w);
+	connection_watch_transfer(w);
 	report_changes(w);
 	return 0;
 }
@@ -138,6 +141,7 @@ int main(int argc, char **argv)
 	}
 	snprintf(ident, sizeof(ident), "vdpa-worker[%.40s]", name);
 	log_open(ident);
+	signal(SIGPIPE, SIG_IGN); /* a front-end may close the other end of what it gave us */
 	/* All that is opened, the shim opened: nothing is needed before, and the page is hostile. */
 	r = sandbox_enter(&(struct sandbox_policy){
 		.filter = SANDBOX_FILTER_WORKER,

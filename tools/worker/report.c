@@ -13,6 +13,7 @@
 #include "tools/worker/worker.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/position.h"
+#include "vdpa/saved.h"
 
 static struct queue_position ring_position_now(const struct worker *w, uint32_t index,
 	const struct driver_queue_stats *stats)
@@ -31,11 +32,10 @@ static struct queue_position ring_position_now(const struct worker *w, uint32_t 
 static void fill_queue(const struct worker *w, uint32_t index, struct health_queue *q)
 {
 	const struct ring_state *ring = &w->device_section.rings[index];
-	struct driver_queue_stats stats = { 0 };
+	struct driver_queue_stats stats;
 	struct queue_position position;
 
-	if (w->driver->ops->queue_stats(w->driver, (uint16_t)index, &stats) < 0)
-		memset(&stats, 0, sizeof(stats));
+	device_queue_stats(&w->device, index, &stats);
 	position = ring_position_now(w, index, &stats);
 	*q = (struct health_queue){
 		.size = ring->size,
@@ -58,11 +58,10 @@ static void fill_queue(const struct worker *w, uint32_t index, struct health_que
 static void fill_device(struct worker *w, struct health *h)
 {
 	const struct device_section *device = &w->device_section;
-	struct driver_device_stats stats = { 0 };
+	struct driver_device_stats stats;
 	struct driver_net_config config = { 0 };
 
-	if (w->driver->ops->device_stats(w->driver, &stats) < 0)
-		memset(&stats, 0, sizeof(stats));
+	device_stats(&w->device, &stats);
 	if (device_net_config(&w->device, &config) < 0)
 		memset(&config, 0, sizeof(config));
 	h->device_features = w->device.offered;

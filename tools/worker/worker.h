@@ -91,6 +91,12 @@ void connection_receive(struct worker *w);
 /** connection_check_deadline() - loop. */
 void connection_check_deadline(struct worker *w);
 
+/** connection_transfer() - loop: the device's state can be moved on. */
+void connection_transfer(struct worker *w);
+
+/** connection_watch_transfer() - loop: wait until it can be moved on, if there is one under way. */
+void connection_watch_transfer(struct worker *w);
+
 /* driver_link.c: what the device says */
 
 /** driver_link_watch() - have the loop wait for the device's events. */
@@ -132,6 +138,7 @@ enum worker_source {
 	WORKER_SOURCE_DRIVER,
 	WORKER_SOURCE_CONNECTION,
 	WORKER_SOURCE_LISTENER,
+	WORKER_SOURCE_TRANSFER,
 	WORKER_SOURCE_RELAY,
 	WORKER_N_SOURCES,
 };
