@@ -14,6 +14,7 @@ import tempfile
 import pytest
 
 from guest import Guest, GuestError
+from test_control import Peer
 from vdpad_fixture import Vdpad
 from waiting import wait_for
 
@@ -110,6 +111,22 @@ def test_a_guest_migrates_and_is_reached_where_it_is(method, kind):
     tell(story, method, *kind)
 
 
+class Told(Peer):
+    """What the control socket tells of a device's migrations."""
+
+    def __init__(self, vdpad, name):
+        super().__init__(vdpad)
+        assert self.call("monitor", name=name)["result"] == {}
+
+    def expect(self, name):
+        """The next one is migration-NAME. Return: its text."""
+        while True:
+            event = self.line()
+            if event["event"].startswith("migration-"):
+                assert event["event"] == f"migration-{name}"
+                return event["text"]
+
+
 def begin_slowly(stand):
     """A migration that takes its time. Return: (destination, its monitor, ours)."""
     target = stand.destination()
@@ -125,9 +142,14 @@ def begin_slowly(stand):
 def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(method):
     def story(stand):
         reach(stand.guest, stand.peer)
+        with Told(stand.vdpad, "a") as told:
+            tell_of_it(stand, told)
+
+    def tell_of_it(stand, told):
         target, there, here = begin_slowly(stand)
         with there, here:
             status = stand.vdpad.wait_status("a", lambda status: "migration" in status)
+            assert f"({method}, switch " in told.expect("logging")
             assert status["migration"] == {"phase": "logging", "method": method}
             assert status["datapath"] == ("relay" if method == "relay" else "direct")
             reach(stand.guest, stand.peer)
@@ -140,7 +162,10 @@ def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(method):
         reach(stand.guest, stand.peer)
         target.kill9()
         stand.guests.remove(target)
+        told.expect("cancelled")
         stand.migrate()
+        for name in ("logging", "stopped", "handed-over"):
+            assert f"({method}, switch " in told.expect(name)
         reach(stand.guest, stand.peer)
     tell(story, method)
 

@@ -125,6 +125,7 @@ void report_health(struct worker *w)
 	uint64_t generation = w->health->generation | 1;
 
 	fill(w, &copy);
+	report_migration(w);
 	copy.generation = generation;
 	w->health->generation = generation;
 	atomic_thread_fence(memory_order_release);
@@ -154,7 +155,7 @@ void report_changes(struct worker *w)
 	};
 	const struct worker_view before = w->view;
 
-	if (memcmp(&now, &before, sizeof(now)) == 0)
+	if (memcmp(&now, &before, sizeof(now)) == 0 && !report_migration_due(w))
 		return;
 	w->view = now;
 	if (now.running != (w->session_section.running_ns != 0))
