@@ -96,6 +96,7 @@ def test_the_method_is_told(own_nic_stand):
     log_all(guest)
     wait_told(own_nic_stand, ON)
     assert "(device, " in words(own_nic_stand, ON)
+    assert "switch 0.000 ms" not in words(own_nic_stand, ON)
     os.close(log.fd)
 
 
