@@ -288,6 +288,19 @@ static const char *datapath_text(const struct device *dev, const struct health *
 	return h && dev->phase == DEVICE_UP ? names[h->datapath] : "none";
 }
 
+static void put_relay_reason(json_t *view, const struct device *dev, const struct health *h)
+{
+	static const char *const reasons[RELAY_N_REASONS] = {
+		[RELAY_REASON_LOG] = "the guest migrates, and the device can't log the pages that it "
+				     "writes",
+		[RELAY_REASON_POSITION] = "the device can't go on in the middle of a ring; it serves "
+					  "the guest directly when the guest's driver begins anew",
+	};
+
+	if (h && dev->phase == DEVICE_UP && reasons[h->relay_reason])
+		put_text(view, "datapath_reason", reasons[h->relay_reason]);
+}
+
 json_t *view_status(struct device *dev, json_t *params)
 {
 	static struct health block; /* large, and there is one thread */
@@ -305,6 +318,7 @@ json_t *view_status(struct device *dev, json_t *params)
 		put_text(view, "reason", reason);
 	put_frontend(view, h);
 	put_text(view, "datapath", datapath_text(dev, h));
+	put_relay_reason(view, dev, h);
 	put_number(view, "uptime_s",
 		h && h->running_ns ? (clock_now_ns() - h->running_ns) / NS_PER_S : 0);
 	json_object_set_new(view, "features", bits_json(h ? h->features : 0, feature_name));

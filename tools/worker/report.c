@@ -101,6 +101,7 @@ static void fill(struct worker *w, struct health *h)
 	h->frontend_uid = session->frontend_uid;
 	h->state = device_state(&w->device);
 	h->datapath = device_datapath(&w->device);
+	h->relay_reason = device_relay_reason(&w->device);
 	h->lost = w->device.lost;
 	h->n_queues = w->device.n_queues;
 	h->max_queue_size = w->device.max_queue_size;
