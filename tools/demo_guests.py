@@ -1,76 +1,49 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The second half of tools/demo: devices, guests, traffic, and cleaning up."""
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
+from demo_host import BUILD, REPO, Host, say
+
 sys.path.insert(0, str(REPO / "tests/system"))
 from guest import Guest, GuestError  # noqa: E402
 
-BUILD = REPO / "build"
 MACHINES = {"vm1": ("52:54:00:00:00:01", "10.0.0.1"), "vm2": ("52:54:00:00:00:02", "10.0.0.2")}
 BULK = 256 * 1024 * 1024
-
-
-def say(text):
-    print(f"\n== {text}", flush=True)
 
 
 class Demo:
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="vdpad-demo-", dir="/tmp"))
-        self.run_dir = self.folder / "run"
-        self.daemon = None
+        self.host = Host(self.folder)
         self.guests = {}
-
-    def vdpa(self, *words, show=True):
-        """Run one command of the CLI and show it as it would be typed."""
-        command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if show:
-            print(f"$ vdpa {' '.join(words)}\n{done.stdout}{done.stderr}", end="", flush=True)
-        return done
 
     def start_daemon(self):
         say(f"Starting vdpad in {self.folder}; it starts its software SmartNIC, sim/nic0")
-        with open(self.folder / "vdpad.log", "wb") as log:
-            self.daemon = subprocess.Popen(
-                [BUILD / "tools/vdpad/vdpad", "--run-dir", self.run_dir,
-                 "--state-dir", self.folder / "state"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 30
-        while self.vdpa("mgmtdev", "show", "sim/nic0", show=False).returncode != 0:
-            if self.daemon.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("vdpad didn't start:\n"
-                                 + (self.folder / "vdpad.log").read_text(errors="replace"))
-            time.sleep(0.1)
-        self.vdpa("mgmtdev", "show")
+        self.host.start()
+        self.host.vdpa("mgmtdev", "show")
 
     def make_devices(self):
         say("Making a device for each virtual machine")
         for name, (mac, _) in MACHINES.items():
-            done = self.vdpa("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", mac)
-            if done.returncode != 0:
-                raise SystemExit(1)
-        self.vdpa("dev", "show")
+            self.host.change("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", mac)
+        self.host.vdpa("dev", "show")
 
     def boot(self):
         say("Booting two guests in QEMU (emulated, 5 to 20 seconds), one on each device's socket")
         for name, (mac, address) in MACHINES.items():
-            guest = Guest(self.folder, name, self.run_dir / "vhost" / f"{name}.sock", mac, address)
+            guest = Guest(self.folder, name, self.host.run_dir / "vhost" / f"{name}.sock", mac, address)
             self.guests[name] = guest
             guest.start()
         begun = time.monotonic()
         for guest in self.guests.values():
             guest.wait_ready()
         print(f"both are up after {time.monotonic() - begun:.1f} s")
-        self.vdpa("dev", "status", "show", "vm1")
+        self.host.vdpa("dev", "status", "show", "vm1")
 
     def ping(self):
         say("vm1 pings vm2")
@@ -83,18 +56,18 @@ class Demo:
         self.guests["vm1"].begin(f"xfer send 10.0.0.2 5000 {BULK}")
         for _ in range(2):
             time.sleep(1.5)
-            self.vdpa("dev", "vstats", "show", "vm1", "qidx", "1")
-            self.vdpa("dev", "vstats", "show", "vm2", "qidx", "0")
+            self.host.vdpa("dev", "vstats", "show", "vm1", "qidx", "1")
+            self.host.vdpa("dev", "vstats", "show", "vm2", "qidx", "0")
         status, output = self.guests["vm1"].result(180)
         seconds = time.monotonic() - begun
         print(f"{output.strip()} ({BULK * 8 / seconds / 1e6:.0f} Mbit/s between emulated guests)")
         if status != 0:
             raise SystemExit("the bulk transfer failed")
-        self.vdpa("dev", "status", "show")
+        self.host.vdpa("dev", "status", "show")
 
     def keep(self):
         say("Leaving it running. In another terminal:")
-        print(f"  export VDPAD_SOCKET={self.run_dir}/control.sock\n"
+        print(f"  export VDPAD_SOCKET={self.host.run_dir}/control.sock\n"
               f"  {BUILD}/tools/vdpa/vdpa dev show\n"
               f"  {BUILD}/tools/vdpa/vdpa dev status show\n"
               f"  {BUILD}/tools/vdpa/vdpa monitor\n"
@@ -106,15 +79,7 @@ class Demo:
         say("Cleaning up")
         for guest in self.guests.values():
             guest.end()
-        if self.daemon and self.daemon.poll() is None:
-            for name in MACHINES:
-                self.vdpa("dev", "del", name, show=False)
-            self.daemon.terminate()  # without devices simnic ends, too
-            try:
-                self.daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                self.daemon.kill()
-                self.daemon.wait()
+        self.host.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -136,8 +101,8 @@ def main():
         status = 130
     except GuestError as error:
         print(error, file=sys.stderr)
-        demo.vdpa("dev", "status", "show")
-        print((demo.folder / "vdpad.log").read_text(errors="replace")[-4000:], file=sys.stderr)
+        demo.host.vdpa("dev", "status", "show")
+        print(demo.host.log_text()[-4000:], file=sys.stderr)
         status = 1
     finally:
         # A second Ctrl-C must not leave processes behind.

@@ -267,6 +267,9 @@ bool device_relay_sleep(struct device *d);
 /** device_datapath() - who serves the rings that run. */
 enum datapath device_datapath(const struct device *d);
 
+/** device_relay_reason() - why software stands between; RELAY_REASON_NONE when it does not. */
+enum relay_reason device_relay_reason(const struct device *d);
+
 /**
  * device_suspend() - stop all rings that run, together, until device_unsuspend(). For a front-end that
  * is about to take back one after the other: none moves on while others were taken already.

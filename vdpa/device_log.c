@@ -154,6 +154,7 @@ void device_forget_log(struct device *d)
 int device_set_logging(struct device *d, bool on)
 {
 	const struct driver_log log = log_now(d);
+	uint64_t asked = clock_now_ns();
 	int r;
 
 	if (d->state->logging == on)
@@ -166,7 +167,7 @@ int device_set_logging(struct device *d, bool on)
 	if (r < 0)
 		return r;
 	d->state->logging = on;
-	d->state->log_asked_ns = clock_now_ns();
+	d->state->log_asked_ns = asked;
 	if (!on)
 		migration_step(&d->state->migration, MIGRATION_LOG_OFF, d->state->log_asked_ns);
 	return 0;

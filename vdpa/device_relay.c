@@ -92,6 +92,13 @@ bool ring_runs_wrongly(const struct device *d, uint32_t index)
 	return !keeps_notes(d, index) && caps->start_position == DRIVER_START_ANY;
 }
 
+enum relay_reason device_relay_reason(const struct device *d)
+{
+	if (device_datapath(d) != DATAPATH_RELAY)
+		return RELAY_REASON_NONE;
+	return logs_by_relay(d) ? RELAY_REASON_LOG : RELAY_REASON_POSITION;
+}
+
 /* ------------------------------------------------------------------------------- where */
 
 /* End of the guest's memory, rounded up; memory that reaches the end of all leaves the beginning. */

@@ -36,7 +36,8 @@ static bool copy_once(const volatile struct health *block, struct health *ret)
 static bool figures_ok(const struct health *h)
 {
 	return h->magic == HEALTH_MAGIC && h->version == HEALTH_VERSION &&
-	       h->state < DEVICE_N_STATES && h->datapath < DATAPATH_N && h->n_queues <= QUEUE_MAX &&
+	       h->state < DEVICE_N_STATES && h->datapath < DATAPATH_N &&
+	       h->relay_reason < RELAY_N_REASONS && h->n_queues <= QUEUE_MAX &&
 	       h->max_queue_size <= QUEUE_SIZE_MAX && migration_check(&h->migration) == 0;
 }
 

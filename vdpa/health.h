@@ -37,6 +37,13 @@ enum datapath {
 	DATAPATH_N,
 };
 
+enum relay_reason {
+	RELAY_REASON_NONE,
+	RELAY_REASON_LOG,      /* pages are logged, and the device has no log that does */
+	RELAY_REASON_POSITION, /* the device can't start where the rings stood */
+	RELAY_N_REASONS,
+};
+
 struct health_queue {
 	uint32_t size;
 	uint8_t enabled;
@@ -83,6 +90,7 @@ struct health {
 	uint16_t max_pairs;
 	uint16_t link_up;
 	uint32_t lost;		   /* 1: the device is away, another one is waited for */
+	uint32_t relay_reason;	   /* enum relay_reason; of DATAPATH_RELAY */
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t spoof_drops, flood_drops, no_queue_drops;
 	uint8_t last_spoof_mac[6];

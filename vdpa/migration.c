@@ -6,8 +6,9 @@
 #include "vdpa/migration.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
+
+#include "vdpa/base/clock.h"
 
 enum mark {
 	MARK_NOTHING,
@@ -88,6 +89,51 @@ void migration_logged(struct migration_record *m, enum migration_method method, 
 		.logged_ns = now_ns,
 	};
 	migration_step(m, MIGRATION_LOG_ON, now_ns);
+}
+
+bool migration_span_us(const struct migration_record *m, enum migration_span span, uint64_t *ret)
+{
+	const struct {
+		uint64_t from_ns, to_ns;
+	} spans[MIGRATION_N_SPANS] = {
+		[MIGRATION_SPAN_SWITCH] = { m->asked_ns, m->logged_ns },
+		[MIGRATION_SPAN_LOGGING] = { m->logged_ns, m->stop_ns ? m->stop_ns : m->ended_ns },
+		[MIGRATION_SPAN_STOP] = { m->stop_ns, m->stopped_ns },
+		[MIGRATION_SPAN_LEAVE] = { m->stopped_ns, m->ended_ns },
+	};
+
+	if (spans[span].from_ns == 0 || spans[span].to_ns < spans[span].from_ns)
+		return false;
+	*ret = (spans[span].to_ns - spans[span].from_ns) / NS_PER_US;
+	return true;
+}
+
+size_t migration_news(const struct migration_record *told, const struct migration_record *now,
+	enum migration_news ret[MIGRATION_N_NEWS])
+{
+	static const enum migration_news ends[MIGRATION_N_OUTCOMES] = {
+		[MIGRATION_HANDED_OVER] = MIGRATION_NEWS_HANDED_OVER,
+		[MIGRATION_CANCELLED] = MIGRATION_NEWS_CANCELLED,
+		[MIGRATION_BROKEN_OFF] = MIGRATION_NEWS_BROKEN_OFF,
+	};
+	static const struct migration_record nothing;
+	bool began = now->number != told->number, stopped;
+	size_t n = 0;
+
+	if (now->number == 0)
+		return 0;
+	if (began) {
+		told = &nothing;
+		ret[n++] = MIGRATION_NEWS_LOGGING;
+	}
+	stopped = now->stopped_ns != 0 && now->stopped_ns != told->stopped_ns;
+	if (stopped)
+		ret[n++] = MIGRATION_NEWS_STOPPED;
+	if (now->phase == MIGRATION_LOGGING && (stopped || told->phase > MIGRATION_LOGGING))
+		ret[n++] = MIGRATION_NEWS_RESUMED;
+	if (now->outcome != MIGRATION_UNKNOWN && told->outcome == MIGRATION_UNKNOWN)
+		ret[n++] = ends[now->outcome];
+	return n;
 }
 
 int migration_check(const struct migration_record *m)

@@ -11,6 +11,8 @@
 #ifndef VDPA_MIGRATION_H
 #define VDPA_MIGRATION_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum migration_phase {
@@ -69,6 +71,38 @@ void migration_step(struct migration_record *m, enum migration_input input, uint
 /** migration_logged() - logging is on, by @method; it was asked for at @asked_ns. */
 void migration_logged(struct migration_record *m, enum migration_method method, uint64_t asked_ns,
 	uint64_t now_ns);
+
+/* What a migration took, one after the other. */
+enum migration_span {
+	MIGRATION_SPAN_SWITCH,	/* until every write was logged */
+	MIGRATION_SPAN_LOGGING, /* until the first ring was taken back, or it ended */
+	MIGRATION_SPAN_STOP,	/* until the last one was */
+	MIGRATION_SPAN_LEAVE,	/* until the front-end left */
+	MIGRATION_N_SPANS,
+};
+
+/** migration_span_us() - one of them, in *@ret. Return: false when it was not reached. */
+bool migration_span_us(const struct migration_record *m, enum migration_span span, uint64_t *ret);
+
+/* What people are told of a migration, in the order in which it happens. */
+enum migration_news {
+	MIGRATION_NEWS_LOGGING,	/* it began */
+	MIGRATION_NEWS_STOPPED,	/* all rings were taken back */
+	MIGRATION_NEWS_RESUMED,	/* and run here again */
+	MIGRATION_NEWS_HANDED_OVER,
+	MIGRATION_NEWS_CANCELLED,
+	MIGRATION_NEWS_BROKEN_OFF,
+	MIGRATION_N_NEWS,
+};
+
+/**
+ * migration_news() - what happened since somebody was told.
+ * @told: the record as it was then; of a migration before this one, too
+ * @ret:  in the order in which it happened
+ * Return: how many.
+ */
+size_t migration_news(const struct migration_record *told, const struct migration_record *now,
+	enum migration_news ret[MIGRATION_N_NEWS]);
 
 /** migration_check() - could the program have written this? Return: 0 or -EBADMSG. */
 int migration_check(const struct migration_record *m);

@@ -11,6 +11,8 @@ import pytest
 EVENTS = [
     {"event": "connected", "time_ms": 1764000000000, "dev": "vm1", "text": "process 4711"},
     {"event": "nic-died", "time_ms": 1764000000007, "mgmtdev": "sim/nic0", "text": "signal 11"},
+    {"event": "migration-stopped", "time_ms": 1764000001000, "dev": "vm1",
+     "text": "all queues were taken back (relay, switch 0.120 ms, logging 2103.004 ms, stop 0.085 ms)"},
     {"event": "removed", "time_ms": 1764000001999, "dev": "vm1"},
     {"event": "added", "time_ms": 1764000001999, "dev": "vm1", "text": ""},
     {"event": "lost", "time_ms": 1764000002000, "count": 17},

@@ -109,6 +109,14 @@ def test_no_spoofed_address_is_named_when_the_daemon_names_none(vdpa, daemon):
             b"spoof_check off\n") in vdpa("dev", "status")[1]
 
 
+def test_why_a_device_is_relayed_is_said_below_its_state(vdpa, daemon):
+    daemon.answers = {"dev.status": {"devs": [samples.STATUS[0] | {
+        "datapath": "relay", "datapath_reason": "it has to be"}]}}
+    lines = vdpa("dev", "status", "show", "vm1")[1].decode().splitlines()
+    assert lines[0].startswith("vm1: running relay, ")
+    assert lines[1] == "  relayed: it has to be"
+
+
 @pytest.mark.parametrize("seconds, text", [
     (1, "1s"), (59, "59s"), (60, "1m00s"), (3599, "59m59s"), (3600, "1h00m"), (86399, "23h59m"),
     (86400, "1d00h"), (100 * 86400 + 3 * 3600, "100d03h")])
@@ -147,7 +155,7 @@ def test_nothing_in_text_steers_the_terminal(vdpa, daemon):
         "dev.show": {"devs": [samples.DEVS[0] | {"name": NASTY, "type": NASTY}]},
         "dev.status": {"devs": [samples.STATUS[1] | {
             "name": NASTY, "reason": NASTY, "vm": NASTY, "mac": NASTY, "last_spoof_mac": NASTY,
-            "state": NASTY, "datapath": NASTY, "worker": NASTY, "features": [NASTY]}]},
+            "state": NASTY, "datapath": NASTY, "datapath_reason": NASTY, "worker": NASTY, "features": [NASTY]}]},
         "dev.vstats": {"queues": [{"qidx": 0, "queue_type": NASTY, "stats": {NASTY: 1}}]},
     }
     shown = "a?[31m????????\\\"'é\U0001f600"

@@ -2,7 +2,8 @@
 /*
  * Bulk transfer with a check of every byte, for guests.
  *
- *   xfer serve PORT			take one connection after the other, for ever
+ *   xfer serve PORT [RATE]		take one connection after the other, for ever; read at most
+ *					RATE MiB/s of each, so that there is always something unread
  *   xfer send HOST PORT BYTES		send BYTES, read the verdict
  *   xfer stream HOST PORT FILE		send until killed; FILE holds how many bytes were acknowledged
  *
@@ -24,6 +25,7 @@
 
 #define BLOCK (1024 * 1024)
 #define WORDS (BLOCK / sizeof(uint64_t))
+#define STEPS 16 /* that a block is read in when it is read slowly */
 
 static uint64_t words[WORDS];
 
@@ -82,13 +84,28 @@ static int write_full(int fd, const void *from, size_t size)
 	return 0;
 }
 
-static void serve_one(int fd)
+/* As read_full(words, BLOCK); @rate: MiB/s, 0: as fast as it goes */
+static size_t read_block(int fd, unsigned int rate)
+{
+	size_t done = 0, n, part = BLOCK / STEPS;
+
+	if (rate == 0)
+		return read_full(fd, words, BLOCK);
+	do {
+		n = read_full(fd, (char *)words + done, part);
+		done += n;
+		usleep(1000000 / STEPS / rate);
+	} while (n == part && done < BLOCK);
+	return done;
+}
+
+static void serve_one(int fd, unsigned int rate)
 {
 	uint64_t at = 0;
 	size_t n, i;
 
 	do {
-		n = read_full(fd, words, BLOCK);
+		n = read_block(fd, rate);
 		for (i = 0; i < n / sizeof(uint64_t); i++, at++) {
 			if (words[i] == word_at(at))
 				continue;
@@ -99,7 +116,7 @@ static void serve_one(int fd)
 	} while (n == BLOCK);
 }
 
-static int serve(const char *port)
+static int serve(const char *port, unsigned int rate)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1, conn;
@@ -114,7 +131,7 @@ static int serve(const char *port)
 		if (conn < 0)
 			continue;
 		if (fork() == 0) {
-			serve_one(conn);
+			serve_one(conn, rate);
 			_exit(0);
 		}
 		close(conn);
@@ -201,12 +218,12 @@ int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN);
-	if (argc == 3 && !strcmp(argv[1], "serve"))
-		return serve(argv[2]);
+	if ((argc == 3 || argc == 4) && !strcmp(argv[1], "serve"))
+		return serve(argv[2], argc == 4 ? (unsigned int)atoi(argv[3]) : 0);
 	if (argc == 5 && !strcmp(argv[1], "send"))
 		return send_bytes(argv[2], argv[3], strtoull(argv[4], NULL, 0) & ~7ULL);
 	if (argc == 5 && !strcmp(argv[1], "stream"))
 		return stream(argv[2], argv[3], argv[4]);
-	fprintf(stderr, "usage: xfer serve PORT | send HOST PORT BYTES | stream HOST PORT FILE\n");
+	fprintf(stderr, "usage: xfer serve PORT [RATE] | send HOST PORT BYTES | stream HOST PORT FILE\n");
 	return 2;
 }

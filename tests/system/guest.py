@@ -123,13 +123,16 @@ class Guest:
         device += ",mq=on" if self.queues > 1 else ""
         device += ",packed=on" if self.packed else ""
         device += "" if self.announce else ",guest_announce=off"
+        # Pages that the guest's kernel clears first would be sent for that, logged or not.
+        kernel = ("console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable "
+                  "init_on_alloc=0")
         return [
             QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
             "-smp", str(self.queues), "-m", self.memory, "-nodefaults", "-display", "none",
             "-object", f"memory-backend-memfd,id=mem,size={self.memory},share=on",
             "-numa", "node,memdev=mem",
             "-kernel", str(IMAGES / "vmlinuz"), "-initrd", str(IMAGES / "initrd.gz"),
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable",
+            "-append", kernel,
             "-serial", f"file:{self.console}",
             "-chardev", f"socket,id=line,path={self.folder / self.name}.line",
             "-serial", "chardev:line",
@@ -238,9 +241,9 @@ class Guest:
                 return True
         return False
 
-    def serve(self, port=5000):
-        """Take bulk transfers on `port`, in the background."""
-        self.run(f"xfer serve {port} >/dev/null 2>&1 & sleep 0.2")
+    def serve(self, port=5000, rate=""):
+        """Take bulk transfers on `port`, in the background; read at most `rate` MiB/s."""
+        self.run(f"xfer serve {port} {rate} >/dev/null 2>&1 & sleep 0.2")
 
     def send(self, address, size, port=5000, seconds=180):
         """Send `size` bytes to a guest that serves; every byte is checked there. Return Mbit/s."""

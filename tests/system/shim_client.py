@@ -15,7 +15,7 @@ REPLY, EVENT = 128, 129
 CLIENT = 1
 WAITING, WORKING, RESTARTING, GIVEN_UP = range(4)
 EVENTS = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5: "failed",
-          6: "recovered", 7: "queue error", 64: "worker died", 65: "worker started",
+          6: "recovered", 7: "queue error", 63: "of later", 64: "worker died", 65: "worker started",
           66: "given up"}
 HEADER = struct.Struct("=IIiI")
 SPEC = struct.Struct("=64s16s108s256sIIII4xQH6x")

@@ -14,6 +14,7 @@ import tempfile
 import pytest
 
 from guest import Guest, GuestError
+from test_control import Peer
 from vdpad_fixture import Vdpad
 from waiting import wait_for
 
@@ -21,14 +22,17 @@ MACS = {"a": "52:54:00:00:06:01", "peer": "52:54:00:00:06:02"}
 KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packed"),
          pytest.param((2, False), id="split-2-pairs"), pytest.param((2, True), id="packed-2-pairs")]
 METHODS = {"device": "dirty_log = yes", "relay": "dirty_log = no"}
+INITIAL = {"initial": "start_position = initial",
+           "initial-with-a-log": "start_position = initial\ndirty_log = yes"}
+NICS = METHODS | INITIAL
 
 
 class Stand:
     """One vdpad; a guest that migrates, and a peer that it talks to."""
 
-    def __init__(self, method, queues=1, packed=False, **facts):
+    def __init__(self, nic, queues=1, packed=False, **facts):
         self.folder = tempfile.TemporaryDirectory(prefix="guest-")
-        self.vdpad = Vdpad(config=f"[simnic nic0]\n{METHODS[method]}\n")
+        self.vdpad = Vdpad(config=f"[simnic nic0]\n{NICS[nic]}\n")
         self.queues, self.packed, self.facts = queues, packed, facts
         self.n = 0
         self.guests = []
@@ -110,6 +114,22 @@ def test_a_guest_migrates_and_is_reached_where_it_is(method, kind):
     tell(story, method, *kind)
 
 
+class Told(Peer):
+    """What the control socket tells of a device's migrations."""
+
+    def __init__(self, vdpad, name):
+        super().__init__(vdpad)
+        assert self.call("monitor", name=name)["result"] == {}
+
+    def expect(self, name):
+        """The next one is migration-NAME. Return: its text."""
+        while True:
+            event = self.line()
+            if event["event"].startswith("migration-"):
+                assert event["event"] == f"migration-{name}"
+                return event["text"]
+
+
 def begin_slowly(stand):
     """A migration that takes its time. Return: (destination, its monitor, ours)."""
     target = stand.destination()
@@ -125,9 +145,14 @@ def begin_slowly(stand):
 def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(method):
     def story(stand):
         reach(stand.guest, stand.peer)
+        with Told(stand.vdpad, "a") as told:
+            tell_of_it(stand, told)
+
+    def tell_of_it(stand, told):
         target, there, here = begin_slowly(stand)
         with there, here:
             status = stand.vdpad.wait_status("a", lambda status: "migration" in status)
+            assert f"({method}, switch " in told.expect("logging")
             assert status["migration"] == {"phase": "logging", "method": method}
             assert status["datapath"] == ("relay" if method == "relay" else "direct")
             reach(stand.guest, stand.peer)
@@ -140,7 +165,10 @@ def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(method):
         reach(stand.guest, stand.peer)
         target.kill9()
         stand.guests.remove(target)
+        told.expect("cancelled")
         stand.migrate()
+        for name in ("logging", "stopped", "handed-over"):
+            assert f"({method}, switch " in told.expect(name)
         reach(stand.guest, stand.peer)
     tell(story, method)
 
@@ -171,3 +199,61 @@ def test_a_worker_may_be_killed_while_its_guest_migrates():
         stand.guest = target
         reach(stand.guest, stand.peer)
     tell(story, "relay")
+
+
+# ---- devices that start in fresh rings only
+
+MIGRATES, STANDS = "the guest migrates, and", "the device can't go on in the middle of a ring"
+
+
+def wait_relayed(stand, name, why):
+    """It is relayed, and its status says why, in both forms."""
+    status = stand.vdpad.wait_status(name, lambda status: status["datapath"] == "relay" and
+                                     status["datapath_reason"].startswith(why))
+    lines = stand.vdpad.cli("dev", "status", "show", name).splitlines()
+    assert lines[0].startswith(f"{name}: running relay, ")
+    assert f"  relayed: {status['datapath_reason']}" in lines
+
+
+def wait_direct(stand, name):
+    status = stand.vdpad.wait_status(name, lambda status: status["datapath"] == "direct")
+    assert "datapath_reason" not in status
+    assert "relayed" not in stand.vdpad.cli("dev", "status", "show", name)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+@pytest.mark.parametrize("nic", INITIAL)
+def test_a_guest_that_arrives_in_the_middle_of_its_rings_is_relayed_until_it_begins_anew(nic, packed):
+    def story(stand):
+        wait_direct(stand, stand.guest.name)
+        reach(stand.guest, stand.peer)
+        for _ in range(2):
+            assert stand.migrate()["method"] == "relay"
+            wait_relayed(stand, stand.guest.name, STANDS)
+            reach(stand.guest, stand.peer)
+        stand.guest.reload_driver()
+        wait_direct(stand, stand.guest.name)
+        reach(stand.guest, stand.peer)
+    tell(story, nic, packed=packed)
+
+
+@pytest.mark.parametrize("nic", INITIAL)
+def test_a_guest_whose_migration_was_cancelled_stays_relayed_until_it_begins_anew(nic):
+    def story(stand):
+        reach(stand.guest, stand.peer)
+        wait_direct(stand, "a")
+        target, there, here = begin_slowly(stand)
+        with there, here:
+            wait_relayed(stand, "a", MIGRATES)
+            reach(stand.guest, stand.peer)
+            here.call("migrate_cancel")
+            assert here.wait_migrated()["status"] == "cancelled"
+        stand.vdpad.wait_status("a", lambda status: "migration" not in status)
+        wait_relayed(stand, "a", STANDS)
+        reach(stand.guest, stand.peer)
+        target.kill9()
+        stand.guests.remove(target)
+        stand.guest.reboot()
+        wait_direct(stand, "a")
+        reach(stand.guest, stand.peer)
+    tell(story, nic)

@@ -95,3 +95,10 @@ def test_a_flood_of_events_is_cut_and_vdpad_is_served(stand):
     thread.join()
     events = [kind for kind, _ in stand.link.take_events() if kind == "connected"]
     assert 0 < len(events) <= 64 * (2 + int(time.monotonic() - begin))
+
+
+def test_an_event_of_a_later_worker_is_passed_on(stand):
+    first = stand.working()
+    first.send_raw(event(63))
+    assert stand.link.wait_event("of later") == "words"
+    assert stand.link.hello().worker_pid == first.pid

@@ -99,6 +99,95 @@ static void the_next_migration_begins_a_new_record(void **state)
 	assert_int_equal(m.method, MIGRATION_BY_DEVICE);
 }
 
+static void only_spans_that_were_reached_are_known(void **state)
+{
+	static const uint64_t us[MIGRATION_N_SPANS] = { 5, 85, 20, 80 };
+	struct migration_record m = { .number = 1 };
+	uint64_t n;
+
+	for (int i = 0; i < MIGRATION_N_SPANS; i++)
+		assert_false(migration_span_us(&m, (enum migration_span)i, &n));
+	migration_logged(&m, MIGRATION_BY_DEVICE, 10000, 15000);
+	assert_true(migration_span_us(&m, MIGRATION_SPAN_SWITCH, &n));
+	assert_false(migration_span_us(&m, MIGRATION_SPAN_LOGGING, &n));
+	migration_step(&m, MIGRATION_RING_STOPPED, 100000);
+	assert_false(migration_span_us(&m, MIGRATION_SPAN_STOP, &n));
+	migration_step(&m, MIGRATION_LAST_RING_STOPPED, 120000);
+	assert_false(migration_span_us(&m, MIGRATION_SPAN_LEAVE, &n));
+	migration_step(&m, MIGRATION_LEFT, 200000);
+	for (int i = 0; i < MIGRATION_N_SPANS; i++) {
+		assert_true(migration_span_us(&m, (enum migration_span)i, &n));
+		assert_int_equal(n, us[i]);
+	}
+}
+
+#define MAX_INPUTS 6
+
+/* Inputs after logging began, and what is news of them. */
+static const struct {
+	const char *what;
+	enum migration_input inputs[MAX_INPUTS];
+	size_t n_inputs;
+	enum migration_news news[MIGRATION_N_NEWS];
+	size_t n_news;
+} stories[] = {
+	{ "it goes on", { 0 }, 0, { MIGRATION_NEWS_LOGGING }, 1 },
+	{ "handed over", { MIGRATION_RING_STOPPED, MIGRATION_LAST_RING_STOPPED, MIGRATION_LEFT }, 3,
+		{ MIGRATION_NEWS_LOGGING, MIGRATION_NEWS_STOPPED, MIGRATION_NEWS_HANDED_OVER }, 3 },
+	{ "cancelled", { MIGRATION_LOG_OFF }, 1,
+		{ MIGRATION_NEWS_LOGGING, MIGRATION_NEWS_CANCELLED }, 2 },
+	{ "broken off", { MIGRATION_RING_STOPPED, MIGRATION_LEFT }, 2,
+		{ MIGRATION_NEWS_LOGGING, MIGRATION_NEWS_BROKEN_OFF }, 2 },
+	{ "one ring was away", { MIGRATION_RING_STOPPED, MIGRATION_RING_STARTED, MIGRATION_LOG_OFF }, 3,
+		{ MIGRATION_NEWS_LOGGING, MIGRATION_NEWS_RESUMED, MIGRATION_NEWS_CANCELLED }, 3 },
+	{ "stopped twice",
+		{ MIGRATION_LAST_RING_STOPPED, MIGRATION_RING_STARTED, MIGRATION_LAST_RING_STOPPED,
+			MIGRATION_LEFT }, 4,
+		{ MIGRATION_NEWS_LOGGING, MIGRATION_NEWS_STOPPED, MIGRATION_NEWS_RESUMED,
+			MIGRATION_NEWS_STOPPED, MIGRATION_NEWS_HANDED_OVER }, 5 },
+};
+
+/* What somebody hears who asks after each step. */
+static void news_is_told_once_and_in_order(void **state)
+{
+	for (size_t s = 0; s < ARRAY_SIZE(stories); s++) {
+		struct migration_record m = logging(), told = { .number = 4 };
+		enum migration_news got[2 * MAX_INPUTS + MIGRATION_N_NEWS];
+		size_t n = migration_news(&told, &m, got);
+
+		for (size_t i = 0; i < stories[s].n_inputs; i++) {
+			told = m;
+			migration_step(&m, stories[s].inputs[i], 100 + i);
+			n += migration_news(&told, &m, got + n);
+		}
+		assert_int_equal(n, stories[s].n_news);
+		assert_memory_equal(got, stories[s].news, n * sizeof(got[0]));
+		assert_int_equal(migration_news(&m, &m, got), 0);
+	}
+}
+
+static void news_of_several_steps_is_told_at_once(void **state)
+{
+	static const enum migration_news all[] = { MIGRATION_NEWS_LOGGING, MIGRATION_NEWS_STOPPED,
+		MIGRATION_NEWS_HANDED_OVER };
+	struct migration_record m = logging(), told = { .number = 4, .outcome = MIGRATION_CANCELLED };
+	enum migration_news got[MIGRATION_N_NEWS];
+
+	migration_step(&m, MIGRATION_LAST_RING_STOPPED, 100);
+	migration_step(&m, MIGRATION_LEFT, 200);
+	assert_int_equal(migration_news(&told, &m, got), ARRAY_SIZE(all));
+	assert_memory_equal(got, all, sizeof(all));
+}
+
+static void a_device_that_never_migrated_has_no_news(void **state)
+{
+	struct migration_record m = { 0 }, told = logging();
+	enum migration_news got[MIGRATION_N_NEWS];
+
+	assert_int_equal(migration_news(&m, &m, got), 0);
+	assert_int_equal(migration_news(&told, &m, got), 0); /* its state was lost */
+}
+
 static void a_record_from_elsewhere_is_checked(void **state)
 {
 	static const struct migration_record wrong[] = {
@@ -121,6 +210,10 @@ int main(void)
 		cmocka_unit_test(a_guest_that_goes_on_is_no_migration_yet),
 		cmocka_unit_test(a_front_end_that_leaves_early_broke_it_off),
 		cmocka_unit_test(the_next_migration_begins_a_new_record),
+		cmocka_unit_test(only_spans_that_were_reached_are_known),
+		cmocka_unit_test(news_is_told_once_and_in_order),
+		cmocka_unit_test(news_of_several_steps_is_told_at_once),
+		cmocka_unit_test(a_device_that_never_migrated_has_no_news),
 		cmocka_unit_test(a_record_from_elsewhere_is_checked),
 	};
 

@@ -19,7 +19,9 @@ START, SLOTS, GO, SPEC_CHANGED, DEVICE_CHANGED, CONNECTED = 64, 65, 66, 67, 68, 
 STORE, DROP, READY, DISCONNECTED, WORKER_EVENT = 96, 97, 98, 99, 100
 REPLY = 128
 EVENT_NAMES = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5: "failed",
-               6: "recovered", 7: "queue error"}
+               6: "recovered", 7: "queue error", 8: "migration logging", 9: "migration stopped",
+               10: "migration resumed", 11: "migration handed over", 12: "migration cancelled",
+               13: "migration broken off"}
 FDS_A_MESSAGE = 32
 DEADLINE = 20
 

@@ -121,6 +121,12 @@ enum shim_event_kind {
 	SHIM_EVENT_FAILED,	  /* device failed; text: why */
 	SHIM_EVENT_RECOVERED,	  /* device works again after it was lost */
 	SHIM_EVENT_QUEUE_ERROR,	  /* text: which queue and why */
+	SHIM_EVENT_MIGRATION_LOGGING, /* these: text: how, and what it took so far */
+	SHIM_EVENT_MIGRATION_STOPPED,
+	SHIM_EVENT_MIGRATION_RESUMED,
+	SHIM_EVENT_MIGRATION_HANDED_OVER,
+	SHIM_EVENT_MIGRATION_CANCELLED,
+	SHIM_EVENT_MIGRATION_BROKEN_OFF,
 	SHIM_EVENT_WORKER_DIED = 64, /* by the shim; text: signal or status */
 	SHIM_EVENT_WORKER_STARTED,   /* text: pid */
 	SHIM_EVENT_GIVEN_UP,	     /* text: the reason */

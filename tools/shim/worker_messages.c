@@ -81,11 +81,12 @@ static bool too_many_events(struct shim *s)
 	return ++s->worker.n_events > SHIM_MAX_EVENTS;
 }
 
+/* A worker may be of a later version, and have more to tell: vdpad knows which ones there are. */
 static int on_event(struct shim *s, struct incoming *in)
 {
 	const struct shim_event *event = &in->message.payload.event;
 
-	if (event->kind < SHIM_EVENT_CONNECTED || event->kind > SHIM_EVENT_QUEUE_ERROR ||
+	if (event->kind < SHIM_EVENT_CONNECTED || event->kind >= SHIM_EVENT_WORKER_DIED ||
 		!text_ends(event->text, sizeof(event->text)))
 		return -EBADMSG;
 	if (!too_many_events(s))

@@ -173,13 +173,13 @@ static void put_drops(json_int_t n, const char *why, FILE *file)
 	fprintf(file, " %s\n", why);
 }
 
-static void put_reason(const json_t *item, FILE *file)
+static void put_reason(const json_t *item, const char *key, const char *label, FILE *file)
 {
-	const char *reason = json_text(item, "reason");
+	const char *reason = json_text(item, key);
 
 	if (!reason)
 		return;
-	fputs("  reason: ", file);
+	fprintf(file, "  %s: ", label);
 	text_put(reason, file);
 	putc('\n', file);
 }
@@ -191,7 +191,8 @@ static void put_troubles(const json_t *item, FILE *file)
 	json_int_t flood = json_number(counters, "flood_drops", 0);
 	json_int_t no_queue = json_number(counters, "no_queue_drops", 0);
 
-	put_reason(item, file);
+	put_reason(item, "reason", "reason", file);
+	put_reason(item, "datapath_reason", "relayed", file);
 	if (is_true(item, "stale"))
 		fputs("  stale: the device's worker does not answer; addresses, features, counters "
 		      "and queues are those of before\n", file);
@@ -364,7 +365,7 @@ void status_mgmtdev_text(const json_t *item, FILE *file)
 		put_count(devices, "device", file);
 	}
 	putc('\n', file);
-	put_reason(item, file);
+	put_reason(item, "reason", "reason", file);
 	put_uplink(item, file);
 	put_line(item, nic_process_line, file);
 }

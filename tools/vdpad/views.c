@@ -140,10 +140,20 @@ json_t *view_vstats(struct device *dev, json_t *params)
 /* ---------------------------------------------------------------------- migration */
 
 /* What was not reached is absent. */
-static void put_us(json_t *object, const char *key, uint64_t from_ns, uint64_t to_ns)
+static void put_spans(json_t *object, const struct migration_record *m)
 {
-	if (from_ns != 0 && to_ns >= from_ns)
-		put_number(object, key, (to_ns - from_ns) / NS_PER_US);
+	static const char *const keys[MIGRATION_N_SPANS] = {
+		[MIGRATION_SPAN_SWITCH] = "switch_us",
+		[MIGRATION_SPAN_LOGGING] = "logging_us",
+		[MIGRATION_SPAN_STOP] = "stop_us",
+		[MIGRATION_SPAN_LEAVE] = "leave_us",
+	};
+	uint64_t us;
+
+	for (int i = 0; i < MIGRATION_N_SPANS; i++) {
+		if (migration_span_us(m, (enum migration_span)i, &us))
+			put_number(object, keys[i], us);
+	}
 }
 
 json_t *view_migration(struct device *dev, json_t *params)
@@ -161,10 +171,7 @@ json_t *view_migration(struct device *dev, json_t *params)
 	put_text(view, "method", migration_method_name((enum migration_method)m->method));
 	put_text(view, "outcome", migration_outcome_name((enum migration_outcome)m->outcome));
 	put_number(view, "age_s", (clock_now_ns() - m->asked_ns) / NS_PER_S);
-	put_us(view, "switch_us", m->asked_ns, m->logged_ns);
-	put_us(view, "logging_us", m->logged_ns, m->stop_ns ? m->stop_ns : m->ended_ns);
-	put_us(view, "stop_us", m->stop_ns, m->stopped_ns);
-	put_us(view, "leave_us", m->stopped_ns, m->ended_ns);
+	put_spans(view, m);
 	return view;
 }
 
@@ -281,6 +288,19 @@ static const char *datapath_text(const struct device *dev, const struct health *
 	return h && dev->phase == DEVICE_UP ? names[h->datapath] : "none";
 }
 
+static void put_relay_reason(json_t *view, const struct device *dev, const struct health *h)
+{
+	static const char *const reasons[RELAY_N_REASONS] = {
+		[RELAY_REASON_LOG] = "the guest migrates, and the device can't log the pages that it "
+				     "writes",
+		[RELAY_REASON_POSITION] = "the device can't go on in the middle of a ring; it serves "
+					  "the guest directly when the guest's driver begins anew",
+	};
+
+	if (h && dev->phase == DEVICE_UP && reasons[h->relay_reason])
+		put_text(view, "datapath_reason", reasons[h->relay_reason]);
+}
+
 json_t *view_status(struct device *dev, json_t *params)
 {
 	static struct health block; /* large, and there is one thread */
@@ -298,6 +318,7 @@ json_t *view_status(struct device *dev, json_t *params)
 		put_text(view, "reason", reason);
 	put_frontend(view, h);
 	put_text(view, "datapath", datapath_text(dev, h));
+	put_relay_reason(view, dev, h);
 	put_number(view, "uptime_s",
 		h && h->running_ns ? (clock_now_ns() - h->running_ns) / NS_PER_S : 0);
 	json_object_set_new(view, "features", bits_json(h ? h->features : 0, feature_name));

@@ -100,6 +100,7 @@ static void fill(struct worker *w, struct health *h)
 	h->frontend_uid = session->frontend_uid;
 	h->state = device_state(&w->device);
 	h->datapath = device_datapath(&w->device);
+	h->relay_reason = device_relay_reason(&w->device);
 	h->lost = w->device.lost;
 	h->n_queues = w->device.n_queues;
 	h->max_queue_size = w->device.max_queue_size;
@@ -124,6 +125,7 @@ void report_health(struct worker *w)
 	uint64_t generation = w->health->generation | 1;
 
 	fill(w, &copy);
+	report_migration(w);
 	copy.generation = generation;
 	w->health->generation = generation;
 	atomic_thread_fence(memory_order_release);
@@ -153,7 +155,7 @@ void report_changes(struct worker *w)
 	};
 	const struct worker_view before = w->view;
 
-	if (memcmp(&now, &before, sizeof(now)) == 0)
+	if (memcmp(&now, &before, sizeof(now)) == 0 && !report_migration_due(w))
 		return;
 	w->view = now;
 	if (now.running != (w->session_section.running_ns != 0))

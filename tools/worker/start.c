@@ -81,6 +81,7 @@ static int map_health(struct worker *w)
 	if (block == MAP_FAILED)
 		return -errno;
 	w->health = block;
+	report_migration_begin(w);
 	return 0;
 }
 

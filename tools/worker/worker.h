@@ -43,6 +43,7 @@ struct worker {
 
 	struct health *health;
 	struct worker_view view; /* as it was told last */
+	struct migration_record told; /* as the migration was told last */
 };
 
 /* start.c */
@@ -126,6 +127,17 @@ void report_health(struct worker *w);
 
 /** report_changes() - loop: tell vdpad what became different since the last call. */
 void report_changes(struct worker *w);
+
+/* report_migration.c */
+
+/** report_migration_begin() - what a predecessor told is in the health block. */
+void report_migration_begin(struct worker *w);
+
+/** report_migration_due() - is the record another one than was told? */
+bool report_migration_due(const struct worker *w);
+
+/** report_migration() - tell vdpad what became of a migration; the health block is written next. */
+void report_migration(struct worker *w);
 
 /* dump.c */
 

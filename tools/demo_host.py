@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A vdpad that a demo starts in a folder of its own, and the command to talk to it."""
+import json
+import subprocess
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+BUILD = REPO / "build"
+
+
+def say(text):
+    print(f"\n== {text}", flush=True)
+
+
+class Host:
+    """One vdpad with its NICs. `name` is shown where there are several."""
+
+    def __init__(self, folder, name="", config=""):
+        self.folder, self.name = Path(folder), name
+        self.folder.mkdir(mode=0o755, exist_ok=True)
+        self.run_dir = self.folder / "run"
+        self.log = self.folder / "vdpad.log"
+        self.config = self.folder / "vdpad.conf"
+        self.config.write_text(config)
+        self.daemon = None
+
+    def vdpa(self, *words, show=True):
+        """Run one command of the CLI and show it as it would be typed."""
+        command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if show:
+            print(f"{self.name}$ vdpa {' '.join(words)}\n{done.stdout}{done.stderr}", end="",
+                  flush=True)
+        return done
+
+    def change(self, *words):
+        """A command without which there is no demo."""
+        if self.vdpa(*words).returncode != 0:
+            raise SystemExit(1)
+
+    def start(self, nics=("sim/nic0",)):
+        """Start it and wait until it serves and its NICs are up."""
+        with open(self.log, "wb") as log:
+            self.daemon = subprocess.Popen(
+                [BUILD / "tools/vdpad/vdpad", "--run-dir", self.run_dir,
+                 "--state-dir", self.folder / "state", "--config", self.config],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 30
+        while any(self.vdpa("mgmtdev", "show", nic, show=False).returncode for nic in nics):
+            if self.daemon.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"vdpad didn't start:\n{self.log_text()}")
+            time.sleep(0.1)
+
+    def log_text(self):
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def devices(self):
+        done = self.vdpa("-j", "dev", "show", show=False)
+        return list(json.loads(done.stdout)["dev"]) if done.returncode == 0 else []
+
+    def stop(self):
+        """Delete all devices and end it; without devices simnic ends, too."""
+        if not self.daemon or self.daemon.poll() is not None:
+            return
+        for name in self.devices():
+            self.vdpa("dev", "del", name, show=False)
+        self.daemon.terminate()
+        try:
+            self.daemon.wait(20)
+        except subprocess.TimeoutExpired:
+            self.daemon.kill()
+            self.daemon.wait()
