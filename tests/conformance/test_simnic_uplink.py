@@ -66,6 +66,11 @@ def receive_wanted(sock, wanted):
             return frame
 
 
+def need_tap():
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("no /dev/net/tun here")
+
+
 def is_ours(frame):
     return b"\x88\xb5" in (frame[12:14], frame[16:18])
 
@@ -94,8 +99,7 @@ def wire(request, namespace, make_nic, tmp_path):
     options = ["--flood-limit", "0", "--uid", "812345", "--threads", "2", "--test-socket",
                test_path]
     if request.param == "tap":
-        if not os.path.exists("/dev/net/tun"):
-            pytest.skip("no /dev/net/tun here")
+        need_tap()
         nic = make_nic("--uplink", "tap:simtap0", *options)
         ip("link", "set", "simtap0", "up")
         sock = packet_socket("simtap0")
@@ -240,8 +244,7 @@ def test_a_tap_that_is_deleted_wakes_nobody(namespace, make_nic, make_guest):
 
 
 def test_an_idle_tap_wakes_nobody(namespace, make_nic, make_guest):
-    if not os.path.exists("/dev/net/tun"):
-        pytest.skip("no /dev/net/tun here")
+    need_tap()
     nic = make_nic("--uplink", "tap:simtap0")
     guest = make_guest(nic.add("a"))
     wait_for(guest.queues[1].ring.wants_kicks, "sleep")
@@ -275,8 +278,8 @@ def test_an_uplink_that_is_not_there_is_an_error_with_a_reason(tmp_path, namespa
 @pytest.mark.parametrize("uplink", ["none", "dev:net_ring0", "tap:simtap0"])
 @pytest.mark.parametrize("threads", ["1", "3", "16"])
 def test_memory_suffices_for_any_number_of_threads(namespace, make_nic, uplink, threads):
-    if uplink.startswith("tap") and not os.path.exists("/dev/net/tun"):
-        pytest.skip("no /dev/net/tun here")
+    if uplink.startswith("tap"):
+        need_tap()
     nic = make_nic("--uplink", uplink, "--threads", threads)
     assert len(os.listdir(f"/proc/{nic.process.pid}/task")) > int(threads)
 

@@ -3,11 +3,9 @@
 import os
 import struct
 
-from frontend import PF, FrontEnd, eventfd, state, u64
+from frontend import (F_EVENT_IDX, F_INDIRECT, F_LOG_ALL, F_MQ, F_MRG_RXBUF, F_PACKED, F_PROTOCOL,
+                      F_VERSION_1, PF, FrontEnd, eventfd, state, u64)
 
-F_MRG_RXBUF, F_MQ, F_LOG_ALL = 1 << 15, 1 << 22, 1 << 26
-F_INDIRECT, F_EVENT_IDX, F_PROTOCOL = 1 << 28, 1 << 29, 1 << 30
-F_VERSION_1, F_PACKED = 1 << 32, 1 << 34
 WANTED_PF = sum(1 << PF[name] for name in ("MQ", "LOG_SHMFD", "REPLY_ACK", "STATUS"))
 VRING_LOG = 1
 FEATURES_OK, DRIVER_OK = 8, 0xf

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 from vdpad_fixture import Vdpad  # noqa: E402
+from virtio_user import PktCheck  # noqa: E402
 
 
 @pytest.fixture
@@ -22,6 +23,18 @@ def make_vdpad():
             return vdpad.start() if start else vdpad
 
         yield make
+
+
+@pytest.fixture
+def checks():
+    """Starts pktcheck processes and ends what a failed test leaves."""
+    with ExitStack() as started:
+        def start(*args, **kwargs):
+            check = PktCheck(*args, **kwargs)
+            started.callback(check.end)
+            return check
+
+        yield start
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 
 from guest import Guest
 from vdpad_fixture import Vdpad
-from virtio_user import PktCheck
 from waiting import wait_for
 
 REPO = Path(__file__).resolve().parents[2]
@@ -22,10 +21,7 @@ LAYOUTS = [pytest.param(False, id="split"), pytest.param(True, id="packed")]
 
 
 def add_devices(vdpad, queues=1):
-    for name, mac in MACS.items():
-        vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", mac,
-                  "max_vqp", str(queues))
-    return [vdpad.run_dir / "vhost" / f"{name}.sock" for name in MACS]
+    return [vdpad.add(name, mac, "max_vqp", str(queues)) for name, mac in MACS.items()]
 
 
 def kill_worker(vdpad, name):
@@ -43,20 +39,15 @@ def kill_nic(vdpad):
 
 
 @pytest.fixture
-def traffic(vdpad):
+def traffic(vdpad, checks):
     """Starts traffic between two devices: traffic(queues, packed, lossy)."""
-    started = []
-
     def start(queues=1, packed=False, lossy=False):
         sockets = add_devices(vdpad, queues)
-        check = PktCheck(sockets, MACS.values(), queues, packed, packets=0, lossy=lossy)
-        started.append(check)
+        check = checks(sockets, MACS.values(), queues, packed, packets=0, lossy=lossy)
         check.wait_started().wait_more(1000)
         return check
 
-    yield start
-    for check in started:
-        check.end()
+    return start
 
 
 @pytest.mark.parametrize("packed", LAYOUTS)
@@ -107,7 +98,7 @@ def test_traffic_goes_on_after_simnic_is_killed(vdpad, traffic, queues, packed):
         assert port.bad == 0
 
 
-def test_a_device_still_stops_and_starts_right_after_each_kill(vdpad, traffic):
+def test_a_device_still_stops_and_starts_right_after_each_kill(vdpad, traffic, checks):
     check = traffic(lossy=True)
     kill_worker(vdpad, "a")
     kill_nic(vdpad)
@@ -118,12 +109,9 @@ def test_a_device_still_stops_and_starts_right_after_each_kill(vdpad, traffic):
     for name in MACS:
         vdpad.wait_status(name, lambda status: not status["connected"])
     sockets = [vdpad.run_dir / "vhost" / f"{name}.sock" for name in MACS]
-    again = PktCheck(sockets, MACS.values(), packets=20000)
-    try:
-        for port in again.finish().values():
-            assert (port.right, port.lost) == (20000, 0)
-    finally:
-        again.end()
+    again = checks(sockets, MACS.values(), packets=20000)
+    for port in again.finish().values():
+        assert (port.right, port.lost) == (20000, 0)
 
 
 def other_build(folder):

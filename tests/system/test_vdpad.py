@@ -21,8 +21,7 @@ MACS = {"a": "52:54:00:00:04:01", "b": "52:54:00:00:04:02"}
 
 
 def add(vdpad, name, *words):
-    vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name], *words)
-    return vdpad.run_dir / "vhost" / f"{name}.sock"
+    return vdpad.add(name, MACS[name], *words)
 
 
 def traffic_works(vdpad, packets=2000):
@@ -407,20 +406,17 @@ def test_an_upgrade_to_a_program_that_does_not_work_goes_back(vdpad):
 
 # ---- changes
 
-def test_frames_with_another_source_address_are_dropped_and_named(vdpad):
+def test_frames_with_another_source_address_are_dropped_and_named(vdpad, checks):
     sockets = [add(vdpad, name) for name in MACS]
     wrong = ["52:54:00:00:04:99", MACS["b"]]
-    check = PktCheck(sockets, wrong, packets=0, lossy=True)
-    try:
-        status = vdpad.wait_status("a", lambda s: s.get("counters", {}).get("spoof_drops", 0) > 0)
-        assert status["last_spoof_mac"] == wrong[0]
-        text = vdpad.cli("dev", "status", "show", "a")
-        assert wrong[0] in text and "spoof_check off" in text
-        vdpad.cli("dev", "set", "name", "a", "spoof_check", "off")
-        check.wait_started()
-        check.wait_more(100)
-    finally:
-        check.end()
+    check = checks(sockets, wrong, packets=0, lossy=True)
+    status = vdpad.wait_status("a", lambda s: s.get("counters", {}).get("spoof_drops", 0) > 0)
+    assert status["last_spoof_mac"] == wrong[0]
+    text = vdpad.cli("dev", "status", "show", "a")
+    assert wrong[0] in text and "spoof_check off" in text
+    vdpad.cli("dev", "set", "name", "a", "spoof_check", "off")
+    check.wait_started()
+    check.wait_more(100)
 
 
 def test_a_device_without_a_given_address_is_not_checked(vdpad):
@@ -446,15 +442,11 @@ def test_the_log_level_of_a_device_changes_while_it_runs(vdpad):
     assert connect_and_leave() > before
 
 
-def test_a_dump_holds_what_support_asks_for_and_no_payload(vdpad, tmp_path):
+def test_a_dump_holds_what_support_asks_for_and_no_payload(vdpad, checks, tmp_path):
     sockets = [add(vdpad, name) for name in MACS]
-    check = PktCheck(sockets, MACS.values(), packets=0)
-    try:
-        check.wait_started()
-        file = tmp_path / "dump.json"
-        vdpad.cli("dev", "dump", "a", "file", str(file))
-    finally:
-        check.end()
+    checks(sockets, MACS.values(), packets=0).wait_started()
+    file = tmp_path / "dump.json"
+    vdpad.cli("dev", "dump", "a", "file", str(file))
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
     text = file.read_text()
     assert len(text) < 200000

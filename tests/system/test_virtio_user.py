@@ -2,33 +2,14 @@
 """DPDK's virtio-user as the front-end; every packet is checked."""
 import pytest
 
-from virtio_user import PktCheck
-
 MACS = ["52:54:00:00:01:01", "52:54:00:00:01:02"]
 KINDS = [pytest.param(queues, packed, id=f"{'packed' if packed else 'split'}-{queues}")
          for packed in (False, True) for queues in (1, 4)]
 
 
-@pytest.fixture
-def checks():
-    """Starts pktcheck processes and ends what a failed test leaves."""
-    started = []
-
-    def start(*args, **kwargs):
-        started.append(PktCheck(*args, **kwargs))
-        return started[-1]
-
-    yield start
-    for check in started:
-        check.end()
-
-
 def add_pair(vdpad, queues=1):
     """Two devices, for the two ports of a pktcheck; the paths of their sockets."""
-    for name, mac in zip(("a", "b"), MACS):
-        vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", mac,
-                  "max_vqp", str(queues))
-    return [vdpad.run_dir / "vhost" / f"{name}.sock" for name in ("a", "b")]
+    return [vdpad.add(name, mac, "max_vqp", str(queues)) for name, mac in zip("ab", MACS)]
 
 
 @pytest.mark.parametrize("queues, packed", KINDS)
@@ -67,9 +48,8 @@ def test_a_front_end_that_is_killed_under_traffic_may_come_back(vdpad, checks):
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_a_front_end_that_listens_is_served(vdpad, checks, packed):
     sockets = [vdpad.run_dir / f"listen-{name}.sock" for name in ("a", "b")]
-    for name, mac, path in zip(("a", "b"), MACS, sockets):
-        vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", mac,
-                  "socket", str(path), "mode", "client")
+    for name, mac, path in zip("ab", MACS, sockets):
+        vdpad.add(name, mac, "socket", path, "mode", "client")
     check = checks(sockets, MACS, 1, packed, packets=50000, server=True)
     for port in check.finish().values():
         assert (port.right, port.lost, port.bad) == (50000, 0, 0)

@@ -89,6 +89,11 @@ class Vdpad:
             raise CliError(words, done)
         return done.stdout
 
+    def add(self, name, mac, *words, nic="nic0"):
+        """A device; the path of its socket."""
+        self.cli("dev", "add", "name", name, "mgmtdev", f"sim/{nic}", "mac", mac, *words)
+        return self.run_dir / "vhost" / f"{name}.sock"
+
     def json(self, *words):
         return json.loads(self.cli("-j", *words))
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/folder.h"
 #include "vdpa/base/atomicfile.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/etheraddr.h"
@@ -23,21 +24,15 @@
 
 /* ---------------------------------------------------------------------------- files */
 
-static char folder[] = "/tmp/vdpad-base-XXXXXX";
 static char path[64], beside[80];
 
-static int make_folder(void **state)
+static int name_files(void **state)
 {
-	if (!mkdtemp(folder))
-		return -1;
+	int r = make_folder(state);
+
 	snprintf(path, sizeof(path), "%s/file", folder);
 	snprintf(beside, sizeof(beside), "%s.new", path);
-	return 0;
-}
-
-static int remove_folder(void **state)
-{
-	return rmdir(folder);
+	return r;
 }
 
 static void assert_contents(const char *wanted)
@@ -341,5 +336,5 @@ int main(void)
 		QUIET(the_last_lines_are_kept_whole),
 	};
 
-	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, name_files, remove_folder);
 }

@@ -16,24 +16,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/unit/folder.h"
 #include "tools/vdpad/listener.h"
 #include "vdpa/base/cleanup.h"
 
-static char folder[] = "/tmp/vdpad-listener-XXXXXX";
 static char path[64];
 static struct failure why;
 
-static int make_folder(void **state)
+static int name_file(void **state)
 {
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/sock", folder);
-	return 0;
-}
+	int r = make_folder(state);
 
-static int remove_folder(void **state)
-{
-	return rmdir(folder);
+	snprintf(path, sizeof(path), "%s/sock", folder);
+	return r;
 }
 
 static int remove_file(void **state)
@@ -184,5 +179,5 @@ int main(void)
 		TEST(a_socket_is_removed),
 	};
 
-	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, name_file, remove_folder);
 }

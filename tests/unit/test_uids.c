@@ -13,24 +13,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/folder.h"
 #include "tools/vdpad/uids.h"
 #include "vdpa/base/bits.h"
 
-static char folder[] = "/tmp/vdpad-uids-XXXXXX";
 static char path[64];
 static struct failure why;
 
-static int make_folder(void **state)
+static int name_file(void **state)
 {
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/uids.json", folder);
-	return 0;
-}
+	int r = make_folder(state);
 
-static int remove_folder(void **state)
-{
-	return rmdir(folder);
+	snprintf(path, sizeof(path), "%s/uids.json", folder);
+	return r;
 }
 
 static int remove_file(void **state)
@@ -239,5 +234,5 @@ int main(void)
 		TEST(an_id_that_can_not_be_written_is_not_given),
 	};
 
-	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, name_file, remove_folder);
 }

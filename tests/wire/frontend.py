@@ -241,9 +241,10 @@ class Ring:
         """One completed buffer: its bytes' number, or None."""
         if self.packed:
             at = self.desc + 16 * self.next_used
-            length, number, flags = self._get("=IHH", at + 8)
+            flags, = self._get("=H", at + 14)  # before what they say is there
             if bool(flags & 0x80) != self.used_wrap or bool(flags & 0x8000) != self.used_wrap:
                 return None
+            length, number = self._get("=IH", at + 8)
             self.next_used += 1
             if self.next_used == self.size:
                 self.next_used, self.used_wrap = 0, not self.used_wrap
