@@ -188,24 +188,50 @@ static bool ring_describe(struct device *d, uint32_t index, struct driver_queue 
 	return true;
 }
 
-/* Prepares one ring; a refusal by the device is the ring's failure. */
-static bool ring_prepare(struct device *d, uint32_t index)
+/* The device, or what relays for it, does not take the ring. */
+static void ring_refused(struct device *d, uint32_t index, int r)
 {
-	struct driver_queue q;
+	ring_relay_forget(d, index);
+	if (device_is_away(d) || device_check(d, r, "prepare queues") == -EIO || d->lost)
+		return;
+	log_warning("queue %u: the device refuses its ring: %s", index, strerror(-r));
+	device_ring_failed(d, index);
+}
+
+/* A ring that is wanted, ready to be prepared; with its relay, if it needs one. */
+static bool ring_begin(struct device *d, uint32_t index, struct driver_queue *q)
+{
 	int r;
 
-	if (!ring_describe(d, index, &q))
+	if (!ring_describe(d, index, q))
 		return false;
-	r = ring_wants_relay(d, index, q.position) ? ring_relay_start(d, index, &q) : 0;
-	if (r == 0)
-		r = d->driver->ops->prepare(d->driver, &q, 1);
+	r = ring_wants_relay(d, index, q->position) ? ring_relay_start(d, index, q) : 0;
 	if (r < 0)
-		ring_relay_forget(d, index);
-	if (r < 0 && device_check(d, r, "prepare queues") != -EIO && !d->lost) {
-		log_warning("queue %u: the device refuses its ring: %s", index, strerror(-r));
-		device_ring_failed(d, index);
-	}
+		ring_refused(d, index, r);
 	return r == 0;
+}
+
+/*
+ * All at once, since each command is a journey to the device. If it refuses one of them, each is tried
+ * alone, and a refusal is that ring's failure. Return: how many are prepared; they are the first.
+ */
+static size_t prepare_all(struct device *d, struct driver_queue *queues, size_t n)
+{
+	int r = n > 0 ? d->driver->ops->prepare(d->driver, queues, n) : 0;
+	size_t n_ready = 0;
+
+	if (r == 0)
+		return n;
+	device_check(d, r, "prepare queues");
+	for (size_t i = 0; i < n; i++) {
+		r = device_is_away(d) ? -ENODEV : d->driver->ops->prepare(d->driver, &queues[i], 1);
+
+		if (r == 0)
+			queues[n_ready++] = queues[i];
+		else
+			ring_refused(d, queues[i].index, r);
+	}
+	return n_ready;
 }
 
 /* What was offered while nobody asked for kicks is not found otherwise. */
@@ -221,17 +247,20 @@ static void wake_device(const struct device *d, uint32_t index)
 
 static int start_wanted(struct device *d)
 {
+	struct driver_queue queues[QUEUE_MAX];
 	struct queue_set set = { 0 };
+	size_t n = 0;
 	int r;
 
-	for (uint32_t i = 0; i < d->n_queues; i++) {
-		if (d->state->rings[i].running || !ring_is_wanted(d, i))
-			continue;
-		if (ring_prepare(d, i))
-			queue_set_add(&set, i);
-		if (device_is_away(d))
-			return d->lost ? 0 : -EIO;
+	for (uint32_t i = 0; i < d->n_queues && !device_is_away(d); i++) {
+		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_begin(d, i, &queues[n]))
+			n++;
 	}
+	n = prepare_all(d, queues, n);
+	if (device_is_away(d))
+		return d->lost ? 0 : -EIO;
+	for (size_t i = 0; i < n; i++)
+		queue_set_add(&set, queues[i].index);
 	if (queue_set_empty(&set))
 		return 0;
 

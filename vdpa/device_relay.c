@@ -50,6 +50,7 @@ struct device_relays {
 	struct guestmem memory;
 	int epoll;	   /* kicks of guests, calls of the device */
 	uint32_t n_active;
+	struct queue_set known; /* what the device has of these rings, this process gave it */
 	struct ring_relay rings[QUEUE_MAX];
 };
 
@@ -304,9 +305,15 @@ static int clean_device(struct device *d, uint32_t index, uint64_t size)
 	struct queue_set set = { 0 };
 	int r;
 
+	if (queue_set_has(&d->relays->known, index))
+		return 0;
 	queue_set_add(&set, index);
 	r = d->driver->ops->stop(d->driver, &set, ignored);
-	return r < 0 ? r : d->driver->ops->unmap(d->driver, d->state->relays[index].iova, size);
+	if (r == 0)
+		r = d->driver->ops->unmap(d->driver, d->state->relays[index].iova, size);
+	if (r == 0)
+		queue_set_add(&d->relays->known, index);
+	return r;
 }
 
 static int map_shadow(struct device *d, uint32_t index)

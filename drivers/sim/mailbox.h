@@ -108,8 +108,9 @@ enum sim_command {
 			    * running queue's ring lies in it; a prepared queue there becomes
 			    * SIM_QUEUE_DISABLED. What is not mapped is accepted */
 	SIM_SET_FEATURES,  /* sim_u64: virtio features the driver negotiated; no queue running */
-	SIM_PREPARE,	   /* sim_queue_setup, fds: those that have_fds names, in its bit order. A
-			    * running queue accepts the facts it runs with (position aside), and
+	SIM_PREPARE,	   /* one sim_queue_setup, or up to SIM_PREPARE_MAX with SIM_HELLO_SETS; fds:
+			    * those that each one's have_fds names, in its bit order. All or nothing.
+			    * A running queue accepts the facts it runs with (position aside), and
 			    * refuses others with EBUSY */
 	SIM_START,	   /* sim_queue_set; reply: none. All or nothing */
 	SIM_STOP,	   /* sim_queue_set; reply: sim_positions. When the reply is sent the device
@@ -162,6 +163,8 @@ struct sim_hello_reply {
 #define SIM_HELLO_START_INITIAL 4 /* SIM_PREPARE takes the position of a fresh ring only, and SIM_START
 				   * no queue that was stopped elsewhere: EINVAL */
 
+#define SIM_HELLO_SETS 16 /* SIM_PREPARE takes several */
+
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2
 
@@ -193,6 +196,8 @@ struct sim_queue_setup {
 	uint32_t position; /* see sim_queue_regs; split: the used half must be the ring's */
 	uint32_t have_fds; /* SIM_FD_; a missing kick means polling, a missing call no interrupt */
 };
+
+#define SIM_PREPARE_MAX 16 /* queues of one SIM_PREPARE */
 
 struct sim_queue_fds {
 	uint32_t queue;
@@ -257,7 +262,7 @@ union sim_payload {
 	struct sim_hello_reply hello;
 	struct sim_map map;
 	struct sim_log log;
-	struct sim_queue_setup setup;
+	struct sim_queue_setup setups[SIM_PREPARE_MAX];
 	struct sim_queue_fds fds;
 	struct sim_queue_set set;
 	struct sim_positions positions;

@@ -31,6 +31,7 @@ struct sim_device {
 	struct sim_events events;
 	struct driver_keeper *keeper;
 	struct driver_caps caps;
+	size_t most_setups; /* in one SIM_PREPARE */
 	const struct sim_regs *regs; /* of the function as it is now; NULL: never seen */
 	const struct sim_regs *lost_regs; /* of the function before it was replaced */
 	bool replaced; /* before this instance began, which has never used what was before */
@@ -153,6 +154,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		return -EPROTO;
 
 	sim->regs = regs;
+	sim->most_setups = reply.flags & SIM_HELLO_SETS ? SIM_PREPARE_MAX : 1;
 	sim->caps = (struct driver_caps){
 		.features = reply.features,
 		.n_queues = reply.n_queues,
@@ -340,26 +342,34 @@ static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
 	return have;
 }
 
-static int prepare_one(struct sim_device *sim, const struct driver_queue *q)
+/* As many as one command takes. */
+static int prepare_some(struct sim_device *sim, const struct driver_queue *queues, size_t n)
 {
-	const int all[3] = { q->kick_fd, q->call_fd, q->err_fd };
-	struct sim_queue_setup setup = {
-		.queue = q->index,
-		.size = q->size,
-		.desc = q->desc,
-		.driver = q->driver,
-		.device = q->device,
-		.position = sim_position_word(q->position, is_packed(sim)),
-	};
-	size_t n_fds;
-	int fds[3];
+	struct sim_queue_setup setups[SIM_PREPARE_MAX];
+	int fds[3 * SIM_PREPARE_MAX];
+	size_t n_fds = 0;
 
-	setup.have_fds = list_fds(all, fds, &n_fds);
+	for (size_t i = 0; i < n; i++) {
+		const struct driver_queue *q = &queues[i];
+		const int all[3] = { q->kick_fd, q->call_fd, q->err_fd };
+		size_t more;
+
+		setups[i] = (struct sim_queue_setup){
+			.queue = q->index,
+			.size = q->size,
+			.desc = q->desc,
+			.driver = q->driver,
+			.device = q->device,
+			.position = sim_position_word(q->position, is_packed(sim)),
+			.have_fds = list_fds(all, fds + n_fds, &more),
+		};
+		n_fds += more;
+	}
 	return call(sim,
 		(struct sim_request){
 			.command = SIM_PREPARE,
-			.payload = &setup,
-			.size = sizeof(setup),
+			.payload = setups,
+			.size = n * sizeof(setups[0]),
 			.fds = fds,
 			.n_fds = n_fds,
 		},
@@ -368,10 +378,15 @@ static int prepare_one(struct sim_device *sim, const struct driver_queue *q)
 
 static int sim_prepare(struct driver_device *device, const struct driver_queue *queues, size_t n)
 {
+	struct sim_device *sim = sim_device(device);
 	int r = 0;
 
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = prepare_one(sim_device(device), &queues[i]);
+	for (size_t at = 0; at < n && r == 0;) {
+		size_t some = n - at < sim->most_setups ? n - at : sim->most_setups;
+
+		r = prepare_some(sim, queues + at, some);
+		at += some;
+	}
 	return r;
 }
 

@@ -256,9 +256,16 @@ class Function:
         self.call(SET_LOG, struct.pack("<QQ", offset, size), [] if fd is None else [fd])
 
     def prepare(self, queue, size, desc, driver, device, position, fds):
-        have = sum(bit for bit, fd in zip((KICK, CALL, ERR), fds) if fd is not None)
-        self.call(PREPARE, struct.pack("<IIQQQII", queue, size, desc, driver, device, position,
-                                       have), [fd for fd in fds if fd is not None])
+        self.prepare_all([(queue, size, desc, driver, device, position, fds)])
+
+    def prepare_all(self, setups):
+        """In one command; each as prepare() has it."""
+        payload, given = b"", []
+        for *facts, fds in setups:
+            have = sum(bit for bit, fd in zip((KICK, CALL, ERR), fds) if fd is not None)
+            payload += struct.pack("<IIQQQII", *facts, have)
+            given += [fd for fd in fds if fd is not None]
+        self.call(PREPARE, payload, given)
 
     @staticmethod
     def pack_set(queues):
@@ -518,11 +525,14 @@ class Queue:
             os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if want else None for want in fds)
         self.prepare()
 
-    def prepare(self, position=None):
+    def setup(self, position=None):
         ring = self.ring
         position = ring.initial_position() if position is None else position
-        self.guest.function.prepare(self.index, ring.size, ring.desc, ring.driver, ring.device,
-                                    position, (self.kick, self.call, self.err))
+        return (self.index, ring.size, ring.desc, ring.driver, ring.device, position,
+                (self.kick, self.call, self.err))
+
+    def prepare(self, position=None):
+        self.guest.function.prepare(*self.setup(position))
 
     def notify(self):
         os.eventfd_write(self.kick, 1)

@@ -494,6 +494,39 @@ def test_only_eventfds_are_taken_for_notifications(nic, make_guest):
     os.close(w)
 
 
+def test_many_queues_are_prepared_by_one_command(nic, make_guest):
+    guest = make_guest(nic.add("a", pairs=8), pairs=8, start=False)
+    setups = [queue.setup() for queue in guest.queues]
+    assert len(setups) == 16
+    guest.function.prepare_all(setups)
+    guest.function.start(*range(16))
+    guest.function.prepare_all(setups)  # the same again, while they run
+    for _ in range(3):
+        guest.send(sim.frame(sim.mac(9), sim.mac(1)))
+        guest.sent()
+    refused(errno.EBADMSG, guest.function.prepare_all, [*setups, setups[0]])
+    refused(errno.EBADMSG, guest.function.prepare_all, [])
+
+
+def test_preparing_many_is_all_or_nothing(nic, make_guest):
+    guest = make_guest(nic.add("a", pairs=2), pairs=2, start=False)
+    n = len(os.listdir(f"/proc/{nic.process.pid}/fd"))
+    before = [guest.function.queue(q) for q in range(4)]
+    good = [queue.setup(7) for queue in guest.queues]
+    index, size, desc, driver, device, position, fds = good[3]
+    r, w = os.pipe()
+    for error, bad in ((errno.EFAULT, (index, size, 0x40000000, driver, device, position, fds)),
+                       (errno.EINVAL, (index, size + 1, desc, driver, device, position, fds)),
+                       (errno.EINVAL, (4, size, desc, driver, device, position, fds)),
+                       (errno.EINVAL, (index, size, desc, driver, device, position, (w, None, None)))):
+        refused(error, guest.function.prepare_all, [*good[:3], bad])
+        refused(error, guest.function.prepare_all, [bad, *good[:3]])
+    os.close(r)
+    os.close(w)
+    assert [guest.function.queue(q) for q in range(4)] == before
+    assert len(os.listdir(f"/proc/{nic.process.pid}/fd")) == n
+
+
 def test_start_is_all_or_nothing(nic, make_guest):
     guest = make_guest(nic.add("a", pairs=2), start=False)
     refused(errno.EINVAL, guest.function.start, 0, 1, 2)

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from conftest import Stand
 from waiting import wait_for
 
 EPOLL_WAIT = ("232", "281")  # and epoll_pwait, x86-64
@@ -45,3 +46,18 @@ def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep
     wait_for(lambda: all(system_call(worker) in EPOLL_WAIT for _ in range(100)), "sleep", 5)
     stand.replace_device()
     stand.front_end().accepted("NET_SET_MTU", struct.pack("<Q", 1400))
+
+
+def test_a_ring_that_the_device_refuses_leaves_the_others_alone(bad_simnic):
+    """All are prepared by one command; which of them was refused, commands of their own tell."""
+    stand = Stand(bad_simnic, pairs=2)
+    stand.shim.start()
+    bad_simnic.order("fail", function=stand.name, command="PREPARE", errno=22, times=2)
+    guest = stand.guest(pairs=2).setup()
+    rings = stand.shim.dump()["device"]["rings"]
+    assert [ring["failed"] for ring in rings] == [1, 0, 0, 0]
+    assert [ring["running"] for ring in rings] == [0, 1, 1, 1]
+    assert "queue 0: the device refuses its ring" in stand.shim.log()
+    guest.transmit(3, tx=1)
+    bad_simnic.order("clear")
+    stand.close_now()

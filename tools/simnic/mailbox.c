@@ -20,13 +20,12 @@
 #include "vdpa/base/fdmsg.h"
 #include "vdpa/base/log.h"
 
-#define MAX_FDS 3
-
 struct request {
 	const union sim_payload *in;
 	union sim_payload *out;
 	int *fds;	/* a handler that keeps one sets it to -1 */
 	size_t n_fds;
+	size_t size;	/* payload bytes */
 	int reply_fd;	/* stays the function's */
 };
 
@@ -34,7 +33,7 @@ enum fds_wanted {
 	FDS_NONE,
 	FDS_ONE,
 	FDS_ONE_OR_NONE,
-	FDS_OF_SETUP, /* have_fds of the payload says how many */
+	FDS_OF_SETUPS, /* have_fds of each says how many */
 	FDS_OF_CHANGE,
 };
 
@@ -42,13 +41,14 @@ struct command_desc {
 	const char *name;
 	int (*handle)(struct function *f, struct request *request);
 	uint16_t size;	     /* payload of the request, bytes */
+	uint16_t most;	     /* as many of them may come; 0: one */
 	uint16_t reply_size; /* of a successful reply */
 	enum fds_wanted fds;
 };
 
 static uint32_t hello_flags(const struct options *o)
 {
-	return (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
+	return SIM_HELLO_SETS | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
 	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
 	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U);
 }
@@ -88,7 +88,7 @@ static int on_set_features(struct function *f, struct request *r)
 
 static int on_prepare(struct function *f, struct request *r)
 {
-	return queue_prepare(f, &r->in->setup, r->fds);
+	return queues_prepare(f, r->in->setups, r->size / sizeof(r->in->setups[0]), r->fds);
 }
 
 static int on_start(struct function *f, struct request *r)
@@ -174,7 +174,8 @@ static const struct command_desc commands[] = {
 		.name = "PREPARE",
 		.handle = on_prepare,
 		.size = sizeof(struct sim_queue_setup),
-		.fds = FDS_OF_SETUP,
+		.most = SIM_PREPARE_MAX,
+		.fds = FDS_OF_SETUPS,
 	},
 	[SIM_START] = {
 		.name = "START",
@@ -230,16 +231,36 @@ const char *mailbox_command_name(uint32_t command)
 	return command < ARRAY_SIZE(commands) ? commands[command].name : NULL;
 }
 
-static bool fds_ok(enum fds_wanted wanted, const union sim_payload *in, size_t n_fds)
+static bool fds_ok(const struct command_desc *d, const struct sim_message *msg, size_t n_fds)
 {
 	const uint32_t all = SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR;
-	uint32_t have = wanted == FDS_OF_SETUP ? in->setup.have_fds : in->fds.have_fds;
+	size_t n = 0;
 
-	if (wanted == FDS_NONE || wanted == FDS_ONE)
-		return n_fds == (wanted == FDS_ONE);
-	if (wanted == FDS_ONE_OR_NONE)
+	switch (d->fds) {
+	case FDS_NONE:
+		return n_fds == 0;
+	case FDS_ONE:
+		return n_fds == 1;
+	case FDS_ONE_OR_NONE:
 		return n_fds <= 1;
-	return !(have & ~all) && n_fds == (size_t)__builtin_popcount(have);
+	case FDS_OF_SETUPS:
+		for (size_t i = 0; i < msg->header.size / d->size; i++) {
+			if (msg->payload.setups[i].have_fds & ~all)
+				return false;
+			n += (size_t)__builtin_popcount(msg->payload.setups[i].have_fds);
+		}
+		return n_fds == n;
+	case FDS_OF_CHANGE:
+		return !(msg->payload.fds.have_fds & ~all) &&
+		       n_fds == (size_t)__builtin_popcount(msg->payload.fds.have_fds);
+	}
+	return false;
+}
+
+static bool size_ok(const struct command_desc *d, uint32_t size)
+{
+	return d->most == 0 ? size == d->size
+			    : size > 0 && size % d->size == 0 && size / d->size <= d->most;
 }
 
 int mailbox_reply(int sock, const struct sim_header *request, int status, const void *payload,
@@ -273,8 +294,8 @@ static int check(const struct command_desc *d, const struct sim_message *msg, si
 {
 	if (!d || !d->handle)
 		return -EOPNOTSUPP;
-	if (msg->header.size != d->size || msg->header.status != 0 || msg->header.seq == 0 ||
-		!fds_ok(d->fds, &msg->payload, n_fds))
+	if (!size_ok(d, msg->header.size) || msg->header.status != 0 || msg->header.seq == 0 ||
+		!fds_ok(d, msg, n_fds))
 		return -EBADMSG;
 	return 0;
 }
@@ -289,6 +310,7 @@ void mailbox_execute(struct function *f, const struct sim_message *msg, int *fds
 		.out = &out,
 		.fds = fds,
 		.n_fds = n_fds,
+		.size = msg->header.size,
 		.reply_fd = -1,
 	};
 	int r = check(d, msg, n_fds);
@@ -310,9 +332,9 @@ static void on_mailbox(struct source *source)
 	struct function *f =
 		(struct function *)((char *)source - offsetof(struct function, mailbox));
 	struct sim_message msg = { 0 };
-	int fds[MAX_FDS] = { -1, -1, -1 };
+	int fds[MAILBOX_MAX_FDS];
 	size_t n_fds = 0;
-	ssize_t n = fdmsg_recv(source->fd, &msg, sizeof(msg), fds, MAX_FDS, &n_fds, MSG_DONTWAIT);
+	ssize_t n = fdmsg_recv(source->fd, &msg, sizeof(msg), fds, MAILBOX_MAX_FDS, &n_fds, MSG_DONTWAIT);
 
 	if (n == -EAGAIN)
 		return;

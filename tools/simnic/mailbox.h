@@ -5,6 +5,8 @@
 
 #include "tools/simnic/function.h"
 
+#define MAILBOX_MAX_FDS (3 * SIM_PREPARE_MAX) /* with one request */
+
 /**
  * mailbox_attach() - give the function a new mailbox; the old one, if any, reads end-of-file.
  * @ret_fd: the driver's end, the caller's

@@ -26,7 +26,6 @@
 #include "vdpa/base/log.h"
 
 #define LINE_SIZE 1024
-#define MAX_FDS	  3
 
 enum kind {
 	DELAY,
@@ -48,7 +47,7 @@ struct waiting {
 	struct source timer;
 	struct function *function;
 	struct sim_message msg;
-	int fds[MAX_FDS];
+	int fds[MAILBOX_MAX_FDS];
 	size_t n_fds;
 };
 
@@ -88,7 +87,7 @@ static int delay(struct function *f, const struct sim_message *msg, const int *f
 	w->function = f;
 	w->msg = *msg;
 	w->n_fds = n_fds;
-	memcpy(w->fds, fds, sizeof(w->fds));
+	memcpy(w->fds, fds, n_fds * sizeof(*fds));
 	r = loop_add(&f->nic->loop, &w->timer, timer, on_timer);
 	if (r < 0)
 		return r;

@@ -165,46 +165,81 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const
 	q->status = SIM_QUEUE_PREPARED;
 }
 
-int queue_prepare(struct function *f, const struct sim_queue_setup *s, int *fds)
+/* Finds the areas in memory. Return: 0, -EINVAL, -EFAULT. */
+static int find_areas(struct function *f, const struct sim_queue_setup *s, void *ret[N_AREAS])
+{
+	struct area areas[N_AREAS];
+
+	list_areas(s, has(f, VIRTIO_F_RING_PACKED), areas);
+	for (int i = 0; i < N_AREAS; i++) {
+		if (areas[i].iova % areas[i].align)
+			return -EINVAL;
+		ret[i] = iommu_range(&f->iommu, areas[i].iova, areas[i].size, areas[i].perm);
+		if (!ret[i])
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static bool runs_with(const struct vq *q, const struct sim_queue_setup *s)
+{
+	return q->status == SIM_QUEUE_RUNNING && same_facts(q, s);
+}
+
+static int check_setup(struct function *f, const struct sim_queue_setup *s, const int *fds)
 {
 	bool packed = has(f, VIRTIO_F_RING_PACKED);
-	struct area areas[N_AREAS];
 	void *hosts[N_AREAS];
-	struct vq *q;
 	int r;
 
 	if (s->queue >= f->n_queues)
 		return -EINVAL;
-	q = &f->queues[s->queue];
-	if (q->status == SIM_QUEUE_RUNNING && same_facts(q, s)) {
-		const struct sim_queue_fds all = {
-			.queue = s->queue,
-			.change = SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR,
-			.have_fds = s->have_fds,
-		};
-
-		return queue_set_fds(f, &all, fds);
-	}
-	if (q->status >= SIM_QUEUE_RUNNING)
+	if (runs_with(&f->queues[s->queue], s))
+		return check_fds(s->have_fds, fds);
+	if (f->queues[s->queue].status >= SIM_QUEUE_RUNNING)
 		return -EBUSY;
 	if (!size_ok(s->size, packed) || !position_ok(f, s->position, s->size, packed))
 		return -EINVAL;
 	r = check_fds(s->have_fds, fds);
-	if (r < 0)
-		return r;
-	list_areas(s, packed, areas);
-	for (int i = 0; i < N_AREAS; i++) {
-		if (areas[i].iova % areas[i].align)
-			return -EINVAL;
-		hosts[i] = iommu_range(&f->iommu, areas[i].iova, areas[i].size, areas[i].perm);
-		if (!hosts[i])
-			return -EFAULT;
-	}
+	return r < 0 ? r : find_areas(f, s, hosts);
+}
 
-	place_fds(q, SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR, s->have_fds, fds);
+/* What check_setup() found right. */
+static void prepare(struct function *f, const struct sim_queue_setup *s, int *fds)
+{
+	const struct sim_queue_fds all = {
+		.queue = s->queue,
+		.change = SIM_FD_KICK | SIM_FD_CALL | SIM_FD_ERR,
+		.have_fds = s->have_fds,
+	};
+	struct vq *q = &f->queues[s->queue];
+	void *hosts[N_AREAS];
+
+	if (runs_with(q, s)) {
+		queue_set_fds(f, &all, fds);
+		return;
+	}
+	find_areas(f, s, hosts);
+	place_fds(q, all.change, s->have_fds, fds);
 	set_facts(q, s, hosts);
 	write_regs(q);
-	return 0;
+}
+
+int queues_prepare(struct function *f, const struct sim_queue_setup *setups, size_t n, int *fds)
+{
+	size_t at = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = check_setup(f, &setups[i], fds + at);
+		at += (size_t)__builtin_popcount(setups[i].have_fds);
+	}
+	at = 0;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		prepare(f, &setups[i], fds + at);
+		at += (size_t)__builtin_popcount(setups[i].have_fds);
+	}
+	return r;
 }
 
 static bool must_poll(const struct vq *q)

@@ -6,15 +6,16 @@
 #include "tools/simnic/function.h"
 
 /**
- * queue_prepare() - see SIM_PREPARE.
- * @fds: one for each bit of @setup->have_fds, in its order; those used are set to -1
+ * queues_prepare() - see SIM_PREPARE.
+ * @fds: one for each bit of each have_fds, in their order; those used are set to -1
  *
  * Return: 0; -EINVAL bad index, size, alignment, position, or a descriptor that is no eventfd;
- *         -EFAULT an area is not mapped in one piece; -EBUSY it runs with other facts.
+ *         -EFAULT an area is not mapped in one piece; -EBUSY one runs with other facts. On failure
+ *         nothing has changed.
  */
-int queue_prepare(struct function *f, const struct sim_queue_setup *setup, int *fds);
+int queues_prepare(struct function *f, const struct sim_queue_setup *setups, size_t n, int *fds);
 
-/** queue_set_fds() - see SIM_SET_FDS; @fds as for queue_prepare(). */
+/** queue_set_fds() - see SIM_SET_FDS; @fds as for queues_prepare(). */
 int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *fds);
 
 /** queues_start() - see SIM_START. Return: 0; -EINVAL one is not prepared; -EIO memory is gone. */
