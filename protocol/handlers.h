@@ -40,6 +40,9 @@ int on_reset_device(struct session *s, struct message *m, uint32_t ring);
 /* memory.c */
 int check_mem_table_size(const struct message *m);
 int on_set_mem_table(struct session *s, struct message *m, uint32_t ring);
+int on_get_max_mem_slots(struct session *s, struct message *m, uint32_t ring);
+int on_add_mem_reg(struct session *s, struct message *m, uint32_t ring);
+int on_rem_mem_reg(struct session *s, struct message *m, uint32_t ring);
 
 /* rings.c */
 int on_set_vring_num(struct session *s, struct message *m, uint32_t ring);

@@ -26,6 +26,7 @@ static const char head[] =
 static const char *const fds[] = {
 	[FDS_NONE] = "",
 	[FDS_ONE] = "1",
+	[FDS_ONE_OR_NONE] = "1 or none",
 	[FDS_BY_WORD] = "1 or 0",
 	[FDS_PER_REGION] = "1 a region",
 };

@@ -217,9 +217,29 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.states = ANY_STATE,
 	},
 	[WIRE_VRING_KICK] = { .name = "VRING_KICK" },
-	[WIRE_GET_MAX_MEM_SLOTS] = { .name = "GET_MAX_MEM_SLOTS" },
-	[WIRE_ADD_MEM_REG] = { .name = "ADD_MEM_REG" },
-	[WIRE_REM_MEM_REG] = { .name = "REM_MEM_REG" },
+	[WIRE_GET_MAX_MEM_SLOTS] = {
+		.name = "GET_MAX_MEM_SLOTS",
+		.handle = on_get_max_mem_slots,
+		.needs = NEEDS(WIRE_PF_CONFIGURE_MEM_SLOTS),
+		.states = ANY_STATE,
+		.reply = REPLY_OWN,
+	},
+	[WIRE_ADD_MEM_REG] = {
+		.name = "ADD_MEM_REG",
+		.handle = on_add_mem_reg,
+		.size = sizeof(struct wire_single_region),
+		.fds = FDS_ONE,
+		.needs = NEEDS(WIRE_PF_CONFIGURE_MEM_SLOTS),
+		.states = ANY_STATE,
+	},
+	[WIRE_REM_MEM_REG] = {
+		.name = "REM_MEM_REG",
+		.handle = on_rem_mem_reg,
+		.size = sizeof(struct wire_single_region),
+		.fds = FDS_ONE_OR_NONE,
+		.needs = NEEDS(WIRE_PF_CONFIGURE_MEM_SLOTS),
+		.states = ANY_STATE,
+	},
 	[WIRE_SET_STATUS] = {
 		.name = "SET_STATUS",
 		.handle = on_set_status,
@@ -266,6 +286,8 @@ size_t message_expected_fds(const struct message *m)
 	switch (desc ? desc->fds : FDS_NONE) {
 	case FDS_ONE:
 		return 1;
+	case FDS_ONE_OR_NONE: /* one that may be the next message's is that message's */
+		return m->n_fds == 1 && !m->fds_doubtful;
 	case FDS_BY_WORD:
 		return m->payload.u64 & WIRE_VRING_NO_FD ? 0 : 1;
 	case FDS_PER_REGION:

@@ -18,6 +18,7 @@ enum message_ring {
 enum message_fds {
 	FDS_NONE,
 	FDS_ONE,
+	FDS_ONE_OR_NONE,
 	FDS_BY_WORD,	/* one, or none when the word says so */
 	FDS_PER_REGION, /* one for each region of the memory table */
 };

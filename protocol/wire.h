@@ -132,6 +132,11 @@ struct wire_region {
 	uint64_t offset;
 };
 
+struct wire_single_region {
+	uint64_t padding;
+	struct wire_region region;
+};
+
 struct wire_memory {
 	uint32_t n_regions;
 	uint32_t padding;
@@ -185,6 +190,7 @@ union wire_payload {
 	struct wire_vring_state state;
 	struct wire_vring_addr addr;
 	struct wire_memory memory;
+	struct wire_single_region single;
 	struct wire_config config;
 	struct wire_log log;
 	struct wire_inflight inflight;

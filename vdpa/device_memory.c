@@ -104,13 +104,19 @@ static void undo_maps(struct device *d, const struct memory_table *from,
 		device_fail(d, "restore memory: %s", strerror(-r));
 }
 
-/* Files of regions that stay keep the slot they have; the others' slots are given up. */
+/* Slots that @next does not name are given up. */
 static void take_table(struct device *d, const struct memory_table *next)
 {
+	static uint8_t named[FDSTORE_MAX_SLOTS];
 	struct memory_table *now = &d->state->memory;
 
-	for (uint32_t i = 0; i < now->n_regions; i++)
-		fdstore_remove(d->fds, now->regions[i].slot);
+	memset(named, 0, sizeof(named));
+	for (uint32_t i = 0; i < next->n_regions; i++)
+		named[next->regions[i].slot] = 1;
+	for (uint32_t i = 0; i < now->n_regions; i++) {
+		if (!named[now->regions[i].slot])
+			fdstore_remove(d->fds, now->regions[i].slot);
+	}
 	now->n_regions = next->n_regions;
 	memcpy(now->regions, next->regions, next->n_regions * sizeof(next->regions[0]));
 }

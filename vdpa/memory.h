@@ -24,7 +24,7 @@ struct memory_region {
 	uint64_t offset; /* of the region's first byte in the file */
 	uint64_t dev, ino; /* which file */
 	int32_t slot;	 /* of the file's descriptor */
-	uint32_t pad;
+	uint32_t more;	 /* times it was added once more; it goes when it was removed as often */
 };
 
 struct memory_table {

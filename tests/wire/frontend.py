@@ -23,10 +23,10 @@ GET_SHMEM_CONFIG""".split()
 ID = {name: number for number, name in enumerate(NAMES)}
 
 PF = {"MQ": 0, "LOG_SHMFD": 1, "RARP": 2, "REPLY_ACK": 3, "MTU": 4, "BACKEND_REQ": 5, "CONFIG": 9,
-      "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "STATUS": 16,
+      "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "CONFIGURE_MEM_SLOTS": 15, "STATUS": 16,
       "DEVICE_STATE": 19}
 OFFERED_PF = sum(1 << PF[name] for name in ("MQ", "LOG_SHMFD", "RARP", "REPLY_ACK", "MTU", "BACKEND_REQ",
-                                            "CONFIG", "RESET_DEVICE", "STATUS", "DEVICE_STATE"))
+                                            "CONFIG", "RESET_DEVICE", "STATUS", "DEVICE_STATE", "CONFIGURE_MEM_SLOTS"))
 OFFERED_PF_SHUFFLED = OFFERED_PF | 1 << PF["INFLIGHT_SHMFD"]  # by a device that completes in any order
 F_LOG_ALL = 1 << 26
 F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 35
@@ -172,6 +172,10 @@ def state(index, num):
 
 def table(*memories):
     return struct.pack("=II", len(memories), 0) + b"".join(m.region() for m in memories)
+
+
+def single(memory):
+    return bytes(8) + memory.region()
 
 
 class Ring:
