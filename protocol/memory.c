@@ -58,5 +58,7 @@ int on_set_mem_table(struct session *s, struct message *m, uint32_t ring)
 		if (r < 0)
 			return r;
 	}
+	if (device_postcopy_listens(s->device))
+		return postcopy_answer_table(s, m, table);
 	return device_set_memory(s->device, table);
 }
