@@ -162,6 +162,19 @@ static int handle(struct session *s, const struct message_desc *desc, struct mes
 	return r < 0 ? refuse(reason, r, "%s", r == -EIO ? "the device failed" : strerror(-r)) : 0;
 }
 
+/* What comes after a table was answered with the device's addresses; it has no reply itself. */
+static int handle_ack(struct session *s, const struct message *m, char reason[SESSION_REASON_SIZE])
+{
+	int r = postcopy_take_ack(s, m);
+
+	if (r == 0)
+		r = device_update(s->device);
+	return r < 0 ? refuse(reason, r, "%s",
+			       r == -EIO ? "the device failed" :
+					   "not the acknowledgement of the memory table") :
+		       0;
+}
+
 /* The reply that a message gets which has none of its own, or whose own one failed. */
 static int make_reply(struct session *s, const struct message_desc *desc, const struct message *m,
 	int result)
@@ -170,6 +183,8 @@ static int make_reply(struct session *s, const struct message_desc *desc, const 
 	static const uint8_t zeros[sizeof(struct wire_inflight)];
 	uint64_t ack = result < 0;
 
+	if (kind == REPLY_ACK_OR_OWN)
+		kind = device_postcopy_listens(s->device) ? REPLY_OWN : REPLY_ACK;
 	if ((kind == REPLY_OWN || kind == REPLY_OWN_EMPTY || kind == REPLY_OWN_ZERO) && result == 0)
 		return 0; /* the handler made it */
 	if (kind == REPLY_OWN_ZERO) {
@@ -225,6 +240,7 @@ int dispatch_message(struct session *s, struct message *m)
 {
 	const struct message_desc *desc = message_find(m->header.request);
 	char reason[SESSION_REASON_SIZE];
+	bool is_ack = device_postcopy_waits(s->device);
 	size_t n_fds;
 	int r;
 
@@ -232,7 +248,7 @@ int dispatch_message(struct session *s, struct message *m)
 		message_close_fds(m);
 	n_fds = m->n_fds;
 	session_forget_reply(s);
-	r = handle(s, desc, m, reason);
+	r = is_ack ? handle_ack(s, m, reason) : handle(s, desc, m, reason);
 	message_close_fds(m);
 	if (r < 0 && r != -EIO)
 		transaction_rollback(&s->transaction);
@@ -245,7 +261,8 @@ int dispatch_message(struct session *s, struct message *m)
 	if (m->header.request == WIRE_SET_FEATURES)
 		s->state->features_refused = r < 0;
 	record(s, m, n_fds, r);
-	r = make_reply(s, desc, m, r);
+	if (!is_ack)
+		r = make_reply(s, desc, m, r);
 	if (r < 0)
 		snprintf(s->reason, sizeof(s->reason), "refused %.100s", s->state->refusal);
 	return r;

@@ -67,6 +67,20 @@ int on_set_inflight_fd(struct session *s, struct message *m, uint32_t ring);
 int on_set_device_state_fd(struct session *s, struct message *m, uint32_t ring);
 int on_check_device_state(struct session *s, struct message *m, uint32_t ring);
 
+/* postcopy.c */
+int on_postcopy_advise(struct session *s, struct message *m, uint32_t ring);
+int on_postcopy_listen(struct session *s, struct message *m, uint32_t ring);
+int on_postcopy_end(struct session *s, struct message *m, uint32_t ring);
+
+/** postcopy_answer_table() - a memory table while the front-end listens. Return: as a handler. */
+int postcopy_answer_table(struct session *s, const struct message *m, const struct memory_table *table);
+
+/** postcopy_take_ack() - what has to follow that answer. Return: 0; -EBADMSG it is none; -EIO. */
+int postcopy_take_ack(struct session *s, const struct message *m);
+
+/** postcopy_deadline_ns() - until when it has to be there, CLOCK_MONOTONIC; 0: it is not awaited. */
+uint64_t postcopy_deadline_ns(const struct session *s);
+
 /* net.c */
 int check_config_size(const struct message *m);
 int on_send_rarp(struct session *s, struct message *m, uint32_t ring);

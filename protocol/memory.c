@@ -63,6 +63,8 @@ int on_set_mem_table(struct session *s, struct message *m, uint32_t ring)
 		if (r < 0)
 			return r;
 	}
+	if (device_postcopy_listens(s->device))
+		return postcopy_answer_table(s, m, table);
 	return device_set_memory(s->device, table);
 }
 

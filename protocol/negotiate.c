@@ -75,7 +75,8 @@ static uint64_t offered_protocol_features(const struct session *s)
 {
 	return OFFERED_PROTOCOL_FEATURES |
 	       (device_can_log(s->device) ? BIT_ULL(WIRE_PF_LOG_SHMFD) : 0) |
-	       (device_can_note_inflight(s->device) ? BIT_ULL(WIRE_PF_INFLIGHT_SHMFD) : 0);
+	       (device_can_note_inflight(s->device) ? BIT_ULL(WIRE_PF_INFLIGHT_SHMFD) : 0) |
+	       (device_can_postcopy(s->device) ? BIT_ULL(WIRE_PF_PAGEFAULT) : 0);
 }
 
 int on_get_protocol_features(struct session *s, struct message *m, uint32_t ring)

@@ -18,7 +18,9 @@ static const char head[] =
 	"*stopped*: refused while the device serves it. *failed*: what becomes of it on a failed device.\n"
 	"*reply*: `ack` when the front-end asks for it, `ack, always` also else, `own` always; where neither is possible a refusal\n"
 	"ends the connection. `own or empty`: refused by a reply without a body; `own or\n"
-	"zeros`: by a body of zeros. `ack, no fd`: always, with bit 8 set.\n"
+	"zeros`: by a body of zeros. `ack, no fd`: always, with bit 8 set. `ack or own`: own while the front-end\n"
+	"listens for page faults. What then has to follow, an 8-byte SET_MEM_TABLE of zeros without descriptors,\n"
+	"is recognised before the table is asked, and anything else ends the connection.\n"
 	"\n"
 	"| | message | payload | descriptors | ring | needs | failed | reply |\n"
 	"|---|---|---|---|---|---|---|---|\n";
@@ -45,6 +47,7 @@ static const char *const replies[] = {
 	[REPLY_OWN_ZERO] = "own or zeros",
 	[REPLY_ACK_NO_FD] = "ack, no fd",
 	[REPLY_ACK_ALWAYS] = "ack, always",
+	[REPLY_ACK_OR_OWN] = "ack or own",
 };
 
 static void print_needs(const struct message_desc *row)

@@ -258,22 +258,38 @@ int session_receive(struct session *s)
 	return 1;
 }
 
+static uint64_t partial_deadline_ns(const struct session *s)
+{
+	return s->partial_since_ns ? s->partial_since_ns + SESSION_PARTIAL_MS * NS_PER_MS : 0;
+}
+
+/* The earlier one of those that there are; 0: there is none. */
+static uint64_t deadline_ns(const struct session *s)
+{
+	uint64_t partial = partial_deadline_ns(s), ack = postcopy_deadline_ns(s);
+
+	return partial == 0 || (ack != 0 && ack < partial) ? ack : partial;
+}
+
 int session_timeout_ms(const struct session *s)
 {
-	uint64_t age;
+	uint64_t at = deadline_ns(s), now = clock_now_ns();
 
-	if (s->partial_since_ns == 0)
+	if (at == 0)
 		return -1;
-	age = (clock_now_ns() - s->partial_since_ns) / NS_PER_MS;
-	return age >= SESSION_PARTIAL_MS ? 0 : (int)(SESSION_PARTIAL_MS - age) + 1;
+	return now >= at ? 0 : (int)((at - now) / NS_PER_MS) + 1;
 }
 
 int session_check_deadline(struct session *s)
 {
-	if (s->partial_since_ns == 0 ||
-		clock_now_ns() - s->partial_since_ns < SESSION_PARTIAL_MS * NS_PER_MS)
+	uint64_t at = deadline_ns(s);
+
+	if (at == 0 || clock_now_ns() < at)
 		return 0;
-	return end(s, -ETIMEDOUT, "half a message for %d s", SESSION_PARTIAL_MS / 1000);
+	if (at == partial_deadline_ns(s))
+		return end(s, -ETIMEDOUT, "half a message for %d s", SESSION_PARTIAL_MS / 1000);
+	return end(s, -ETIMEDOUT, "a memory table is not acknowledged after %d s",
+		SESSION_ACK_MS / 1000);
 }
 
 void session_config_changed(struct session *s)

@@ -23,6 +23,9 @@
 /* Time a front-end has to finish a message that it began, milliseconds. */
 #define SESSION_PARTIAL_MS 5000
 
+/* Time to acknowledge the device's addresses of a memory table, milliseconds. */
+#define SESSION_ACK_MS 5000
+
 /* One message of the past, for whoever looks for a fault. */
 struct session_trace {
 	uint64_t when_ns;    /* CLOCK_MONOTONIC */
@@ -104,10 +107,10 @@ void session_end(struct session *s);
  */
 int session_receive(struct session *s);
 
-/** session_timeout_ms() - how long a half message may still take; -1: nothing is awaited. */
+/** session_timeout_ms() - how long what is awaited may still take; -1: nothing is awaited. */
 int session_timeout_ms(const struct session *s);
 
-/** session_check_deadline() - Return: 0; -ETIMEDOUT: a half message took too long. */
+/** session_check_deadline() - Return: 0; -ETIMEDOUT: it took too long. */
 int session_check_deadline(struct session *s);
 
 /** session_config_changed() - tell the front-end that the device's configuration changed. */

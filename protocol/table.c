@@ -48,6 +48,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.check_size = check_mem_table_size,
 		.fds = FDS_PER_REGION,
 		.states = ANY_STATE,
+		.reply = REPLY_ACK_OR_OWN,
 	},
 	[WIRE_SET_LOG_BASE] = {
 		.name = "SET_LOG_BASE",
@@ -188,9 +189,27 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 	},
 	[WIRE_CREATE_CRYPTO_SESSION] = { .name = "CREATE_CRYPTO_SESSION" },
 	[WIRE_CLOSE_CRYPTO_SESSION] = { .name = "CLOSE_CRYPTO_SESSION" },
-	[WIRE_POSTCOPY_ADVISE] = { .name = "POSTCOPY_ADVISE" },
-	[WIRE_POSTCOPY_LISTEN] = { .name = "POSTCOPY_LISTEN" },
-	[WIRE_POSTCOPY_END] = { .name = "POSTCOPY_END" },
+	[WIRE_POSTCOPY_ADVISE] = {
+		.name = "POSTCOPY_ADVISE",
+		.handle = on_postcopy_advise,
+		.needs = NEEDS(WIRE_PF_PAGEFAULT),
+		.states = WORKING,
+		.reply = REPLY_OWN_EMPTY,
+	},
+	[WIRE_POSTCOPY_LISTEN] = {
+		.name = "POSTCOPY_LISTEN",
+		.handle = on_postcopy_listen,
+		.needs = NEEDS(WIRE_PF_PAGEFAULT),
+		.states = WORKING,
+		.reply = REPLY_ACK_ALWAYS,
+	},
+	[WIRE_POSTCOPY_END] = {
+		.name = "POSTCOPY_END",
+		.handle = on_postcopy_end,
+		.needs = NEEDS(WIRE_PF_PAGEFAULT),
+		.states = ANY_STATE,
+		.reply = REPLY_ACK_ALWAYS,
+	},
 	[WIRE_GET_INFLIGHT_FD] = {
 		.name = "GET_INFLIGHT_FD",
 		.handle = on_get_inflight_fd,

@@ -30,6 +30,7 @@ enum message_reply {
 	REPLY_OWN_ZERO,	 /* as REPLY_OWN; a failure is a body of zeros, as long as the request's */
 	REPLY_ACK_ALWAYS, /* as REPLY_ACK, asked for or not */
 	REPLY_ACK_NO_FD, /* as REPLY_ACK_ALWAYS, and that there is no descriptor */
+	REPLY_ACK_OR_OWN, /* as REPLY_ACK; as REPLY_OWN while the front-end listens for page faults */
 };
 
 enum message_ring_state {

@@ -45,6 +45,7 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->lost = false;
 	d->log = NULL;
 	d->inflight = NULL;
+	d->relay_waits = false;
 	d->relays = NULL;
 }
 
@@ -156,6 +157,7 @@ static bool ring_is_wanted(const struct device *d, uint32_t index)
 	if (!ring->started || !ring->enabled || ring->failed || !ring->has_addr || ring->size == 0)
 		return false;
 	if (!state->has_features || state->suspended || log_is_missing(d) ||
+		postcopy_holds_rings(d) ||
 		(state->waits_for_driver && !(state->status & VIRTIO_CONFIG_S_DRIVER_OK)))
 		return false;
 	return index < 2 || (state->features & BIT_ULL(VIRTIO_NET_F_MQ));
@@ -201,11 +203,15 @@ static void ring_refused(struct device *d, uint32_t index, int r)
 /* A ring that is wanted, ready to be prepared; with its relay, if it needs one. */
 static bool ring_begin(struct device *d, uint32_t index, struct driver_queue *q)
 {
+	bool relayed;
 	int r;
 
 	if (!ring_describe(d, index, q))
 		return false;
-	r = ring_wants_relay(d, index, q->position) ? ring_relay_start(d, index, q) : 0;
+	relayed = ring_wants_relay(d, index, q->position);
+	if (relayed && device_postcopy_listens(d))
+		return postcopy_makes_wait(d);
+	r = relayed ? ring_relay_start(d, index, q) : 0;
 	if (r < 0)
 		ring_refused(d, index, r);
 	return r == 0;

@@ -85,6 +85,16 @@ struct carried_queue {
 	uint64_t received_desc, completed_desc, bytes, drops, errors, calls;
 };
 
+/* How far a guest is that arrives by postcopy, see device_postcopy.c. */
+enum postcopy_phase {
+	POSTCOPY_NONE,	    /* all of its memory is here */
+	POSTCOPY_ADVISED,   /* it may come to that */
+	POSTCOPY_LISTENING, /* memory that is mapped from now on lacks pages */
+	POSTCOPY_TOLD,	    /* the front-end was told the device's addresses of it */
+	POSTCOPY_ARRIVING,  /* and answers for them: queues run */
+	POSTCOPY_N_PHASES,
+};
+
 struct device_section {
 	uint64_t features;	/* accepted by the guest's driver, device bits only */
 	uint8_t has_features;
@@ -109,6 +119,10 @@ struct device_section {
 	struct kept_inflight inflight;
 	struct carried_device carried;
 	struct carried_queue carried_queues[QUEUE_MAX];
+	uint8_t postcopy;	/* enum postcopy_phase */
+	uint8_t postcopy_blind;	/* the device that was advised is gone */
+	uint8_t pad3[6];
+	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 };
 
 struct device_relays;
@@ -123,6 +137,7 @@ struct device {
 	uint32_t n_queues;	    /* offered */
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
+	bool relay_waits;	    /* a ring needs a relay, which waits for the end of postcopy */
 	struct dirty_log *log;	    /* the state's log, mapped; NULL: none */
 	struct inflight_map *inflight; /* the state's inflight area, mapped; NULL: none */
 	struct device_relays *relays; /* NULL: no ring was relayed yet */
@@ -193,6 +208,47 @@ int device_set_features(struct device *d, uint64_t features);
  */
 int device_set_memory(struct device *d, const struct memory_table *table);
 
+/** device_can_postcopy() - can it work in memory whose pages are still on their way? */
+bool device_can_postcopy(const struct device *d);
+
+/**
+ * device_postcopy_advise() - it may come to postcopy.
+ * @ret_fd: the userfaultfd of the device, the caller's; that of an earlier call is closed
+ * Return: 0; -EOPNOTSUPP; -EBUSY the device is away, or it is too late; -EIO.
+ */
+int device_postcopy_advise(struct device *d, int *ret_fd);
+
+/**
+ * device_postcopy_listen() - from here on nobody touches the guest's memory unless it can wait. May be
+ * repeated while there is none.
+ * Return: 0; -EBUSY not advised, memory is mapped, or pages are logged.
+ */
+int device_postcopy_listen(struct device *d);
+
+/** device_postcopy_listens() - until device_postcopy_end(). */
+bool device_postcopy_listens(const struct device *d);
+
+/**
+ * device_postcopy_set_memory() - device_set_memory() while it listens.
+ * @ret_addresses: for each region, where the device has it
+ * No ring runs until device_postcopy_acknowledged(). Return: as device_set_memory().
+ */
+int device_postcopy_set_memory(struct device *d, const struct memory_table *table,
+	uint64_t *ret_addresses);
+
+/** device_postcopy_waits() - for device_postcopy_acknowledged(). */
+bool device_postcopy_waits(const struct device *d);
+
+/** device_postcopy_acknowledged() - the front-end knows the addresses. Return: 0; -EIO. */
+int device_postcopy_acknowledged(struct device *d);
+
+/** device_postcopy_end() - every page is there. Without anything before: no effect.
+ * Return: 0; -EIO. */
+int device_postcopy_end(struct device *d);
+
+/** device_postcopy_reason() - why queues wait, in words; NULL: none does. */
+const char *device_postcopy_reason(const struct device *d);
+
 /** device_can_log() - can every page that is written be marked? */
 bool device_can_log(const struct device *d);
 
@@ -215,7 +271,8 @@ void device_forget_log(struct device *d);
 
 /**
  * device_set_logging() - mark each page from now on, or not any more.
- * Return: 0; -EINVAL there is no log and rings run, or it is too small; -EIO.
+ * Return: 0; -EINVAL there is no log and rings run, or it is too small; -EBUSY the guest is still
+ * arriving by postcopy; -EIO.
  */
 int device_set_logging(struct device *d, bool on);
 

@@ -34,6 +34,34 @@ void device_note_lost_position(struct device *d, uint32_t index);
  */
 int device_recover(struct device *d);
 
+/* device_memory.c */
+
+/** memory_driver_map() - a region as a driver wants to know it. */
+struct driver_map memory_driver_map(const struct device *d, const struct memory_region *region);
+
+/** memory_map_all() - let a device that has no memory reach all of it. Return: as @map. */
+int memory_map_all(struct device *d);
+
+/* device_postcopy.c */
+
+/** postcopy_map() - map memory that lacks pages. Return: as @postcopy_map. */
+int postcopy_map(struct device *d, const struct driver_map *map);
+
+/** postcopy_hides_memory() - the device must not reach any now. */
+bool postcopy_hides_memory(const struct device *d);
+
+/** postcopy_holds_rings() - no ring may run now. */
+bool postcopy_holds_rings(const struct device *d);
+
+/**
+ * postcopy_makes_wait() - a ring needs a relay, which can't wait for pages: it waits for all of them.
+ * Return: false: it does not start now.
+ */
+bool postcopy_makes_wait(struct device *d);
+
+/** postcopy_note_loss() - the device has forgotten all it was told. */
+void postcopy_note_loss(struct device *d);
+
 /* device_log.c */
 
 /** device_logs_itself() - does it mark what it writes, whatever it does? */

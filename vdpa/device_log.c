@@ -159,6 +159,8 @@ int device_set_logging(struct device *d, bool on)
 
 	if (d->state->logging == on)
 		return 0;
+	if (on && device_postcopy_listens(d))
+		return -EBUSY; /* pages that are on their way can't be sent on */
 	if (on && device_runs(d) && !d->log)
 		return -EINVAL;
 	if (on && d->log && !log_covers(d, d->log, &d->state->memory))

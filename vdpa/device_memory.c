@@ -61,17 +61,32 @@ static struct queue_set affected_rings(const struct device *d, const struct memo
 	return set;
 }
 
-static int map_region(struct device *d, const struct memory_region *region)
+struct driver_map memory_driver_map(const struct device *d, const struct memory_region *region)
 {
-	const struct driver_map map = {
+	return (struct driver_map){
 		.iova = region->gpa,
 		.size = region->size,
 		.fd = fdstore_get(d->fds, region->slot),
 		.offset = region->offset,
 		.perm = DRIVER_PERM_READ | DRIVER_PERM_WRITE,
 	};
+}
 
-	return d->driver->ops->map(d->driver, &map);
+static int map_region(struct device *d, const struct memory_region *region)
+{
+	const struct driver_map map = memory_driver_map(d, region);
+
+	return device_postcopy_listens(d) ? postcopy_map(d, &map) :
+					    d->driver->ops->map(d->driver, &map);
+}
+
+int memory_map_all(struct device *d)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < d->state->memory.n_regions && r == 0; i++)
+		r = map_region(d, &d->state->memory.regions[i]);
+	return r;
 }
 
 /*
@@ -134,7 +149,7 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 
 	affected = affected_rings(d, next);
 	r = device_stop_set(d, &affected);
-	if (r == 0 && !device_is_away(d)) {
+	if (r == 0 && !device_is_away(d) && !postcopy_hides_memory(d)) {
 		r = change_maps(d, &d->state->memory, next);
 		if (r < 0)
 			r = device_check(d, r, "map memory");
@@ -162,8 +177,9 @@ static int give_all(struct device *d)
 
 	if (d->state->has_features)
 		r = d->driver->ops->set_features(d->driver, d->state->features);
-	for (uint32_t i = 0; i < d->state->memory.n_regions && r == 0; i++)
-		r = map_region(d, &d->state->memory.regions[i]);
+	postcopy_note_loss(d);
+	if (r == 0 && !postcopy_hides_memory(d))
+		r = memory_map_all(d);
 	return r < 0 ? r : log_renew(d);
 }
 
@@ -203,6 +219,8 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 		return -EIO;
 	}
 	d->lost = false;
-	log_info("device is back; %u memory regions mapped again", d->state->memory.n_regions);
+	if (!postcopy_hides_memory(d))
+		log_info("device is back; %u memory regions mapped again",
+			d->state->memory.n_regions);
 	return device_update(d);
 }

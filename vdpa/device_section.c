@@ -73,6 +73,8 @@ int device_section_check(const struct device_section *state)
 		state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot) ||
 		state->inflight.slot < DEVICE_NO_INFLIGHT || !slot_ok(state->inflight.slot))
 		return -EBADMSG;
+	if (state->postcopy >= POSTCOPY_N_PHASES || state->postcopy_blind > 1)
+		return -EBADMSG;
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const struct ring_state *ring = &state->rings[i];
 
@@ -105,7 +107,9 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 	ret[3] = (struct page_span){ .start = offsetof(struct device_section, inflight),
 		.size = carried + state->n_rings * sizeof(state->carried_queues[0]) -
 			offsetof(struct device_section, inflight) };
-	return 4;
+	ret[4] = (struct page_span){ .start = offsetof(struct device_section, postcopy),
+		.size = sizeof(*state) - offsetof(struct device_section, postcopy) };
+	return 5;
 }
 
 static void mark_slot(int32_t slot, uint8_t *used)

@@ -50,7 +50,8 @@ enum driver_start_position {
  * @start_position: enum driver_start_position
  * @in_order:       the device completes chains in the order it took them, always; a device that
  *                  does not, never offers VIRTIO_F_IN_ORDER
- * @page_faults:    the device can wait for memory that is not there yet
+ * @page_faults:    the device can work in memory whose pages are still on their way, see
+ *                  @postcopy_advise
  * @dirty_log:      the device can mark the pages it writes
  */
 struct driver_caps {
@@ -269,6 +270,39 @@ struct driver_ops {
 	 * before is still in force.
 	 */
 	int (*set_log)(struct driver_device *device, const struct driver_log *log);
+
+	/**
+	 * @postcopy_advise, @postcopy_map, @postcopy_register, @postcopy_end: memory whose pages
+	 * come while the device works already, the ones it asks for first. Called, in this order,
+	 * only when caps say @page_faults; may be NULL otherwise.
+	 *
+	 * A page that is missing and needed stops that queue, and nothing else, until it has come;
+	 * who provides the pages reads from a userfaultfd which ones are needed, in addresses of the
+	 * process that touches them. The device never makes a missing page itself. @reset forgets
+	 * all of this, at once, also when pages never come.
+	 *
+	 * @postcopy_advise: @ret_fd: the userfaultfd, the caller's. Again: another one; nothing of
+	 * the one before is left. Return: 0; -EBUSY memory is mapped by @postcopy_map.
+	 *
+	 * @postcopy_map: as @map. Nothing is asked for yet, and no page touched. @ret_address: of
+	 * the range's first byte, as the userfaultfd will call it. The same range again has the same
+	 * address. Ranges are unmapped as ever. Return: as @map; -EINVAL also for memory that can't
+	 * be waited for; -EBUSY a queue runs, or there is a log.
+	 *
+	 * @postcopy_register: from now on pages are asked for. Again after more ranges were mapped.
+	 *
+	 * Queues that are prepared between @postcopy_map and @postcopy_end take the used index of a
+	 * split ring from the ring, once it is there: nobody knows it before. Until then @stop answers
+	 * the available index for both.
+	 *
+	 * @postcopy_end: all pages have come; ranges are as if mapped by @map, queues go on. Without
+	 * anything before: no effect.
+	 */
+	int (*postcopy_advise)(struct driver_device *device, int *ret_fd);
+	int (*postcopy_map)(struct driver_device *device, const struct driver_map *map,
+		uint64_t *ret_address);
+	int (*postcopy_register)(struct driver_device *device);
+	int (*postcopy_end)(struct driver_device *device);
 
 	/**
 	 * @prepare: make queues ready, outside any downtime. May be slow.

@@ -16,7 +16,7 @@
 
 #define PAGE_MAX_SECTIONS 8
 
-#define PAGE_MAX_SPANS 4
+#define PAGE_MAX_SPANS 5
 
 /* Bytes of a section. */
 struct page_span {

@@ -119,6 +119,8 @@ int ring_position(const struct device *d, const struct driver_queue *q,
 	if (device_is_packed(d))
 		return position_from_packed(ring->base, ring->size, ret);
 
+	if (device_postcopy_listens(d)) /* the device finds it, when it has come */
+		return position_from_split(ring->base, (uint16_t)ring->base, ring->size, ret);
 	r = read_area(d, area_of(d, ring, AREA_DEVICE), offsetof(struct vring_used, idx), &used,
 		sizeof(used));
 	return r < 0 ? r : position_from_split(ring->base, used, ring->size, ret);

@@ -126,6 +126,17 @@ enum sim_command {
 	SIM_SET_LOG,	   /* sim_log, fd: the log; or zeros and no fd: no log. Also while queues run,
 			    * see @set_log of vdpa/driver.h. The same request again is accepted */
 
+	/* mailbox: memory whose pages are on their way, where SIM_HELLO_PAGE_FAULTS is set */
+	SIM_POSTCOPY_ADVISE, /* reply: none, fd: a userfaultfd for whoever provides the pages. Again:
+			      * another one, and the one before is closed; EBUSY once memory is mapped */
+	SIM_POSTCOPY_MAP,    /* as SIM_MAP; reply: sim_u64, the address that faults of this memory
+			      * will have. Missing pages are not touched, and not asked for yet.
+			      * The same request again gets the same answer. EBUSY while there is a
+			      * log, or a queue runs in other memory */
+	SIM_POSTCOPY_REGISTER, /* from now on missing pages are asked for */
+	SIM_POSTCOPY_END,    /* all memory is complete, and is as that of SIM_MAP. Without
+			      * SIM_POSTCOPY_ADVISE: accepted, without effect */
+
 	/* admin */
 	SIM_ADMIN_INFO = 64, /* reply: sim_nic_info */
 	SIM_ADMIN_ADD,	     /* sim_function; reply: none, fd: the mailbox */
@@ -163,6 +174,7 @@ struct sim_hello_reply {
 #define SIM_HELLO_START_INITIAL 4 /* SIM_PREPARE takes the position of a fresh ring only, and SIM_START
 				   * no queue that was stopped elsewhere: EINVAL */
 
+#define SIM_HELLO_PAGE_FAULTS 8 /* SIM_POSTCOPY_ commands are there */
 #define SIM_HELLO_SETS 16 /* SIM_PREPARE takes several */
 
 #define SIM_PERM_READ  1
@@ -193,7 +205,9 @@ struct sim_queue_setup {
 	uint64_t desc;	   /* IOVA of the descriptor table, or of the packed ring */
 	uint64_t driver;   /* available ring, or driver event area */
 	uint64_t device;   /* used ring, or device event area */
-	uint32_t position; /* see sim_queue_regs; split: the used half must be the ring's */
+	uint32_t position; /* see sim_queue_regs; split: the used half must be the ring's. In
+			    * memory of SIM_POSTCOPY_MAP it is not looked at: the device takes
+			    * it from the ring when that is there */
 	uint32_t have_fds; /* SIM_FD_; a missing kick means polling, a missing call no interrupt */
 };
 

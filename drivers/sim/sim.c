@@ -162,7 +162,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.start_position = reply.flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
 									  DRIVER_START_ANY,
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
-		.page_faults = true,
+		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
 	};
 	*ret_bar_fd = TAKE_FD(bar_fd);
@@ -276,14 +276,19 @@ static int sim_set_features(struct driver_device *device, uint64_t features)
 	return r;
 }
 
-static int sim_map(struct driver_device *device, const struct driver_map *map)
+static struct sim_map map_payload(const struct driver_map *map)
 {
-	const struct sim_map payload = {
+	return (struct sim_map){
 		.iova = map->iova,
 		.size = map->size,
 		.offset = map->offset,
 		.perm = map->perm,
 	};
+}
+
+static int sim_map(struct driver_device *device, const struct driver_map *map)
+{
+	const struct sim_map payload = map_payload(map);
 
 	return call(sim_device(device),
 		(struct sim_request){
@@ -324,6 +329,54 @@ static int sim_set_log(struct driver_device *device, const struct driver_log *lo
 			.fds = log ? &log->fd : NULL,
 			.n_fds = log ? 1 : 0,
 		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
+static int sim_postcopy_advise(struct driver_device *device, int *ret_fd)
+{
+	struct sim_device *sim = sim_device(device);
+	struct sim_request request = { .command = SIM_POSTCOPY_ADVISE };
+	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
+
+	note_events(sim);
+	if (r == 0 && request.reply_fd < 0)
+		r = -EPROTO;
+	if (r == 0)
+		*ret_fd = request.reply_fd;
+	return r;
+}
+
+static int sim_postcopy_map(struct driver_device *device, const struct driver_map *map,
+	uint64_t *ret_address)
+{
+	const struct sim_map payload = map_payload(map);
+	struct sim_u64 reply;
+	int r = call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_POSTCOPY_MAP,
+			.payload = &payload,
+			.size = sizeof(payload),
+			.fds = &map->fd,
+			.n_fds = 1,
+			.reply = &reply,
+			.reply_size = sizeof(reply),
+		},
+		DRIVER_DEADLINE_MAP);
+
+	if (r == 0)
+		*ret_address = reply.value;
+	return r;
+}
+
+static int sim_postcopy_register(struct driver_device *device)
+{
+	return call(sim_device(device), (struct sim_request){ .command = SIM_POSTCOPY_REGISTER },
+		DRIVER_DEADLINE_COMMAND);
+}
+
+static int sim_postcopy_end(struct driver_device *device)
+{
+	return call(sim_device(device), (struct sim_request){ .command = SIM_POSTCOPY_END },
 		DRIVER_DEADLINE_COMMAND);
 }
 
@@ -601,6 +654,10 @@ const struct driver_ops sim_driver = {
 	.map = sim_map,
 	.unmap = sim_unmap,
 	.set_log = sim_set_log,
+	.postcopy_advise = sim_postcopy_advise,
+	.postcopy_map = sim_postcopy_map,
+	.postcopy_register = sim_postcopy_register,
+	.postcopy_end = sim_postcopy_end,
 	.prepare = sim_prepare,
 	.start = sim_start,
 	.stop = sim_stop,

@@ -118,7 +118,7 @@ int driver_suite_run(const struct driver_rig *rig)
 	static const struct suite_test *const lists[] = {
 		driver_call_tests, driver_memory_tests, driver_position_tests, driver_stop_tests,
 		driver_eventfd_tests, driver_loss_tests, driver_fact_tests, driver_deadline_tests,
-		driver_log_tests, driver_log_page_tests,
+		driver_log_tests, driver_log_page_tests, driver_postcopy_tests,
 	};
 	static struct CMUnitTest tests[MAX_TESTS]; /* those without a name are passed over */
 	size_t n = 0;

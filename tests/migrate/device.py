@@ -25,6 +25,7 @@ class Device:
 
     def __init__(self, path, shape):
         self.path, self.shape = path, shape
+        self.wanted_pf = WANTED_PF
         self.n_rings = 2 * shape.pairs
         self.fe = None
         self.fds = {"kick": [], "call": [], "err": []}
@@ -37,8 +38,9 @@ class Device:
         missing = (features_of(self.shape) | F_LOG_ALL) & ~offered
         assert not missing, f"features {missing:#x} are not offered"
         protocol = fe.ask_u64("GET_PROTOCOL_FEATURES")
-        assert protocol & WANTED_PF == WANTED_PF, f"of the protocol there is only {protocol:#x}"
-        fe.send("SET_PROTOCOL_FEATURES", u64(WANTED_PF))
+        wanted = self.wanted_pf
+        assert protocol & wanted == wanted, f"of the protocol there is only {protocol:#x}"
+        fe.send("SET_PROTOCOL_FEATURES", u64(wanted))
         fe.acks = True
         fe.ask_u64("GET_QUEUE_NUM")
         fe.send("SET_OWNER")

@@ -28,6 +28,7 @@ CHAINS_A_FRAME = -(-(HEADER + GREATEST) // SMALLEST_CHAIN)
 FLOWS_A_QUEUE = 4
 MAC = b"\x52\x54\0\0\0\1"
 DEADLINE = 20
+MARK_AGAIN = 0.1  # seconds
 
 
 def build_frame(flow, number, size, filler):
@@ -51,7 +52,8 @@ class Flow:
     """Frames with the same addresses.
 
     doubtful: those before this number were under way when a device stopped, and may be lost
-    marked:   another frame was sent since; when it comes back, nothing is doubtful any more
+    marked:   when another frame was sent since; when that comes back, nothing is doubtful any more. It
+              may find no buffer either
     hurried:  a relay hands buffers over a moment after the guest offered them, and the loop answers in
               less; a frame that finds none is dropped, as it is by any NIC. n_missed counts those
     """
@@ -60,7 +62,7 @@ class Flow:
         self.number = number
         self.hurried = hurried
         self.n_sent = self.expected = self.under_way_at_stop = self.n_missed = 0
-        self.marked = False
+        self.marked = 0
 
     @property
     def doubtful(self):
@@ -68,7 +70,7 @@ class Flow:
 
     def device_stops(self):
         self.under_way_at_stop = self.n_sent
-        self.marked = False
+        self.marked = 0
 
     def arrived(self, number):
         """Return: how many before it were lost."""
@@ -345,8 +347,9 @@ class Guest:
             return
         for queue in self.transmit:
             for flow in queue.flows:
-                if flow.expected < flow.doubtful and not flow.marked:
-                    flow.marked = queue.send(flow, SMALLEST)
+                if (flow.expected < flow.doubtful and time.monotonic() - flow.marked > MARK_AGAIN
+                        and queue.send(flow, SMALLEST)):
+                    flow.marked = time.monotonic()
         self.publish()
 
     def last_burst(self):

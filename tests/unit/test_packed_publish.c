@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "drivers/sim/position.h"
+#include "tools/simnic/postcopy.h"
 #include "tools/simnic/ring.h"
 #include "vdpa/base/bits.h"
 
@@ -31,6 +32,12 @@ struct shared {
 
 /* Of the control thread, which is not here; no ring fails. */
 void nic_attention(struct nic *nic)
+{
+	fail();
+}
+
+/* No page is missing. */
+void postcopy_ask(struct vq *q, const struct iommu_region *region, const uint8_t *at)
 {
 	fail();
 }

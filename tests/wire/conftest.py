@@ -110,7 +110,7 @@ def stand(make_stand):
 @pytest.fixture
 def own_nic_stand(request):
     """Its simnic is nobody else's; the parameter: whether that has a dirty log."""
-    with Simnic(BUILD, dirty_log=request.param) as nic:
+    with Simnic(BUILD, dirty_log=getattr(request, "param", False)) as nic:
         stand = Stand(nic)
         stand.shim.start()
         yield stand

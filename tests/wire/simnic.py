@@ -33,6 +33,7 @@ class Simnic:
         self.sock = None
         self.seq = 0
         self.names = 0
+        self.options = []
 
     def __enter__(self):
         self.start()
@@ -44,14 +45,14 @@ class Simnic:
         shutil.rmtree(self.folder)
         assert_clean(log)
 
-    def start(self):
+    def start(self, preexec_fn=None):
         with open(os.path.join(self.folder, "simnic.log"), "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "--name", "nic0", "--listen", self.path, "--uplink", self.uplink,
                  "--dirty-log", "yes" if self.dirty_log else "no",
                  "--completion", "shuffled" if self.shuffled else "in-order"]
-                + (["--test-socket", self.test_path] if self.test_path else []),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                + self.options + (["--test-socket", self.test_path] if self.test_path else []),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec_fn)
         wait_for(self._connect, "simnic's admin socket", 60)
 
     def _connect(self):

@@ -7,11 +7,13 @@ import socket
 import struct
 
 import pytest
+from arrival import Arrival
 from frontend import F_LOG_ALL, F_PACKED, Closed, Memory, eventfd, state, table, u64
 from tracer import Tracer
 from unchanged import facts
 
 NEED_REPLY = 9
+NO_REPLY = None  # whatever is asked for
 
 
 def normal(shim):
@@ -69,6 +71,36 @@ def logging(case):
     case.guest.exchange(3)
 
 
+def advised(case):
+    case.guest.fe.negotiate()
+    assert case.guest.fe.ask("POSTCOPY_ADVISE") == b""
+    case.guest.fe.accepted("SET_OWNER")  # the userfaultfd, which we dropped, is no longer kept
+
+
+def listening(case):
+    case.arrival = Arrival(case.guest)
+    case.things.append(case.arrival.close)
+    case.arrival.listen()
+    steps = {name: (payload, fds) for name, payload, fds in case.guest.setup_steps()}
+    case.guest.fe.accepted("SET_FEATURES", *steps["SET_FEATURES"])
+
+
+def told(case):
+    """All that makes rings run, but the acknowledgement."""
+    listening(case)
+    for name, payload, fds in case.guest.setup_steps():
+        if name != "SET_MEM_TABLE":
+            case.guest.fe.accepted(name, payload, fds)
+    case.arrival.tell_memory()
+    case.stand.shim.dump()  # from now on nothing is under way
+
+
+def arriving(case):
+    case.arrival = Arrival(case.guest)
+    case.things.append(case.arrival.close)
+    case.arrival.start()
+
+
 def negotiated(case):
     case.guest.fe.negotiate()
 
@@ -102,7 +134,8 @@ def moved(case):
     return table(more), [more.fd]
 
 
-# name: (message, the state before, a function that returns (payload, descriptors), own reply)
+# name: (message, the state before, a function that returns (payload, descriptors), own reply; or
+# NO_REPLY)
 CASES = {
     "get_features": ("GET_FEATURES", negotiated, lambda c: (b"", []), True),
     "get_protocol_features": ("GET_PROTOCOL_FEATURES", negotiated, lambda c: (b"", []), True),
@@ -156,6 +189,15 @@ CASES = {
     "get_config": ("GET_CONFIG", negotiated, lambda c: (bytes(4) + b"\6" + bytes(13), []), True),
     "set_config": ("SET_CONFIG", negotiated,
                    lambda c: (bytes(4) + b"\6\0\0\0\1\0\0\0\x52\x54\0\0\0\1", []), False),
+    "postcopy_advise": ("POSTCOPY_ADVISE", negotiated, lambda c: (b"", []), True),
+    "postcopy_advise_again": ("POSTCOPY_ADVISE", advised, lambda c: (b"", []), True),
+    "postcopy_listen": ("POSTCOPY_LISTEN", advised, lambda c: (b"", []), True),
+    "set_mem_table_listening": ("SET_MEM_TABLE", listening,
+                                lambda c: (table(c.arrival.memory), [c.arrival.memory.fd]), True),
+    "set_mem_table_acknowledged": ("SET_MEM_TABLE", told, lambda c: (u64(0), []), NO_REPLY),
+    "set_mem_table_acknowledged_packed": ("SET_MEM_TABLE", told, lambda c: (u64(0), []), NO_REPLY),
+    "get_vring_base_arriving": ("GET_VRING_BASE", arriving, lambda c: (state(1, 0), []), True),
+    "postcopy_end": ("POSTCOPY_END", arriving, lambda c: (b"", []), True),
     "get_queue_num": ("GET_QUEUE_NUM", negotiated, lambda c: (b"", []), True),
 }
 
@@ -168,18 +210,25 @@ def prepare(make_stand, name):
     return case, message, payload, fds, own
 
 
-def outcome(case, message):
+def outcome(case, message, own):
     """(reply, facts) of a message that was sent and has to be answered once."""
-    body = case.guest.fe.reply(message)
+    body = case.guest.fe.reply(message) if own is not NO_REPLY else b""
+    if message == "SET_MEM_TABLE" and len(body) > 8:
+        body = body[:24] + body[32:]  # the device's address is anywhere
+        case.arrival.acknowledge()    # nothing else may come next
     assert case.guest.fe.ask_u64("GET_FEATURES") == case.guest.fe.features
     return body, normal(case.stand.shim)
+
+
+def flags_of(own):
+    return NEED_REPLY if own is False else 1
 
 
 def run_killed(case, message, payload, fds, own, edge):
     """Kill at the edge. Return: (name of the call, outcome or None when the connection closed), or
     None when the message was over before."""
     tracer = Tracer(case.stand.shim.process.pid)
-    case.guest.fe.send(message, payload, fds, flags=1 if own else NEED_REPLY)
+    case.guest.fe.send(message, payload, fds, flags=flags_of(own))
     # The first edge is the end of the wait that the worker was in. When the message was taken out
     # of the socket (recvfrom) and the worker waits again, all is over.
     taken = over = False
@@ -192,7 +241,7 @@ def run_killed(case, message, payload, fds, own, edge):
     where = f"{call} {'begins' if begins else 'ended'}"
     case.stand.shim.restart()
     try:
-        return where, over, outcome(case, message)
+        return where, over, outcome(case, message, own)
     except Closed:
         return where, over, None
 
@@ -200,8 +249,8 @@ def run_killed(case, message, payload, fds, own, edge):
 @pytest.mark.parametrize("name", CASES)
 def test_killed_anywhere_a_message_is_answered_once(make_stand, name):
     case, message, payload, fds, own = prepare(make_stand, name)
-    case.guest.fe.send(message, payload, fds, flags=1 if own else NEED_REPLY)
-    expected = outcome(case, message)
+    case.guest.fe.send(message, payload, fds, flags=flags_of(own))
+    expected = outcome(case, message, own)
     case.close()
     case.stand.close_now()
 
@@ -217,4 +266,5 @@ def test_killed_anywhere_a_message_is_answered_once(make_stand, name):
         case.stand.close_now()
         edge += 1
     assert edge > 8, "this walked over nothing"
-    assert set(closed) <= {"sendto begins", "sendto ended"}, closed
+    assert set(closed) <= {f"{call} {edge}" for call in ("sendto", "sendmsg")
+                           for edge in ("begins", "ended")}, closed

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "tools/simnic/misbehave.h"
+#include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
@@ -192,12 +193,14 @@ void function_rescan(struct function *f)
 static void clear(struct function *f, bool keep_regs)
 {
 	struct dirty_bits old_log = f->log;
-	struct iommu old = f->iommu;
+	struct iommu old;
 	int r;
 
 	nic_pause(f->nic);
 	for (uint16_t i = 0; i < f->n_queues; i++)
 		queue_clear(&f->queues[i], keep_regs);
+	postcopy_abort(f);
+	old = f->iommu;
 	r = iommu_init(&f->iommu);
 	if (r < 0) { /* no memory for a new table: empty the old one, paused */
 		f->iommu = old;
@@ -298,6 +301,8 @@ int function_unmap(struct function *f, const struct sim_map *map)
 			queue_disable(&f->queues[i]);
 	}
 	forget_hits(f);
+	if (found)
+		postcopy_forget(f, &region);
 	nic_resume(f->nic);
 	if (found)
 		iommu_region_close(&region);
@@ -311,6 +316,8 @@ int function_set_log(struct function *f, const struct sim_log *log, int fd)
 
 	if (!f->nic->options.dirty_log)
 		return -EOPNOTSUPP;
+	if (f->postcopy && fd >= 0)
+		return -EBUSY;
 	if (fd < 0 && (log->offset != 0 || log->size != 0))
 		return -EINVAL;
 	r = fd < 0 ? 0 : dirty_open(log, fd, &new);

@@ -73,8 +73,29 @@ int iommu_region_open(const struct sim_map *map, int fd, struct iommu_region *re
 	return 0;
 }
 
+int iommu_region_open_asking(struct iommu_region *region, int fd)
+{
+	uint64_t start = region->map.offset - (uint64_t)(region->host - (uint8_t *)region->base);
+	void *asking = mmap(NULL, region->base_size, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+
+	if (asking == MAP_FAILED)
+		return -errno;
+	region->asking = asking;
+	return 0;
+}
+
+void iommu_region_close_asking(struct iommu_region *region)
+{
+	if (region->asking)
+		munmap(region->asking, region->base_size);
+	region->asking = NULL;
+	region->asks = false;
+}
+
 void iommu_region_close(struct iommu_region *region)
 {
+	iommu_region_close_asking(region);
 	munmap(region->base, region->base_size);
 	region->base = NULL;
 }

@@ -19,6 +19,8 @@ struct iommu_region {
 	uint8_t *host; /* where map.iova is */
 	void *base;    /* what mmap() gave, @base_size bytes */
 	uint64_t base_size;
+	uint8_t *asking; /* as @base, for who waits for missing pages; NULL: none are missing */
+	bool asks;	 /* the front-end provides what is touched there */
 	dev_t device; /* the file, to know it again */
 	ino_t inode;
 };
@@ -48,6 +50,10 @@ struct iommu_hit {
  */
 int iommu_region_open(const struct sim_map *map, int fd, struct iommu_region *ret);
 void iommu_region_close(struct iommu_region *region);
+
+/** iommu_region_open_asking() - map it once more, at @asking. Return: 0, or an errno of mmap(2). */
+int iommu_region_open_asking(struct iommu_region *region, int fd);
+void iommu_region_close_asking(struct iommu_region *region);
 
 int iommu_init(struct iommu *iommu);
 void iommu_free(struct iommu *iommu);

@@ -14,6 +14,7 @@
 
 #include "tools/simnic/announce.h"
 #include "tools/simnic/misbehave.h"
+#include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
@@ -46,11 +47,14 @@ struct command_desc {
 	enum fds_wanted fds;
 };
 
-static uint32_t hello_flags(const struct options *o)
+static uint32_t hello_flags(const struct nic *nic)
 {
+	const struct options *o = &nic->options;
+
 	return SIM_HELLO_SETS | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
 	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
-	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U);
+	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U) |
+	       (nic->page_faults ? SIM_HELLO_PAGE_FAULTS : 0U);
 }
 
 static int on_hello(struct function *f, struct request *r)
@@ -59,7 +63,7 @@ static int on_hello(struct function *f, struct request *r)
 		.version = SIM_INTERFACE_VERSION,
 		.n_queues = f->n_queues,
 		.max_queue_size = SIM_MAX_QUEUE_SIZE,
-		.flags = hello_flags(&f->nic->options),
+		.flags = hello_flags(f->nic),
 		.features = f->identity.features,
 	};
 	r->reply_fd = f->bar_fd;
@@ -148,6 +152,27 @@ static int on_reset(struct function *f, struct request *r)
 	return 0;
 }
 
+static int on_postcopy_advise(struct function *f, struct request *r)
+{
+	return postcopy_advise(f, &r->reply_fd);
+}
+
+static int on_postcopy_map(struct function *f, struct request *r)
+{
+	return postcopy_map(f, &r->in->map, r->fds[0], &r->out->u64.value);
+}
+
+static int on_postcopy_register(struct function *f, struct request *r)
+{
+	return postcopy_register(f);
+}
+
+static int on_postcopy_end(struct function *f, struct request *r)
+{
+	postcopy_end(f);
+	return 0;
+}
+
 static const struct command_desc commands[] = {
 	[SIM_HELLO] = {
 		.name = "HELLO",
@@ -223,6 +248,25 @@ static const struct command_desc commands[] = {
 		.handle = on_set_log,
 		.size = sizeof(struct sim_log),
 		.fds = FDS_ONE_OR_NONE,
+	},
+	[SIM_POSTCOPY_ADVISE] = {
+		.name = "POSTCOPY_ADVISE",
+		.handle = on_postcopy_advise,
+	},
+	[SIM_POSTCOPY_MAP] = {
+		.name = "POSTCOPY_MAP",
+		.handle = on_postcopy_map,
+		.size = sizeof(struct sim_map),
+		.reply_size = sizeof(struct sim_u64),
+		.fds = FDS_ONE,
+	},
+	[SIM_POSTCOPY_REGISTER] = {
+		.name = "POSTCOPY_REGISTER",
+		.handle = on_postcopy_register,
+	},
+	[SIM_POSTCOPY_END] = {
+		.name = "POSTCOPY_END",
+		.handle = on_postcopy_end,
 	},
 };
 

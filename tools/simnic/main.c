@@ -25,6 +25,7 @@
 #include "tools/simnic/memory.h"
 #include "tools/simnic/misbehave.h"
 #include "tools/simnic/port.h"
+#include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
 #include "tools/simnic/sandbox.h"
 #include "tools/simnic/thread.h"
@@ -154,6 +155,16 @@ static int start_threads(struct nic *nic)
 	return r;
 }
 
+/* As the user that we are now, who may do less than the one who started us. */
+static void find_page_faults(struct nic *nic)
+{
+	int r = postcopy_possible();
+
+	nic->page_faults = r == 0;
+	if (r < 0)
+		log_warning("no postcopy: the kernel gives no userfaultfd: %s", strerror(-r));
+}
+
 static int start(struct nic *nic)
 {
 	int r;
@@ -172,9 +183,11 @@ static int start(struct nic *nic)
 	if (r == 0)
 		r = sandbox_drop(&nic->options);
 	if (r == 0)
+		find_page_faults(nic);
+	if (r == 0)
 		r = start_threads(nic);
 	if (r == 0)
-		r = sandbox_filter(&nic->options);
+		r = sandbox_filter(&nic->options, nic->page_faults);
 	return r;
 }
 

@@ -16,6 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tools/simnic/probe.h"
+
 static struct nic *watched;
 
 static bool lies_in(const struct iommu_region *region, uintptr_t address)
@@ -45,8 +47,10 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 {
 	int saved = errno;
 	struct function *f;
-	struct iommu_region *region = find((uintptr_t)info->si_addr, &f);
+	struct iommu_region *region;
 
+	probe_caught();
+	region = find((uintptr_t)info->si_addr, &f);
 	if (!region || mmap(region->base, region->base_size, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 			       0) == MAP_FAILED) {

@@ -34,6 +34,7 @@
 
 struct data_thread;
 struct function;
+struct postcopy;
 
 /* Chains of a transmit queue that were read and are given back later. */
 struct held {
@@ -58,6 +59,7 @@ struct vq {
 	uint32_t size;
 	uint64_t desc_iova, driver_iova, device_iova;
 	void *desc, *driver, *device; /* the same in our memory */
+	uint32_t desc_size, driver_size, device_size; /* bytes */
 	int kick_fd, call_fd, err_fd;
 	bool packed, event_idx, indirect, mergeable;
 	bool batch_used;     /* one used entry may stand for several chains: in order, transmit */
@@ -66,6 +68,7 @@ struct vq {
 	bool takes_offloads; /* a transmitted frame's header is read */
 	uint8_t header_size; /* of virtio-net */
 	bool poll;	     /* must not sleep: no kick descriptor, or doorbell page */
+	bool postcopy;	     /* pages may be missing: look before each touch */
 
 	/* the serving data thread; receive queues: under lock */
 	rte_spinlock_t lock;
@@ -75,6 +78,9 @@ struct vq {
 	uint64_t idle_since;  /* cycles; 0: was busy */
 	const char *fault;    /* why the ring is given up */
 	struct held held;     /* taken and not yet given back; empty unless @holds */
+	bool ring_missing;    /* @postcopy: the ring was not there yet */
+	bool parked;	      /* a page was missing: nothing to do before it is there */
+	const uint8_t *_Atomic wanted; /* that page, where it is asked for; the helper clears it */
 	uint32_t wrong_index; /* test interface: so much is added to the next used index */
 };
 
@@ -104,6 +110,7 @@ struct function {
 	uint16_t rx_running[SIM_MAX_PAIRS];
 	uint64_t running_since; /* order of starts; 0: no receive queue runs */
 	bool doorbell;
+	struct postcopy *postcopy; /* NULL: all memory is complete */
 
 	/* data threads, under flood_lock */
 	rte_spinlock_t flood_lock;
@@ -131,6 +138,7 @@ struct nic {
 	struct data_thread *threads[NIC_MAX_THREADS];
 	unsigned int n_threads;
 	struct port *uplink; /* NULL: none */
+	bool page_faults;    /* there is a userfaultfd for us */
 	uid_t owner;	     /* may use the admin socket, as root may */
 
 	/* changed while paused */

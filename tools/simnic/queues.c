@@ -136,18 +136,23 @@ static void write_regs(struct vq *q)
 	__atomic_store_n(&q->regs->status, (uint32_t)q->status, __ATOMIC_RELEASE);
 }
 
-static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const areas[N_AREAS])
+static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const hosts[N_AREAS])
 {
 	const struct function *f = q->function;
 	bool modern = has(f, VIRTIO_F_VERSION_1);
+	struct area areas[N_AREAS];
 
+	list_areas(s, has(f, VIRTIO_F_RING_PACKED), areas);
 	q->size = s->size;
 	q->desc_iova = s->desc;
 	q->driver_iova = s->driver;
 	q->device_iova = s->device;
-	q->desc = areas[0];
-	q->driver = areas[1];
-	q->device = areas[2];
+	q->desc = hosts[0];
+	q->driver = hosts[1];
+	q->device = hosts[2];
+	q->desc_size = (uint32_t)areas[0].size;
+	q->driver_size = (uint32_t)areas[1].size;
+	q->device_size = (uint32_t)areas[2].size;
 	q->packed = has(f, VIRTIO_F_RING_PACKED);
 	q->event_idx = has(f, VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = has(f, VIRTIO_RING_F_INDIRECT_DESC);
@@ -162,6 +167,8 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const
 	q->hit.size = 0;
 	q->fault = NULL;
 	q->wrong_index = 0;
+	q->ring_missing = q->postcopy;
+	q->parked = false;
 	q->status = SIM_QUEUE_PREPARED;
 }
 
@@ -235,10 +242,14 @@ int queues_prepare(struct function *f, const struct sim_queue_setup *setups, siz
 		at += (size_t)__builtin_popcount(setups[i].have_fds);
 	}
 	at = 0;
+	if (f->postcopy) /* data threads look at all of its queues then, not only at those that run */
+		nic_pause(f->nic);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		prepare(f, &setups[i], fds + at);
 		at += (size_t)__builtin_popcount(setups[i].have_fds);
 	}
+	if (f->postcopy)
+		nic_resume(f->nic);
 	return r;
 }
 
@@ -406,6 +417,7 @@ void queue_clear(struct vq *q, bool keep_regs)
 	q->size = 0;
 	q->at = (struct queue_position){ 0 };
 	q->packed = false;
+	q->ring_missing = q->parked = false;
 	q->hit.size = 0;
 	q->fault = NULL;
 	if (!keep_regs)

@@ -16,6 +16,8 @@ uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm
 		max = RING_MAX_CHAINS - b->n_chains;
 	if (max == 0 || b->n_pieces > RING_BURST_PIECES)
 		return 0;
+	if (__builtin_expect(q->postcopy, 0))
+		return postcopy_collect(q, b, max, perm);
 	return q->packed ? packed_collect(q, b, max, perm) : split_collect(q, b, max, perm);
 }
 
@@ -104,11 +106,15 @@ void ring_mix(struct burst *b, uint32_t n)
 
 bool ring_ask_kicks(struct vq *q)
 {
+	if (q->ring_missing)
+		return false;
 	return q->packed ? packed_ask_kicks(q) : split_ask_kicks(q);
 }
 
 void ring_refuse_kicks(struct vq *q)
 {
+	if (q->ring_missing)
+		return;
 	if (q->packed)
 		packed_refuse_kicks(q);
 	else
@@ -169,6 +175,8 @@ bool ring_copy_in(struct vq *q, void *to, uint64_t iova, uint32_t size)
 			q->fault = "an indirect table is not in mapped memory";
 			return false;
 		}
+		if (q->postcopy && !ring_table_is_there(q, iova, at, there))
+			return false;
 		memcpy(to, at, there);
 		to = (uint8_t *)to + there;
 		iova += there;

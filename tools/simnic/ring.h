@@ -105,6 +105,9 @@ static inline void ring_step(const struct vq *q, uint16_t *at, bool *wrap, uint3
 bool ring_ask_kicks(struct vq *q);
 void ring_refuse_kicks(struct vq *q);
 
+/** ring_arrived() - all of a ring is there, if that was not known yet. */
+void ring_arrived(struct vq *q);
+
 /** ring_fail() - give the queue up; q->fault says why. */
 void ring_fail(struct vq *q);
 
@@ -118,13 +121,20 @@ bool packed_publish(struct vq *q, const struct burst *b, uint32_t n);
 bool packed_ask_kicks(struct vq *q);
 void packed_refuse_kicks(struct vq *q);
 
+/** postcopy_collect() - ring_collect() of a queue that may miss pages, see ring_postcopy.c. */
+uint32_t postcopy_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm);
+
 /* Helpers of theirs. */
+
+/** ring_table_is_there() - Return: false: pages are missing, and the queue is parked. */
+bool ring_table_is_there(struct vq *q, uint64_t iova, const void *at, uint32_t size);
 
 /** ring_add_piece() - append guest bytes to the chain. Return: false, and q->fault is set. */
 bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iova, uint32_t size,
 	uint32_t perm);
 
-/** ring_copy_in() - copy guest bytes into private memory. Return: false, and q->fault is set. */
+/** ring_copy_in() - copy guest bytes into private memory. Return: false, and q->fault is set, or
+ * the queue is parked. */
 bool ring_copy_in(struct vq *q, void *to, uint64_t iova, uint32_t size);
 
 /*

@@ -10,7 +10,10 @@
 #include "tools/simnic/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -54,7 +57,7 @@ int sandbox_drop(const struct options *o)
 
 #ifdef VDPAD_NO_SECCOMP
 
-int sandbox_filter(const struct options *o)
+int sandbox_filter(const struct options *o, bool page_faults)
 {
 	log_info("built without the filter of system calls");
 	return 0;
@@ -89,6 +92,11 @@ static const int with_port[] = {
 	SCMP_SYS(setsockopt),
 };
 
+/* Of a thread that is made later, for one function's missing pages. */
+static const int with_helpers[] = {
+	SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(eventfd2),
+};
+
 static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 {
 	int r = 0;
@@ -117,7 +125,32 @@ static int allow_uses(scmp_filter_ctx filter)
 	return r;
 }
 
-int sandbox_filter(const struct options *o)
+/*
+ * Userfaultfds for accesses of our own, and threads. glibc asks clone3 first, whose arguments no filter
+ * can see; where it is not there, clone does.
+ */
+static int allow_page_faults(scmp_filter_ctx filter)
+{
+	const uint64_t thread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+		CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+	static const uint32_t requests[] = { UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WAKE };
+	int r = allow(filter, with_helpers, ARRAY_SIZE(with_helpers));
+
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(userfaultfd), 1,
+			SCMP_A0(SCMP_CMP_EQ, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(requests) && r == 0; i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+			SCMP_A1(SCMP_CMP_EQ, requests[i], 0));
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+			SCMP_A0(SCMP_CMP_EQ, thread, 0));
+	return r;
+}
+
+int sandbox_filter(const struct options *o, bool page_faults)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r;
@@ -130,6 +163,8 @@ int sandbox_filter(const struct options *o)
 		r = allow(filter, always, ARRAY_SIZE(always));
 	if (r == 0)
 		r = allow_uses(filter);
+	if (r == 0 && page_faults)
+		r = allow_page_faults(filter);
 	if (r == 0 && o->uplink >= UPLINK_TAP)
 		r = allow(filter, with_port, ARRAY_SIZE(with_port));
 	if (r == 0)

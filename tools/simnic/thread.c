@@ -38,6 +38,8 @@
 
 enum { EVENT_WAKE, EVENT_UPLINK, EVENT_QUEUES }; /* epoll data; queues from the last one on */
 
+#define ALL_QUEUES 0xffffU /* of a function, in the place of one queue's index */
+
 static uint64_t cycles(uint64_t us)
 {
 	return rte_get_tsc_hz() * us / 1000000;
@@ -138,8 +140,9 @@ static bool serve_queue(struct data_thread *t, uint32_t at)
 		q->idle_since = 0;
 		return false;
 	}
-	if (!may_sleep(t, q))
+	if (!q->parked && !may_sleep(t, q))
 		return false;
+	q->parked = false;
 	deactivate(t, at);
 	return true;
 }
@@ -167,17 +170,23 @@ static void take_uplink_event(struct data_thread *t, uint32_t events)
 	port_lost(t->nic->uplink);
 }
 
+static void activate_kicked(struct data_thread *t, struct vq *q)
+{
+	if (q->status == SIM_QUEUE_RUNNING && q->thread == t && !q->function->memory_lost)
+		activate(t, q);
+}
+
 static void take_queue_event(struct data_thread *t, uint64_t data)
 {
-	struct function *f;
-	struct vq *q;
+	struct function *f = t->nic->functions[data >> 16];
+	uint32_t index = data & 0xffff;
 
-	f = t->nic->functions[data >> 16];
-	if (!f || (data & 0xffff) >= f->n_queues)
+	if (!f)
 		return; /* an event of a function that is gone */
-	q = &f->queues[data & 0xffff];
-	if (q->status == SIM_QUEUE_RUNNING && q->thread == t && !f->memory_lost)
-		activate(t, q);
+	if (index < f->n_queues)
+		activate_kicked(t, &f->queues[index]);
+	for (uint32_t i = 0; i < f->n_queues && index == ALL_QUEUES && f->postcopy; i++)
+		activate_kicked(t, &f->queues[i]);
 }
 
 static void take_event(struct data_thread *t, const struct epoll_event *event)
@@ -333,6 +342,11 @@ void thread_unwatch_queue(struct data_thread *t, struct vq *q)
 {
 	if (q->kick_fd >= 0)
 		epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, q->kick_fd, NULL);
+}
+
+int thread_watch_function(struct data_thread *t, struct function *f, int fd)
+{
+	return watch(t, fd, EPOLLIN | EPOLLET, EVENT_QUEUES + ((uint64_t)f->slot << 16 | ALL_QUEUES));
 }
 
 int thread_add_queue(struct data_thread *t, struct vq *q)

@@ -51,6 +51,12 @@ void thread_remove_queue(struct data_thread *t, struct vq *q);
 int thread_watch_queue(struct data_thread *t, struct vq *q);
 void thread_unwatch_queue(struct data_thread *t, struct vq *q);
 
+/**
+ * thread_watch_function() - poll all queues of a function once when @fd, an eventfd, is signalled;
+ * until it is closed.
+ */
+int thread_watch_function(struct data_thread *t, struct function *f, int fd);
+
 /** thread_wake_queue() - poll a running queue for now: its way to kick has changed. Paused. */
 void thread_wake_queue(struct data_thread *t, struct vq *q);
 

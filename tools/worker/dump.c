@@ -82,8 +82,9 @@ static void put_device(struct worker *w, FILE *f)
 
 	fprintf(f,
 		"\"device\":{\"offered\":%" PRIu64 ",\"features\":%" PRIu64
-		",\"status\":%u,\"failed\":%u,\"lost\":%d,\"reason\":",
-		w->device.offered, d->features, d->status, d->failed, w->device.lost);
+		",\"status\":%u,\"failed\":%u,\"lost\":%d,\"postcopy\":%u,\"blind\":%u,\"reason\":",
+		w->device.offered, d->features, d->status, d->failed, w->device.lost, d->postcopy,
+		d->postcopy_blind);
 	put_text(f, d->reason);
 	put_memory(w, f);
 	fputs(",\"rings\":[", f);

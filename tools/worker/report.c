@@ -87,6 +87,7 @@ static void fill_device(struct worker *w, struct health *h)
 static void fill(struct worker *w, struct health *h)
 {
 	const struct session_section *session = &w->session_section;
+	const char *waits = device_postcopy_reason(&w->device);
 
 	memset(h, 0, sizeof(*h));
 	h->magic = HEALTH_MAGIC;
@@ -111,6 +112,7 @@ static void fill(struct worker *w, struct health *h)
 	snprintf(h->reason, sizeof(h->reason), "%s",
 		w->device_section.failed ? w->device_section.reason
 		: w->device.lost	 ? "the device is gone; waiting for it to come back"
+		: waits			 ? waits
 					 : session->refusal);
 	h->migration = w->device_section.migration;
 	fill_device(w, h);

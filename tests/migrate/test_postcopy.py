@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Guests of every kind arrive at vdpad's devices by postcopy, one after the other."""
+import os
+import random
+import signal
+from collections import Counter
+
+import pytest
+
+from campaign import UVA
+from memory import Memory
+from postcopy import Postcopy
+from stands import VdpadStand
+from traffic import Guest, Shape
+
+MIGRATIONS = 4
+
+
+@pytest.fixture(scope="module", params=[(method, pairs) for method in ("relay", "hardware log")
+                                        for pairs in (1, 4)],
+                ids=lambda param: f"{param[0].replace(' ', '-')}-{param[1]}-pairs")
+def stand(request):
+    method, pairs = request.param
+    stand = VdpadStand(pairs, method)
+    yield stand
+    stand.stop()
+
+
+def kill_worker(stand, which):
+    """It is replaced, and neither guest nor front-end notices."""
+    name = "ab"[which]
+    pid = stand.vdpad.worker_pid(name)
+    os.kill(pid, signal.SIGKILL)
+    stand.vdpad.wait_status(name, lambda status: status["worker_pid"] not in (0, None, pid))
+
+
+def arrive_often(stand, shape, seed, n, events):
+    rng = random.Random(seed)
+    memories = [Memory(uva) for uva in UVA]
+    guest = Guest(shape, memories[0], rng, stand.hurried)
+    counts = Counter()
+    devices = [stand.device(which, shape) for which in (0, 1)]
+    here, there = 0, 1
+    try:
+        guest.refill_before_start()
+        devices[here].connect().start(guest, [ring.base() for ring in guest.rings])
+        guest.run(32)
+        for i in range(n):
+            migration = Postcopy(guest, devices[there], memories[there], stand.log_offsets,
+                                 events(there)[:i])
+            try:
+                migration.run()
+            except Exception as error:
+                raise AssertionError(f"{shape}, seed {seed}, migration {i + 1}, {migration.step}: "
+                                     f"{error}") from error
+            counts.update(migration.report)
+            here, there = there, here
+            guest.settle()
+        guest.device.stop(guest, status_after=0)
+        guest.collect()
+        guest.check_canaries()
+    finally:
+        for device in devices:
+            device.close()
+        for memory in memories:
+            memory.close()
+    counts["frames"] = guest.n_received
+    return counts
+
+
+@pytest.mark.parametrize("event_idx", [False, True], ids=["no-event-index", "event-index"])
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_guest_arrives_by_postcopy(stand, packed, indirect, event_idx, seed, totals):
+    shape = Shape(packed, indirect, event_idx, stand.pairs)
+
+    def events(which):
+        if indirect != packed:  # not each time: after 6 deaths in 10 s a worker is given up
+            return (Postcopy.restart, Postcopy.pause, lambda migration: kill_worker(stand, which))
+        return (Postcopy.pause, Postcopy.restart)
+
+    counts = arrive_often(stand, shape, f"{seed} {stand.method} {shape}", MIGRATIONS, events)
+    assert counts["device asked"] > 0 and counts["frames"] > 100
+    totals.update({f"postcopy: {what}": n for what, n in counts.items()})
