@@ -240,7 +240,7 @@ int dispatch_message(struct session *s, struct message *m)
 {
 	const struct message_desc *desc = message_find(m->header.request);
 	char reason[SESSION_REASON_SIZE];
-	bool is_ack = device_postcopy_waits(s->device);
+	bool is_ack = postcopy_expects_ack(s, m);
 	size_t n_fds;
 	int r;
 

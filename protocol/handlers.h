@@ -75,6 +75,12 @@ int on_postcopy_end(struct session *s, struct message *m, uint32_t ring);
 /** postcopy_answer_table() - a memory table while the front-end listens. Return: as a handler. */
 int postcopy_answer_table(struct session *s, const struct message *m, const struct memory_table *table);
 
+/** postcopy_answer_region() - one region, which is in the device's table, as postcopy_answer_table(). */
+int postcopy_answer_region(struct session *s, const struct message *m, const struct memory_region *region);
+
+/** postcopy_expects_ack() - is @m, whatever it is, to be taken for postcopy_take_ack()? */
+bool postcopy_expects_ack(const struct session *s, const struct message *m);
+
 /** postcopy_take_ack() - what has to follow that answer. Return: 0; -EBADMSG it is none; -EIO. */
 int postcopy_take_ack(struct session *s, const struct message *m);
 

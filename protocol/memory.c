@@ -89,6 +89,11 @@ static struct memory_region *find_region(
 	return NULL;
 }
 
+static int answer_region(struct session *s, const struct message *m, const struct memory_region *region)
+{
+	return device_postcopy_listens(s->device) ? postcopy_answer_region(s, m, region) : 0;
+}
+
 /**
  * on_add_mem_reg() - one more region, or the same once more: QEMU up to 8.0 says all of it again for
  * each pair of queues.
@@ -104,7 +109,7 @@ int on_add_mem_reg(struct session *s, struct message *m, uint32_t ring)
 	same = find_region(now, region.gpa, region.size, region.uva);
 	if (same && memory_same_mapping(same, &region) && same->more < s->device->n_queues) {
 		same->more++;
-		return 0;
+		return answer_region(s, m, same);
 	}
 	if (now->n_regions == MEMORY_MAX_REGIONS)
 		return -ENOSPC;
@@ -113,7 +118,8 @@ int on_add_mem_reg(struct session *s, struct message *m, uint32_t ring)
 		return r;
 	*table = *now;
 	table->regions[table->n_regions++] = region;
-	return device_set_memory(s->device, table);
+	r = device_set_memory(s->device, table);
+	return r < 0 ? r : answer_region(s, m, &region);
 }
 
 /** on_rem_mem_reg() - a descriptor may come with it, and means nothing. */

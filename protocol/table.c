@@ -250,6 +250,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.fds = FDS_ONE,
 		.needs = NEEDS(WIRE_PF_CONFIGURE_MEM_SLOTS),
 		.states = ANY_STATE,
+		.reply = REPLY_ACK_OR_OWN,
 	},
 	[WIRE_REM_MEM_REG] = {
 		.name = "REM_MEM_REG",

@@ -229,17 +229,16 @@ int device_postcopy_listen(struct device *d);
 bool device_postcopy_listens(const struct device *d);
 
 /**
- * device_postcopy_set_memory() - device_set_memory() while it listens.
- * @ret_addresses: for each region, where the device has it
- * No ring runs until device_postcopy_acknowledged(). Return: as device_set_memory().
+ * device_postcopy_tell() - where the device has one of its regions, for the front-end to know. While it
+ * listens; no ring runs until device_postcopy_acknowledged().
+ * Return: 0; -EBUSY the device is away; a refusal of the driver's; -EIO.
  */
-int device_postcopy_set_memory(struct device *d, const struct memory_table *table,
-	uint64_t *ret_addresses);
+int device_postcopy_tell(struct device *d, const struct memory_region *region, uint64_t *ret);
 
 /** device_postcopy_waits() - for device_postcopy_acknowledged(). */
 bool device_postcopy_waits(const struct device *d);
 
-/** device_postcopy_acknowledged() - the front-end knows the addresses. Return: 0; -EIO. */
+/** device_postcopy_acknowledged() - the front-end knows the addresses, if there were any. Return: 0; -EIO. */
 int device_postcopy_acknowledged(struct device *d);
 
 /** device_postcopy_end() - every page is there. Without anything before: no effect.

@@ -122,23 +122,14 @@ int postcopy_map(struct device *d, const struct driver_map *map)
 }
 
 /* Nobody will ask for pages of a blind device, so any address does. */
-static int tell_address(struct device *d, const struct memory_region *region, uint64_t *ret)
+int device_postcopy_tell(struct device *d, const struct memory_region *region, uint64_t *ret)
 {
 	const struct driver_map map = memory_driver_map(d, region);
+	int r = 0;
 
 	*ret = region->uva;
-	if (device_is_away(d) || postcopy_hides_memory(d))
-		return 0;
-	return demand(d, d->driver->ops->postcopy_map(d->driver, &map, ret), "map memory");
-}
-
-int device_postcopy_set_memory(struct device *d, const struct memory_table *table,
-	uint64_t *ret_addresses)
-{
-	int r = device_set_memory(d, table);
-
-	for (uint32_t i = 0; i < table->n_regions && r == 0; i++)
-		r = tell_address(d, &table->regions[i], &ret_addresses[i]);
+	if (!device_is_away(d) && !postcopy_hides_memory(d))
+		r = demand(d, d->driver->ops->postcopy_map(d->driver, &map, ret), "map memory");
 	if (r < 0)
 		return r;
 	d->state->postcopy = POSTCOPY_TOLD;
@@ -150,6 +141,8 @@ int device_postcopy_acknowledged(struct device *d)
 {
 	int r = 0;
 
+	if (!device_postcopy_waits(d))
+		return 0;
 	if (!device_is_away(d) && !postcopy_hides_memory(d))
 		r = d->driver->ops->postcopy_register(d->driver);
 	if (r < 0)
