@@ -244,7 +244,7 @@ int dispatch_message(struct session *s, struct message *m)
 	size_t n_fds;
 	int r;
 
-	if (m->fds_doubtful && message_expected_fds(m) == 0)
+	if (m->fds_doubtful && (is_ack || message_expected_fds(m) == 0))
 		message_close_fds(m);
 	n_fds = m->n_fds;
 	session_forget_reply(s);

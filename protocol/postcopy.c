@@ -59,13 +59,13 @@ static bool changes_a_region(const struct message *m)
 
 /*
  * It has the request of the last message that changed memory, which of regions may be any, and 0 when
- * none did.
+ * none did. Descriptors are looked at later, when it is known whose they are.
  */
-static bool is_ack(const struct session *s, const struct message *m)
+static bool looks_like_ack(const struct session *s, const struct message *m)
 {
 	bool slots = s->state->protocol_features & BIT_ULL(WIRE_PF_CONFIGURE_MEM_SLOTS);
 
-	if (m->header.size != sizeof(uint64_t) || m->payload.u64 != 0 || m->n_fds > 0)
+	if (m->header.size != sizeof(uint64_t) || m->payload.u64 != 0)
 		return false;
 	return m->header.request == WIRE_SET_MEM_TABLE ||
 	       (slots && (changes_a_region(m) || m->header.request == WIRE_NONE));
@@ -75,13 +75,13 @@ bool postcopy_expects_ack(const struct session *s, const struct message *m)
 {
 	if (device_postcopy_waits(s->device))
 		return !changes_a_region(m) || m->header.size == sizeof(uint64_t);
-	return device_postcopy_listens(s->device) && is_ack(s, m) &&
+	return device_postcopy_listens(s->device) && looks_like_ack(s, m) &&
 	       m->header.request != WIRE_SET_MEM_TABLE;
 }
 
 int postcopy_take_ack(struct session *s, const struct message *m)
 {
-	return is_ack(s, m) ? device_postcopy_acknowledged(s->device) : -EBADMSG;
+	return looks_like_ack(s, m) && m->n_fds == 0 ? device_postcopy_acknowledged(s->device) : -EBADMSG;
 }
 
 uint64_t postcopy_deadline_ns(const struct session *s)

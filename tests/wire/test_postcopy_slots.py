@@ -86,6 +86,18 @@ def test_the_same_region_once_more_has_the_same_address(stand, arrival):
     arrives(stand, arrival)
 
 
+def test_a_descriptor_that_comes_next_is_not_the_acknowledgements(stand, arrival):
+    """A front-end that sends ahead: the acknowledgement, and a message with a descriptor."""
+    arrival.listen()
+    arrival.tell_memory()
+    ring = arrival.guest.rings[0]
+    arrival.guest.fe.raw(arrival.guest.fe.message("ADD_MEM_REG", u64(0)))
+    for _ in range(3):
+        arrival.guest.fe.send("SET_VRING_KICK", u64(0), [ring.kick])
+    assert arrival.guest.fe.ask_u64("GET_FEATURES")
+    assert stand.shim.dump()["device"]["postcopy"] == 4
+
+
 @pytest.mark.parametrize("name", ["NONE", "ADD_MEM_REG", "REM_MEM_REG"])
 def test_what_acknowledges_nothing_is_no_harm(stand, arrival, name):
     arrival.listen()
