@@ -207,7 +207,8 @@ def test_nobody_can_make_the_bar_shorter(nic, function):
 
 SIZES = {sim.HELLO: 0, sim.MAP: 32, sim.UNMAP: 32, sim.SET_FEATURES: 8, sim.PREPARE: 40,
          sim.START: 16, sim.STOP: 16, sim.SET_FDS: 16, sim.GET_CONFIG: 0, sim.SET_MTU: 8,
-         sim.ANNOUNCE: 8, sim.DOORBELL: 8, sim.RESET: 0, sim.SET_LOG: 16}
+         sim.ANNOUNCE: 8, sim.DOORBELL: 8, sim.RESET: 0, sim.SET_LOG: 16,
+         sim.POSTCOPY_ADVISE: 0, sim.POSTCOPY_MAP: 32, sim.POSTCOPY_REGISTER: 0, sim.POSTCOPY_END: 0}
 
 
 @pytest.mark.parametrize("command", SIZES)
@@ -224,7 +225,7 @@ def test_requests_of_a_wrong_size_are_nonsense(nic, function, command):
 def test_descriptors_that_do_not_belong_are_nonsense_and_closed(nic, function, command):
     n = len(os.listdir(f"/proc/{nic.process.pid}/fd"))
     for count in (1, 2, 3, 4, 10):
-        if count > 1 or command not in (sim.MAP, sim.SET_LOG):
+        if count > 1 or command not in (sim.MAP, sim.SET_LOG, sim.POSTCOPY_MAP):
             refused(errno.EBADMSG, function.call, command, bytes(SIZES[command]), [0] * count)
     if command == sim.MAP:
         refused(errno.EBADMSG, function.call, command, bytes(32))
@@ -239,7 +240,7 @@ def test_prepare_and_set_fds_want_exactly_the_descriptors_they_name(function):
 
 
 def test_unknown_commands_are_not_supported(function):
-    for command in (0, 15, 63, sim.INFO, sim.ADD, sim.EVENT, 2**32 - 1):
+    for command in (0, 19, 63, sim.INFO, sim.ADD, sim.EVENT, 2**32 - 1):
         refused(errno.EOPNOTSUPP, function.call, command)
 
 
