@@ -11,10 +11,11 @@ UVA = (0x7f1000000000, 0x7e4200000000)
 FAILING = 0.2
 
 
-def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
+def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
     """Migrate `n` times, and return what happened: counts by name. Fails on the first defect.
 
     failing: the part of them that is meant to fail
+    facts: for each Migration
     """
     rng = random.Random(seed)
     memories = [Memory(uva) for uva in UVA]
@@ -29,7 +30,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
         while counts["migrations"] < n:
             plan = random_plan(rng) if rng.random() < failing else None
             migration = Migration(guest, devices[there], memories[there], stand.log_offsets, plan,
-                                  blind)
+                                  **facts)
             try:
                 through = migration.run()
             except Exception as error:
