@@ -12,9 +12,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from vdpad_fixture import BUILD, REPO
-
 PROGRAMS = ("vdpad/vdpad", "shim/vdpa-shim", "worker/vdpa-worker", "simnic/simnic", "vdpa/vdpa")
+REPO = Path(__file__).resolve().parents[2]
+BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
 FOLDER = BUILD / "patched"
 
 
