@@ -19,7 +19,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
     """
     rng = random.Random(seed)
     memories = [Memory(uva) for uva in UVA]
-    guest = Guest(shape, memories[0], rng, stand.hurried)
+    guest = Guest(shape, memories[0], rng, stand.hurried and shape.indirect)
     counts = Counter()
     devices = [stand.device(which, shape) for which in (0, 1)]
     here, there = 0, 1
