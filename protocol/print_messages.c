@@ -19,8 +19,9 @@ static const char head[] =
 	"*reply*: `ack` when the front-end asks for it, `ack, always` also else, `own` always; where neither is possible a refusal\n"
 	"ends the connection. `own or empty`: refused by a reply without a body; `own or\n"
 	"zeros`: by a body of zeros. `ack, no fd`: always, with bit 8 set. `ack or own`: own while the front-end\n"
-	"listens for page faults. What then has to follow, an 8-byte SET_MEM_TABLE of zeros without descriptors,\n"
-	"is recognised before the table is asked, and anything else ends the connection.\n"
+	"listens for page faults. What then has to follow, the same message or, of slots, the last one, with 8 bytes\n"
+	"of zeros and without descriptors, is recognised before the table is asked; anything but that and more\n"
+	"slots ends the connection.\n"
 	"\n"
 	"| | message | payload | descriptors | ring | needs | failed | reply |\n"
 	"|---|---|---|---|---|---|---|---|\n";

@@ -447,6 +447,17 @@ static void run_failed(struct device *d, uint32_t index)
 	device_ring_failed(d, index);
 }
 
+/*
+ * The receive ring of a transmit ring's pair: what is sent may come back at once, and a guest that
+ * offered a buffer for it before may expect that it does.
+ */
+static struct relay *ring_before(const struct device *d, uint32_t index)
+{
+	if (index % 2 == 0 || d->state->rings[index - 1].failed)
+		return NULL;
+	return d->relays->rings[index - 1].relay;
+}
+
 /* Return: true when something moved. */
 static bool run_one(struct device *d, uint32_t index)
 {
@@ -455,14 +466,14 @@ static bool run_one(struct device *d, uint32_t index)
 
 	if (!relay || d->state->rings[index].failed)
 		return false;
-	if (relay_run(relay, BUDGET, &work) < 0) {
+	if (relay_run_after(relay, ring_before(d, index), BUDGET, &work) < 0) {
 		run_failed(d, index);
 		return false;
 	}
 	return work.offered || work.returned || work.more;
 }
 
-/* Buffers for what arrives go first: what is sent may come back at once. */
+/* Receive rings go first, see ring_before(). */
 bool device_relay_run(struct device *d)
 {
 	struct epoll_event edges[64];

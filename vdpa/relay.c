@@ -194,7 +194,14 @@ void relay_set_call_fd(struct relay *r, int fd)
 	signal_guest(r);
 }
 
-uint32_t relay_offer_batch(struct relay *r, uint32_t max)
+static void offer_all(struct relay *r)
+{
+	while (r->fault == 0 && relay_offer_batch(r, RELAY_BATCH) == RELAY_BATCH)
+		;
+}
+
+/* What was read of @first after the batch holds all that the guest had offered before it. */
+static uint32_t offer_batch(struct relay *r, struct relay *first, uint32_t max)
 {
 	struct relay_mark next = r->offered;
 	uint32_t n;
@@ -205,6 +212,8 @@ uint32_t relay_offer_batch(struct relay *r, uint32_t max)
 	r->stats.waits += r->waits_for_room;
 	if (n == 0)
 		return 0;
+	if (first)
+		offer_all(first);
 
 	relay_propose(&r->kept->offered, &next);
 	relay_step_hook(RELAY_STEP_OFFER_PROPOSED);
@@ -218,6 +227,11 @@ uint32_t relay_offer_batch(struct relay *r, uint32_t max)
 		signal_device(r);
 	relay_step_hook(RELAY_STEP_DEVICE_KICKED);
 	return n;
+}
+
+uint32_t relay_offer_batch(struct relay *r, uint32_t max)
+{
+	return offer_batch(r, NULL, max);
 }
 
 int relay_return_batch(struct relay *r)
@@ -282,7 +296,7 @@ static bool guest_has(const struct relay *r)
 	return relay_backlog_left(r, r->offered.chains) > 0 || r->layout->guest_has(r);
 }
 
-int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
+int relay_run_after(struct relay *r, struct relay *first, uint32_t budget, struct relay_work *ret)
 {
 	struct relay_work work = { 0 };
 
@@ -295,7 +309,7 @@ int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
 	while (work.offered < budget && r->fault == 0) {
 		uint32_t left = budget - work.offered,
 			 max = left < RELAY_BATCH ? left : RELAY_BATCH;
-		uint32_t n = relay_offer_batch(r, max);
+		uint32_t n = offer_batch(r, first, max);
 
 		work.offered += n;
 		if (n < max)
@@ -306,6 +320,11 @@ int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
 	check_memory(r);
 	*ret = work;
 	return r->fault;
+}
+
+int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
+{
+	return relay_run_after(r, NULL, budget, ret);
 }
 
 const char *relay_reason(const struct relay *r)

@@ -141,6 +141,14 @@ void relay_set_call_fd(struct relay *r, int fd);
  */
 int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret);
 
+/**
+ * relay_run_after() - as relay_run(), but the device gets no chain of @r's before what the guest
+ *		       had offered in @first's ring earlier, as far as the shadow ring has room.
+ * @first: NULL: no other ring. It was run since guest memory changed; when it fails here its own
+ *	   relay_run() says so.
+ */
+int relay_run_after(struct relay *r, struct relay *first, uint32_t budget, struct relay_work *ret);
+
 /** relay_reason() - why relay_run() failed, or NULL. */
 const char *relay_reason(const struct relay *r);
 

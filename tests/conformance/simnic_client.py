@@ -133,13 +133,13 @@ def pack_function(name, mac=b"\x52\x54\0\0\0\1", mtu=1500, pairs=1, flags=LINK_U
 class Nic:
     """A simnic process and its admin socket."""
 
-    def __init__(self, directory, *options, name="nic0"):
+    def __init__(self, directory, *options, name="nic0", build=BUILD):
         self.path = os.path.join(directory, f"{name}.sock")
         self.log_path = os.path.join(directory, f"{name}.log")
         self.test_path = os.path.join(directory, f"{name}.test")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [os.path.join(BUILD, "tools/simnic/simnic"), "--name", name, "--listen",
+                [os.path.join(build, "tools/simnic/simnic"), "--name", name, "--listen",
                  self.path, "--log-level", "debug", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.admin = Channel(self.connect())

@@ -11,14 +11,15 @@ UVA = (0x7f1000000000, 0x7e4200000000)
 FAILING = 0.2
 
 
-def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
+def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
     """Migrate `n` times, and return what happened: counts by name. Fails on the first defect.
 
     failing: the part of them that is meant to fail
+    facts: for each Migration
     """
     rng = random.Random(seed)
     memories = [Memory(uva) for uva in UVA]
-    guest = Guest(shape, memories[0], rng, stand.hurried)
+    guest = Guest(shape, memories[0], rng, stand.hurried and shape.indirect)
     counts = Counter()
     devices = [stand.device(which, shape) for which in (0, 1)]
     here, there = 0, 1
@@ -29,7 +30,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, blind=()):
         while counts["migrations"] < n:
             plan = random_plan(rng) if rng.random() < failing else None
             migration = Migration(guest, devices[there], memories[there], stand.log_offsets, plan,
-                                  blind)
+                                  **facts)
             try:
                 through = migration.run()
             except Exception as error:

@@ -7,6 +7,9 @@ compared. A page that differs was written by a device that did not say so.
     log on -> first copy -> rounds, the guest runs -> source stopped -> last round -> compared
            -> destination starts where the source stopped
 
+Rounds are compared, too, now and then: who stops marks a ring once more, and that would hide what was
+not marked before.
+
 A Plan ends it at one of PHASES, in one of WAYS; then the guest goes on at the source.
 """
 import time
@@ -18,6 +21,7 @@ from memory import N_PAGES, PAGE, first_difference, gpa_of
 
 PHASES = ("log base", "log all", "log rings", "first copy", "rounds", "stopped", "compared")
 WAYS = ("cancelled", "disconnected", "refused")
+NAP, REST = 0.005, 2  # seconds: most devices fall asleep in; all do
 
 
 class Plan:
@@ -44,15 +48,18 @@ class Migration:
 
     log_offsets: where a log may begin in its file
     blind: for the oracle's own proof: kinds of areas whose pages it pretends the log did not name
+    resting: the part of the rounds that are compared
     """
 
-    def __init__(self, guest, destination, memory, log_offsets=(0,), plan=None, blind=()):
+    def __init__(self, guest, destination, memory, log_offsets=(0,), plan=None, blind=(),
+                 resting=0.3):
         self.guest, self.rng = guest, guest.rng
         self.source, self.destination = guest.device, destination
         self.target = memory
         self.plan = plan
         self.blind = guest.ram.pages_with(*blind)
         self.log_offsets = log_offsets
+        self.resting = resting
         self.logs = []        # the last one is in use
         self.carried = set()  # what an earlier one named last
         self.copied = {}  # page: when it was copied last, and why
@@ -163,6 +170,8 @@ class Migration:
             self.pause()
             if self.rng.random() < 0.3:
                 self.guest.collect()
+            if self.rng.random() < self.resting:
+                self.compare_at_rest()
         self.reach("rounds")
 
     def stop_source(self):
@@ -256,16 +265,31 @@ class Migration:
             self.guest.ram.memory.copy_page_to(self.target, page)
             self.copied[page] = (self.step, "the log" if page in named else "the guest")
 
+    def compare_at_rest(self):
+        """A guest that waits for nothing, and a device that has nothing to do: what it writes and names
+        before it falls asleep is the last."""
+        self.guest.settle()
+        self.step += ", at rest"
+        end = time.monotonic() + REST
+        pages = True
+        while pages:
+            assert time.monotonic() < end, self.tell_differing(pages)
+            self.copy_named()
+            time.sleep(NAP)
+            self.copy_named()
+            pages = self.guest.ram.memory.differing_pages(self.target.map)
+
     def compare(self):
         self.guest.check_canaries()
         pages = self.guest.ram.memory.differing_pages(self.target.map)
-        if not pages:
-            return
+        assert not pages, self.tell_differing(pages)
+
+    def tell_differing(self, pages):
         lines = [f"{len(pages)} pages differ and were not named:"]
         lines += [self.describe(page) for page in pages[:8]]
         outside = sum(log.n_outside for log in self.logs)
         lines += [f"the log named {dict(self.n_named)}, and {outside} pages that are no memory"]
-        raise AssertionError("\n  ".join(lines))
+        return "\n  ".join(lines)
 
     def describe(self, page):
         at = page * PAGE

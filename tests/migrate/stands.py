@@ -9,7 +9,7 @@ from pathlib import Path
 from device import Device
 from nicdevice import NicDevice
 from simnic_client import Nic
-from vdpad_fixture import Vdpad
+from vdpad_fixture import BUILD, Vdpad
 
 # How devices know what was written, and what the NIC is like: lines of its section in vdpad.conf.
 METHODS = {
@@ -63,11 +63,11 @@ class SimnicStand:
     log_offsets = (0, 4096)
     method = "simnic"
 
-    def __init__(self, pairs, *options):
+    def __init__(self, pairs, *options, build=BUILD):
         self.pairs = pairs
         self.folder = tempfile.mkdtemp(prefix="vdpad-mig-", dir="/tmp")
         self.nics = [Nic(self.folder, "--uplink", "loop", "--dirty-log", "yes", *options,
-                         name=name) for name in "ab"]
+                         name=name, build=build) for name in "ab"]
 
     def device(self, which, shape):
         return NicDevice(self.nics[which], shape)
@@ -83,12 +83,12 @@ class VdpadStand:
     log_offsets = (0, 4096)
     hurried = False
 
-    def __init__(self, pairs, method):
+    def __init__(self, pairs, method, build=BUILD):
         self.pairs, self.method = pairs, method
         self.hurried = "relay" in method
         self.vdpad = Vdpad(config="".join(
             f"[simnic {nic}]\nuplink = loop\n{METHODS[method]}"
-            for nic in ("nic0", "nic1"))).start()
+            for nic in ("nic0", "nic1")), build=build).start()
         self.paths = []
         for name, nic in (("a", "sim/nic0"), ("b", "sim/nic1")):
             path = str(self.vdpad.folder / name)

@@ -54,8 +54,9 @@ class Flow:
     doubtful: those before this number were under way when a device stopped, and may be lost
     marked:   when another frame was sent since; when that comes back, nothing is doubtful any more. It
               may find no buffer either
-    hurried:  a relay hands buffers over a moment after the guest offered them, and the loop answers in
-              less; a frame that finds none is dropped, as it is by any NIC. n_missed counts those
+    hurried:  a relay has no room for all buffers of all tables: some are handed over a moment after the
+              guest offered them, and the loop answers in less; a frame that finds none is dropped, as
+              it is by any NIC. n_missed counts those
     """
 
     def __init__(self, number, hurried=False):

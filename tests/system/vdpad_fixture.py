@@ -29,7 +29,8 @@ class CliError(Exception):
 class Vdpad:
     """One supervisor. start() and kill9() as often as one likes; stop() leaves nothing behind."""
 
-    def __init__(self, config=None):
+    def __init__(self, config=None, build=BUILD):
+        self.build = build
         self.folder = Path(tempfile.mkdtemp(prefix="vdpad-", dir="/tmp"))
         os.chmod(self.folder, 0o755)
         self.run_dir = self.folder / "run"
@@ -42,7 +43,8 @@ class Vdpad:
         self.process = None
 
     def command(self):
-        words = [BUILD / "tools/vdpad/vdpad", "--run-dir", self.run_dir, "--state-dir", self.state_dir]
+        words = [self.build / "tools/vdpad/vdpad", "--run-dir", self.run_dir, "--state-dir",
+                 self.state_dir]
         return words + (["--config", self.config] if self.config else [])
 
     def spawn(self):
@@ -76,7 +78,7 @@ class Vdpad:
     # ---- the CLI
 
     def try_cli(self, *words, **options):
-        command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
+        command = [self.build / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
         done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=120, **options)
         assert_clean(done.stderr)

@@ -360,6 +360,56 @@ static void a_budget_is_kept_and_the_rest_is_told(void **state)
 	lab_close(&lab);
 }
 
+/* The guest offers a buffer, then a frame, while the relay is between the two rings. */
+static void what_was_offered_first_is_there_first(void **state)
+{
+	static const uint64_t layouts[] = { 0, LAB_PACKED };
+
+	for (int i = 0; i < 2; i++) {
+		struct lab receive, transmit;
+		struct relay_work work;
+
+		lab_open(&receive, 512, layouts[i]);
+		lab_open(&transmit, 512, layouts[i]);
+		receive.max_pieces = transmit.max_pieces = 1;
+		open_at_start(&receive);
+		open_at_start(&transmit);
+		for (uint32_t n = 1; n <= 300; n += 299) {
+			assert_int_equal(relay_run(receive.relay, 256, &work), 0);
+			for (uint32_t k = 0; k < n; k++)
+				assert_true(lab_give(&receive));
+			assert_true(lab_give(&transmit));
+			assert_int_equal(relay_run_after(transmit.relay, receive.relay, 256, &work), 0);
+			assert_int_equal(work.offered, 1);
+			assert_int_equal(lab_take(&transmit, 2), 1);
+			assert_int_equal(lab_take(&receive, 512), n);
+		}
+		lab_close(&receive);
+		lab_close(&transmit);
+	}
+}
+
+static void a_ring_that_is_broken_stops_no_other_one(void **state)
+{
+	struct lab receive, transmit;
+	struct relay_work work;
+
+	lab_open(&receive, 8, 0);
+	lab_open(&transmit, 8, 0);
+	open_at_start(&receive);
+	open_at_start(&transmit);
+	((struct vring_avail *)(void *)(receive.ram + receive.driver))->idx = 100;
+	assert_true(lab_give(&transmit));
+	assert_int_equal(relay_run_after(transmit.relay, receive.relay, 256, &work), 0);
+	assert_int_equal(lab_take(&transmit, 2), 1);
+	assert_int_equal(relay_run(receive.relay, 256, &work), -EBADMSG);
+	assert_true(lab_give(&transmit));
+	assert_int_equal(relay_run_after(transmit.relay, receive.relay, 256, &work), 0);
+	assert_int_equal(lab_take(&transmit, 2), 1);
+	lab_close(&receive);
+	lab_close(&transmit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +421,8 @@ int main(void)
 		cmocka_unit_test(a_flat_chain_waits_for_room_in_the_shadow_ring),
 		cmocka_unit_test(a_device_that_stopped_goes_on_in_the_shadow_ring),
 		cmocka_unit_test(a_budget_is_kept_and_the_rest_is_told),
+		cmocka_unit_test(what_was_offered_first_is_there_first),
+		cmocka_unit_test(a_ring_that_is_broken_stops_no_other_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,6 +168,43 @@ static void what_a_device_took_is_marked_when_it_is_taken_back(void **state)
 	}
 }
 
+/* What was made available before something that the device completed can't be taken back. */
+static void what_a_device_took_is_marked_when_it_is_completed_for_it(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		struct queue_position at;
+		struct relay_stats stats;
+		uint32_t n_marked = 0;
+		struct lab lab;
+
+		lab_open_slots(&lab, SIZE, i % 2 ? LAB_PACKED : 0, 2 * LAB_PAGE);
+		lab.buffers = align_up(lab.buffers, LAB_PAGE);
+		lab.max_pieces = 1;
+		open_at_start(&lab);
+		lab.dev.lenient = false;
+		lab_log(&lab, true, true);
+		while (lab_give(&lab))
+			;
+		assert_int_equal(lab_relay_run(&lab), 0);
+		assert_int_equal(lab_take(&lab, SIZE), SIZE);
+		device_entry(&lab, 0, lab.dev.taken[SIZE - 1].id, 0, 0);
+		at = lab_device_stop(&lab);
+		assert_int_equal(relay_finish(lab.relay, i / 2 ? &at : NULL, &at), 0);
+		relay_stats(lab.relay, &stats);
+		assert_int_equal(stats.forced, SIZE - 1);
+		for (uint32_t slot = 0; slot < SIZE; slot++) {
+			const struct lab_chain *c = &lab.chains[slot];
+			uint64_t gpa = LAB_GPA + lab.buffers + (uint64_t)slot * lab.slot_size;
+			bool forced = c->seq < SIZE - 1;
+
+			assert_int_equal(lab_log_has(&lab, gpa), forced && c->writable > 0);
+			n_marked += lab_log_has(&lab, gpa);
+		}
+		assert_true(n_marked > 0);
+		lab_close(&lab);
+	}
+}
+
 static void setups_that_make_no_sense_are_refused(void **state)
 {
 	static const struct {
@@ -371,6 +408,7 @@ int main(void)
 		cmocka_unit_test(lengths_are_at_most_what_may_be_written),
 		cmocka_unit_test(a_packed_length_counts_only_with_its_flag),
 		cmocka_unit_test(what_a_device_took_is_marked_when_it_is_taken_back),
+		cmocka_unit_test(what_a_device_took_is_marked_when_it_is_completed_for_it),
 		cmocka_unit_test(setups_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_log_that_does_not_reach_the_ring_is_refused),
 		cmocka_unit_test(memory_that_goes_away_ends_the_relay),
