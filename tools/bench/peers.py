@@ -12,6 +12,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
 FRONTEND = BUILD / "tools/bench/frontend"
+TRAFFIC = BUILD / "tools/bench/traffic"
+RELAY_MICRO = BUILD / "tools/bench/relay_micro"
 # Handing memory to another process works without huge pages, for both sides alike.
 EAL = ["--no-huge", "-m", "192", "--no-pci", "--no-telemetry", "--main-lcore", "0"]
 
@@ -107,6 +109,33 @@ class Testpmd:
                 self.process.kill()
                 self.process.wait()
         self.process.stdin.close()
+
+
+class Traffic:
+    """traffic.c on the first processor; `ends` are (address, socket) of one device, or of two."""
+
+    def __init__(self, packed, size, ends):
+        words = [word for end in ends for word in end]
+        self.process = subprocess.Popen(
+            ["taskset", "-c", "0", TRAFFIC, "packed" if packed else "split", str(size), *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self, command, lines=1):
+        """The words of each line that it answers, as numbers where they are."""
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answers = [self.process.stdout.readline().split() for _ in range(lines)]
+        if not all(answers):
+            raise BenchError("the front-end ended")
+        return answers
+
+    def rate(self, seconds):
+        return float(self.tell(f"measure {seconds}")[0][0])
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait(20)
+        self.process.stdout.close()
 
 
 class Vdpad:
