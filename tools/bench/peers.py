@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -138,14 +139,45 @@ class Traffic:
         self.process.stdout.close()
 
 
-class Vdpad:
-    """vdpad in a folder of its own, with one simnic; names that no other process has."""
+class Proxy:
+    """proxy.py between a front-end and `backend`; the front-end connects to `path`."""
 
-    def __init__(self, folder, uplink="none", extra=""):
+    def __init__(self, folder, name, backend):
+        self.path = folder / f"{name}.proxy"
+        self.path.unlink(missing_ok=True)
+        self.log = folder / f"{name}.messages"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, Path(__file__).with_name("proxy.py"), self.path, backend],
+                stdin=subprocess.PIPE, stdout=log, stderr=log)
+        wait_for("the proxy", self.path.exists)
+
+    def messages(self):
+        """(nanoseconds, side, request, flags, value) of each message so far."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [(int(words[0]), words[1], *map(int, words[2:]))
+                for words in map(str.split, lines) if len(words) == 5 and words[0].isdigit()]
+
+    def end(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Vdpad:
+    """vdpad in a folder of its own, with one simnic, or more of `extra`; names that no other process has.
+
+    tag: tells one vdpad of this bench from another
+    """
+
+    def __init__(self, folder, uplink="none", extra="", tag=""):
         self.folder = folder
         self.run = folder / "run"
         config = folder / "vdpad.conf"
-        self.nic = f"bench{os.getpid()}"
+        self.nic = f"bench{os.getpid()}{tag and 'n'}{tag}"
         config.write_text(f"[simnic {self.nic}]\nuplink = {uplink}\n{extra}")
         self.log = folder / "vdpad.log"
         self.names = []
@@ -168,10 +200,10 @@ class Vdpad:
             raise BenchError(f"vdpa {' '.join(words)}: {done.stderr or done.stdout}")
         return done
 
-    def add(self, number, *words):
+    def add(self, number, *words, nic=None):
         """Make a device and return (its name, the path of its socket)."""
         name = f"{self.nic}-{number}"
-        self.vdpa("dev", "add", "name", name, "mgmtdev", f"sim/{self.nic}", *words)
+        self.vdpa("dev", "add", "name", name, "mgmtdev", f"sim/{nic or self.nic}", *words)
         self.names.append(name)
         return name, self.run / "vhost" / f"{name}.sock"
 
