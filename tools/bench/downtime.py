@@ -8,6 +8,7 @@ testpmd, which never sleeps, is stopped while it is not its turn.
 
   blackout  from the source's first GET_VRING_BASE to the answer that the destination gives next after
             the last kick and enable, when it has handled them
+  waiting   what QEMU waited of that for answers; the rest is its own
   gap       the longest time without an answer that one sees who asks the guest each 5 ms, from the host
   downtime  what QEMU says itself
 """
@@ -25,13 +26,24 @@ sys.path.insert(0, str(REPO / "tests/system"))
 from guest import Guest, GuestError  # noqa: E402
 
 GET_VRING_BASE, SET_VRING_KICK, SET_VRING_ENABLE = 11, 12, 18
-TITLES = ["blackout", "gap", "QEMU's downtime"]
+TITLES = ["blackout", "waiting", "gap", "QEMU's downtime"]
 ASK_MS = 5
 GOAL = 0.5
 
 
 def ip(*words):
     subprocess.run(["ip", *words], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def waits(messages):
+    """Nanoseconds from requests to their answers, together."""
+    asked, total = {}, 0
+    for when, side, request, *_ in messages:
+        if side == "front":
+            asked[request] = when
+        elif request in asked:
+            total += when - asked.pop(request)
+    return total
 
 
 class Bridge:
@@ -120,7 +132,7 @@ class Side:
             self.rest()
 
     def observe(self, target):
-        """Milliseconds: (blackout, gap, downtime)."""
+        """Milliseconds, as in TITLES."""
         begun = time.monotonic_ns()
         answers = self.folder / "answers"
         with open(answers, "wb") as out:
@@ -141,12 +153,16 @@ class Side:
         if not times or times[-1] < started:
             raise GuestError("nobody answers after the migration")
         gap = max(b - a for a, b in zip(times, times[1:]) if b > stopped - 10**8)
-        return (started - stopped) / 1e6, gap / 1e6, max(said["downtime"], 1)
+        waited = sum(waits([m for m in self.since(end, begun) if stopped <= m[0] <= started])
+                     for end in range(2))
+        return (started - stopped) / 1e6, waited / 1e6, gap / 1e6, max(said["downtime"], 1)
+
+    def since(self, end, begun):
+        return [m for m in self.proxies[end].messages() if m[0] > begun]
 
     def switched(self, begun):
         """When the source's first ring was stopped, and the destination's last was started."""
-        source, target = [[m for m in self.proxies[end].messages() if m[0] > begun]
-                          for end in (self.at, 1 - self.at)]
+        source, target = self.since(self.at, begun), self.since(1 - self.at, begun)
         stops = [m[0] for m in source if m[1:3] == ("front", GET_VRING_BASE)]
         kicks = [i for i, m in enumerate(target) if m[1:3] == ("front", SET_VRING_KICK)]
         if not stops or not kicks:
