@@ -50,14 +50,17 @@ static inline uint64_t used_flags(bool wrap)
 
 /*
  * Most chains take one slot. Asked for, that is a branch that the CPU foresees; else the next
- * slot's address would wait for the number to be loaded.
+ * slot's address would wait for the number to be loaded. The compiler knows no better than to make
+ * a conditional move of it, which waits as well, unless there is something that it can't move.
  */
 static inline void slot_step(uint32_t size, uint16_t *slot, uint8_t *wrap, uint32_t n)
 {
 	uint32_t to = *slot + 1U;
 
-	if (__builtin_expect(n != 1, 0))
+	if (__builtin_expect(n != 1, 0)) {
+		__asm__ volatile("" : "+r"(n));
 		to += n - 1;
+	}
 	if (to >= size) {
 		to -= size;
 		*wrap = !*wrap;

@@ -22,6 +22,7 @@ ALLOWED = [
     ("tools/vdpad/", ["vdpa/", "tools/vdpad/", "tools/shim/wire.h", "drivers/sim/mailbox.h"]),
     ("tools/worker/", ["vdpa/", "protocol/", "drivers/drivers.h", "tools/shim/wire.h",
                        "tools/worker/"]),
+    ("tools/bench/", ["vdpa/", "drivers/sim/mailbox.h", "tools/bench/"]),
     ("tools/{own}/", ["vdpa/", "tools/{own}/", "tools/shim/wire.h"]),
 ]
 

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,43 +26,13 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <linux/vhost.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
-
-enum request {
-	GET_FEATURES = 1,
-	SET_FEATURES = 2,
-	SET_OWNER = 3,
-	SET_MEM_TABLE = 5,
-	SET_VRING_NUM = 8,
-	SET_VRING_ADDR = 9,
-	SET_VRING_BASE = 10,
-	SET_VRING_KICK = 12,
-	SET_VRING_CALL = 13,
-	SET_VRING_ERR = 14,
-	GET_PROTOCOL_FEATURES = 15,
-	SET_PROTOCOL_FEATURES = 16,
-	GET_QUEUE_NUM = 17,
-	SET_VRING_ENABLE = 18,
-	SET_BACKEND_REQ_FD = 21,
-	SET_STATUS = 39,
-	GET_STATUS = 40,
-};
-
-#define PROTOCOL_MQ	   (1ULL << 0)
-#define PROTOCOL_REPLY_ACK (1ULL << 3)
-#define PROTOCOL_BACKEND   (1ULL << 5)
-#define PROTOCOL_STATUS	   (1ULL << 16)
-
-#define FLAG_VERSION	1U
-#define FLAG_NEED_REPLY 8U
+#include "messages.h"
 
 #define MAX_PAIRS   64
 #define RING_SIZE   256U
@@ -72,21 +41,6 @@ enum request {
 
 /* QEMU repeats the set of SET_VRING_ENABLE at each reset and feature write of a booting guest. */
 #define QEMU_ENABLE_SETS 6
-
-struct message {
-	uint32_t request, flags, size;
-	union {
-		uint64_t u64;
-		struct vhost_vring_state state;
-		struct vhost_vring_addr addr;
-		struct {
-			uint32_t n, pad;
-			uint64_t gpa, size, uva, offset;
-		} table;
-	};
-} __attribute__((packed));
-
-#define HEADER offsetof(struct message, u64)
 
 static struct {
 	int fd;
@@ -98,61 +52,15 @@ static struct {
 	int channel; /* our end of the back-end's own channel; -1: none */
 } fe;
 
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "frontend: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec at;
-
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	return (uint64_t)at.tv_sec * 1000000000ULL + (uint64_t)at.tv_nsec;
-}
-
 static void send_message(const struct message *msg, int fd)
 {
-	struct iovec part = { (void *)(uintptr_t)msg, HEADER + msg->size };
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr out = { .msg_iov = &part, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		out.msg_control = &control;
-		out.msg_controllen = sizeof(control);
-		control.header.cmsg_len = CMSG_LEN(sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	}
-	if (sendmsg(fe.fd, &out, MSG_NOSIGNAL) != (ssize_t)part.iov_len)
-		die("sendmsg");
+	message_send(fe.fd, msg, fd);
 	fe.messages++;
 }
 
-/* Every answer that occurs here is a u64. */
 static uint64_t receive(uint32_t request)
 {
-	struct message msg;
-	size_t done = 0, size = HEADER + sizeof(uint64_t);
-	ssize_t n;
-
-	while (done < size) {
-		n = recv(fe.fd, (char *)&msg + done, size - done, 0);
-		if (n <= 0)
-			die(n == 0 ? "the back-end hung up" : "recv");
-		done += (size_t)n;
-	}
-	if (msg.request != request || msg.size != sizeof(uint64_t)) {
-		fprintf(stderr, "frontend: answer %u of %u bytes to request %u\n", msg.request, msg.size,
-				request);
-		exit(1);
-	}
-	return msg.u64;
+	return message_receive(fe.fd, request);
 }
 
 static uint64_t get(uint32_t request)
@@ -388,20 +296,6 @@ static const struct frontend {
 	  .start = virtio_user_start },
 };
 
-static void dial(const char *path)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof(to.sun_path)) {
-		errno = ENAMETOOLONG;
-		die(path);
-	}
-	strcpy(to.sun_path, path);
-	fe.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fe.fd < 0 || connect(fe.fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		die(path);
-}
-
 static void make_memory(void)
 {
 	fe.memory_fd = memfd_create("guest", MFD_CLOEXEC);
@@ -454,7 +348,7 @@ static void ready_once(const char *path, const struct frontend *kind)
 	make_eventfds();
 	fe.channel = -1;
 	begun = now_ns();
-	dial(path);
+	fe.fd = dial(path);
 	if (kind->owner_first)
 		set_owner();
 	fe.offered = get(GET_FEATURES);
@@ -505,7 +399,7 @@ static int trip(int argc, char **argv)
 	count = strtoul(argv[4], NULL, 0);
 	if (count == 0)
 		return -EINVAL;
-	dial(argv[1]);
+	fe.fd = dial(argv[1]);
 	set_owner();
 	get(GET_FEATURES);
 	for (i = 0; i < blocks; i++) {

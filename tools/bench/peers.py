@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
 FRONTEND = BUILD / "tools/bench/frontend"
+TRAFFIC = BUILD / "tools/bench/traffic"
+RELAY_MICRO = BUILD / "tools/bench/relay_micro"
 # Handing memory to another process works without huge pages, for both sides alike.
 EAL = ["--no-huge", "-m", "192", "--no-pci", "--no-telemetry", "--main-lcore", "0"]
 
@@ -109,14 +112,72 @@ class Testpmd:
         self.process.stdin.close()
 
 
-class Vdpad:
-    """vdpad in a folder of its own, with one simnic; names that no other process has."""
+class Traffic:
+    """traffic.c on the first processor; `ends` are (address, socket) of one device, or of two."""
 
-    def __init__(self, folder, uplink="none", extra=""):
+    def __init__(self, packed, size, ends):
+        words = [word for end in ends for word in end]
+        self.process = subprocess.Popen(
+            ["taskset", "-c", "0", TRAFFIC, "packed" if packed else "split", str(size), *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self, command, lines=1):
+        """The words of each line that it answers, as numbers where they are."""
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answers = [self.process.stdout.readline().split() for _ in range(lines)]
+        if not all(answers):
+            raise BenchError("the front-end ended")
+        return answers
+
+    def rate(self, seconds):
+        return float(self.tell(f"measure {seconds}")[0][0])
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+
+class Proxy:
+    """proxy.py between a front-end and `backend`; the front-end connects to `path`."""
+
+    def __init__(self, folder, name, backend):
+        self.path = folder / f"{name}.proxy"
+        self.path.unlink(missing_ok=True)
+        self.log = folder / f"{name}.messages"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, Path(__file__).with_name("proxy.py"), self.path, backend],
+                stdin=subprocess.PIPE, stdout=log, stderr=log)
+        wait_for("the proxy", self.path.exists)
+
+    def messages(self):
+        """(nanoseconds, side, request, flags, value) of each message so far."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [(int(words[0]), words[1], *map(int, words[2:]))
+                for words in map(str.split, lines) if len(words) == 5 and words[0].isdigit()]
+
+    def end(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Vdpad:
+    """vdpad in a folder of its own, with one simnic, or more of `extra`; names that no other process has.
+
+    tag: tells one vdpad of this bench from another
+    """
+
+    def __init__(self, folder, uplink="none", extra="", tag=""):
         self.folder = folder
         self.run = folder / "run"
         config = folder / "vdpad.conf"
-        self.nic = f"bench{os.getpid()}"
+        self.nic = f"bench{os.getpid()}{tag and 'n'}{tag}"
         config.write_text(f"[simnic {self.nic}]\nuplink = {uplink}\n{extra}")
         self.log = folder / "vdpad.log"
         self.names = []
@@ -139,10 +200,10 @@ class Vdpad:
             raise BenchError(f"vdpa {' '.join(words)}: {done.stderr or done.stdout}")
         return done
 
-    def add(self, number, *words):
+    def add(self, number, *words, nic=None):
         """Make a device and return (its name, the path of its socket)."""
         name = f"{self.nic}-{number}"
-        self.vdpa("dev", "add", "name", name, "mgmtdev", f"sim/{self.nic}", *words)
+        self.vdpa("dev", "add", "name", name, "mgmtdev", f"sim/{nic or self.nic}", *words)
         self.names.append(name)
         return name, self.run / "vhost" / f"{name}.sock"
 

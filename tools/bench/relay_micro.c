@@ -2,7 +2,13 @@
 /*
  * What the relay costs per descriptor, beside a plain loop that does the same memory work with no
  * regard for hostile guests, crashes, or notifications. Guest and device are played in the same
- * thread and not timed; buffers are never touched. Medians of many rounds, nanoseconds.
+ * thread and not timed; buffers are never touched.
+ *
+ *   relay_micro BATCH REGIONS PIECES direct|indirect BLOCKS
+ *	BATCH chains at a time, of PIECES descriptors each, in the ring or in a table; BATCH * PIECES
+ *	is at most 256. The guest has its memory in REGIONS parts. BLOCKS lines, each of which has
+ *	split, packed, split with a log, packed with a log, in turn: OFFER RETURN LIMIT, the middle of
+ *	its rounds, in nanoseconds per descriptor.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -21,14 +27,16 @@
 #define REGION     (64ULL << 20)
 #define GPA        (1ULL << 32)
 #define SHADOW     (1ULL << 44)
-#define N_ROUNDS   4000
+#define N_ROUNDS   400
+#define N_VARIANTS 4
+#define TABLES_AT  0x40000U
 #define FRAME      1518U
 #define FLAG_AVAIL ((uint64_t)BIT(VRING_PACKED_DESC_F_AVAIL))
 #define FLAG_USED  ((uint64_t)BIT(VRING_PACKED_DESC_F_USED))
 
 struct bench {
-	bool packed, log;
-	uint32_t batch, n_regions;
+	bool packed, log, indirect;
+	uint32_t batch, n_regions, pieces;
 	struct fdstore fds;
 	struct memory_table table;
 	struct guestmem memory;
@@ -80,12 +88,54 @@ static void make_memory(struct bench *b)
 				(uint64_t)rand() % (uint64_t)(REGION / 2);
 }
 
+/* Where the n-th chain begins: its pieces lie behind each other, or in a table. */
+static uint16_t first_of(const struct bench *b, uint16_t n)
+{
+	return b->indirect ? n : (uint16_t)(n % (SIZE / b->pieces) * b->pieces);
+}
+
+/* The i-th descriptor, in the ring or in all tables one after the other. */
+static struct vring_desc piece(const struct bench *b, uint32_t i)
+{
+	bool last = i % b->pieces == b->pieces - 1;
+	uint16_t next = (uint16_t)(b->indirect ? i % b->pieces + 1 : i + 1);
+
+	return (struct vring_desc){ b->buffers[i], 2048,
+		(uint16_t)(VRING_DESC_F_WRITE | (last ? 0 : VRING_DESC_F_NEXT)), next };
+}
+
+static uint64_t table_gpa(const struct bench *b, uint32_t i)
+{
+	return GPA + TABLES_AT + i % (SIZE / b->pieces) * b->pieces * sizeof(struct vring_desc);
+}
+
+static struct vring_desc table_desc(const struct bench *b, uint32_t i)
+{
+	return (struct vring_desc){ table_gpa(b, i), b->pieces * (uint32_t)sizeof(struct vring_desc),
+		VRING_DESC_F_INDIRECT, 0 };
+}
+
+static void fill_tables(struct bench *b)
+{
+	void *at = guestmem_at(&b->memory, GPA + TABLES_AT, SIZE * sizeof(struct vring_desc));
+	struct vring_packed_desc *packed = at;
+	struct vring_desc *split = at;
+
+	for (uint32_t i = 0; i < SIZE; i++) {
+		if (b->packed)
+			packed[i] = (struct vring_packed_desc){ b->buffers[i], 2048, 0, VRING_DESC_F_WRITE };
+		else
+			split[i] = piece(b, i);
+	}
+}
+
 static void make_relay(struct bench *b)
 {
 	struct relay_kept_layout l = relay_kept_layout(SIZE, b->packed);
 	struct relay_setup setup = {
 		.memory = &b->memory,
-		.features = b->packed ? BIT_ULL(VIRTIO_F_RING_PACKED) : 0,
+		.features = (b->packed ? BIT_ULL(VIRTIO_F_RING_PACKED) : 0) |
+			    BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
 		.size = SIZE,
 		.desc = GPA,
 		.driver = GPA + 0x10000,
@@ -113,9 +163,10 @@ static void make_relay(struct bench *b)
 		die("relay_set_log");
 	b->wrap = b->device_wrap = true;
 	for (uint32_t i = 0; i < SIZE && !b->packed; i++) {
-		b->desc[i] = (struct vring_desc){ b->buffers[i], 2048, VRING_DESC_F_WRITE, 0 };
-		b->avail->ring[i] = (uint16_t)i;
+		b->desc[i] = b->indirect ? table_desc(b, i) : piece(b, i);
+		b->avail->ring[i] = first_of(b, (uint16_t)i);
 	}
+	fill_tables(b);
 }
 
 static void put_word(struct vring_packed_desc *d, uint32_t size, uint16_t id, uint64_t flags)
@@ -125,25 +176,34 @@ static void put_word(struct vring_packed_desc *d, uint32_t size, uint16_t id, ui
 	__atomic_store_n((uint64_t *)(void *)&d->len, word, __ATOMIC_RELEASE);
 }
 
-static void give(struct bench *b)
+/* One chain; its id is its first slot. */
+static void give_packed(struct bench *b)
 {
 	struct vring_packed_desc *ring = (void *)b->desc;
+	uint32_t n = b->indirect ? 1 : b->pieces;
+	uint16_t id = b->slot;
 
-	if (!b->packed) {
-		__atomic_store_n(
-			&b->avail->idx, (uint16_t)(b->avail->idx + b->batch), __ATOMIC_RELEASE);
-		return;
-	}
-	for (uint32_t i = 0; i < b->batch; i++) {
-		uint64_t flags = VRING_DESC_F_WRITE | (b->wrap ? FLAG_AVAIL : FLAG_USED);
+	for (uint32_t i = 0; i < n; i++) {
+		struct vring_desc d = b->indirect ? table_desc(b, b->slot) : piece(b, b->slot);
 
-		ring[b->slot].addr = b->buffers[b->slot];
-		put_word(&ring[b->slot], 2048, b->slot, flags);
+		ring[b->slot].addr = d.addr;
+		put_word(&ring[b->slot], d.len, id, d.flags | (b->wrap ? FLAG_AVAIL : FLAG_USED));
 		if (++b->slot == SIZE) {
 			b->slot = 0;
 			b->wrap = !b->wrap;
 		}
 	}
+}
+
+static void give(struct bench *b)
+{
+	if (!b->packed) {
+		__atomic_store_n(
+			&b->avail->idx, (uint16_t)(b->avail->idx + b->batch), __ATOMIC_RELEASE);
+		return;
+	}
+	for (uint32_t i = 0; i < b->batch; i++)
+		give_packed(b);
 }
 
 static void complete(struct bench *b)
@@ -165,7 +225,8 @@ static void complete(struct bench *b)
 		uint64_t flags = VRING_DESC_F_WRITE | (b->device_wrap ? FLAG_AVAIL | FLAG_USED : 0);
 
 		put_word(&ring[b->device_slot], FRAME, ring[b->device_slot].id, flags);
-		if (++b->device_slot == SIZE) {
+		b->device_slot = (uint16_t)(b->device_slot + b->pieces);
+		if (b->device_slot == SIZE) {
 			b->device_slot = 0;
 			b->device_wrap = !b->device_wrap;
 		}
@@ -202,14 +263,17 @@ static void plain_offer(struct bench *b, struct plain *p)
 {
 	for (uint32_t i = 0; i < b->batch; i++) {
 		uint16_t head = p->avail[(p->index + i) % SIZE];
-		struct vring_desc d = p->desc[head];
 
-		if (!plain_has(b, d.addr, d.len))
-			abort();
-		p->notes[head].gpa = d.addr;
-		p->notes[head].size = d.len;
+		p->notes[head].gpa = p->desc[head].addr;
+		p->notes[head].size = p->desc[head].len;
 		p->notes[head].id = head;
-		p->shadow[head] = d;
+		for (uint32_t k = head; k < head + b->pieces; k++) {
+			struct vring_desc d = p->desc[k];
+
+			if (!plain_has(b, d.addr, d.len))
+				abort();
+			p->shadow[k] = d;
+		}
 		p->shadow_avail[(p->index + i) % SIZE] = head;
 	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -234,9 +298,9 @@ static void run(struct bench *b, struct plain *p)
 	struct relay_work work;
 
 	for (uint32_t i = 0; i < SIZE; i++) {
-		p->desc[i] = (struct vring_desc){ b->buffers[i], 2048, VRING_DESC_F_WRITE, 0 };
-		p->avail[i] = (uint16_t)i;
-		p->shadow_used[i] = (struct vring_used_elem){ i, FRAME };
+		p->desc[i] = piece(b, i);
+		p->avail[i] = (uint16_t)(i % (SIZE / b->pieces) * b->pieces);
+		p->shadow_used[i] = (struct vring_used_elem){ p->avail[i], FRAME };
 	}
 	for (uint32_t i = 0; i < N_ROUNDS; i++) {
 		uint64_t t0, t1, t2, t3, t4, t5;
@@ -269,10 +333,15 @@ static int by_value(const void *a, const void *b)
 	return *left < *right ? -1 : *left > *right;
 }
 
-static double median(uint64_t *values, uint32_t batch, double clock)
+/* The mean of the middle half: a clock's step may be longer than a short round. */
+static double middle(uint64_t *values, uint32_t n, double clock)
 {
+	uint64_t sum = 0;
+
 	qsort(values, N_ROUNDS, sizeof(*values), by_value);
-	return ((double)values[N_ROUNDS / 2] - clock) / batch;
+	for (uint32_t i = N_ROUNDS / 4; i < 3 * N_ROUNDS / 4; i++)
+		sum += values[i];
+	return ((double)sum / (N_ROUNDS / 2) - clock) / n;
 }
 
 /* What reading the clock costs, to be taken off. */
@@ -285,46 +354,52 @@ static double clock_cost(void)
 
 		values[i] = clock_now_ns() - t;
 	}
-	return median(values, 1, 0);
+	return middle(values, 1, 0);
 }
 
-static void measure(bool packed, uint32_t batch, uint32_t n_regions, bool log)
+static void measure(struct bench *b)
 {
-	struct bench *b = calloc(1, sizeof(*b));
-	struct plain *p = calloc(1, sizeof(*p));
-	double clock = clock_cost(), relay, limit, offer;
+	static struct plain p;
+	uint32_t n = b->batch * b->pieces;
+	double clock = clock_cost();
 
-	if (!b || !p)
-		die("calloc");
-	b->packed = packed;
-	b->batch = batch;
-	b->n_regions = n_regions;
-	b->log = log;
-	make_memory(b);
-	make_relay(b);
-	run(b, p);
-	offer = median(b->offer, batch, clock);
-	relay = offer + median(b->give_back, batch, clock);
-	limit = median(b->limit_offer, batch, clock) + median(b->limit_back, batch, clock);
-	printf("%-6s %5u %7u %-3s %7.1f %7.1f %7.1f %7.1f %6.1f\n", packed ? "packed" : "split",
-		batch, n_regions, log ? "on" : "off", offer, relay - offer, relay, limit,
-		limit > 0 ? relay / limit : 0);
-	relay_close(b->relay);
-	dirty_log_close(b->dirty);
-	guestmem_free(&b->memory);
-	fdstore_close_all(&b->fds);
-	munmap(b->kept, relay_kept_layout(SIZE, packed).size);
-	free(b);
-	free(p);
+	memset(&p, 0, sizeof(p));
+	run(b, &p);
+	printf(" %.3f %.3f %.3f", middle(b->offer, n, clock), middle(b->give_back, n, clock),
+		middle(b->limit_offer, n, clock) + middle(b->limit_back, n, clock));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	static const uint32_t batches[] = { 1, 32, 256 };
+	static struct bench variants[N_VARIANTS];
+	struct bench like = { 0 };
+	unsigned long blocks;
 
-	printf("%-6s %5s %7s %-3s %7s %7s %7s %7s %6s\n", "ring", "batch", "regions", "log",
-		"offer", "return", "both", "limit", "ratio");
-	for (size_t i = 0; i < 2 * ARRAY_SIZE(batches) * 4; i++)
-		measure(i % 2, batches[i / 2 % 3], i / 6 % 2 ? 8 : 1, i / 12);
+	if (argc != 6)
+		goto usage;
+	like.batch = (uint32_t)strtoul(argv[1], NULL, 0);
+	like.n_regions = (uint32_t)strtoul(argv[2], NULL, 0);
+	like.pieces = (uint32_t)strtoul(argv[3], NULL, 0);
+	like.indirect = !strcmp(argv[4], "indirect");
+	blocks = strtoul(argv[5], NULL, 0);
+	if (like.batch < 1 || like.pieces < 1 || like.batch * like.pieces > SIZE ||
+		SIZE % like.pieces != 0 || like.n_regions < 1 || like.n_regions > 8)
+		goto usage;
+	for (uint32_t i = 0; i < N_VARIANTS; i++) {
+		variants[i] = like;
+		variants[i].packed = i % 2;
+		variants[i].log = i / 2;
+		make_memory(&variants[i]);
+		make_relay(&variants[i]);
+	}
+	while (blocks-- > 0) {
+		for (uint32_t i = 0; i < N_VARIANTS; i++)
+			measure(&variants[i]);
+		printf("\n");
+	}
 	return 0;
+
+usage:
+	fprintf(stderr, "usage: relay_micro BATCH REGIONS PIECES direct|indirect BLOCKS\n");
+	return 2;
 }
