@@ -2,9 +2,13 @@
 /* Memory, relay and auditor of the lab. */
 #include "relay_lab.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 uint64_t lab_random(uint64_t *rng)
@@ -222,6 +226,71 @@ int lab_relay_run(struct lab *lab)
 			1 + lab_below(&lab->rng, lab_below(&lab->rng, 2) ? 4 : 300), &work);
 	} while (r == 0 && (work.offered > 0 || work.returned > 0));
 	return r;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+void lab_play(struct lab *lab, uint64_t n, uint64_t ns)
+{
+	uint64_t until = lab->n_got + n, end = now_ns() + ns;
+
+	do {
+		lab_give_some(lab, 20);
+		lab_take(lab, lab_below(&lab->rng, 20));
+		lab_complete(lab, lab_below(&lab->rng, 20));
+		lab_get(lab);
+	} while ((n == 0 || lab->n_got < until) && now_ns() < end);
+}
+
+/* The child: takes the relay over and runs it until it is killed. */
+static void relay_until_killed(struct lab *lab, bool logs)
+{
+	struct relay_work work;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (relay_open(&lab->setup, lab->kept, RELAY_RESUME, &lab->relay) < 0)
+		_exit(2);
+	if (logs)
+		lab_log(lab, true, true);
+	for (;;) {
+		if (relay_run(lab->relay, 64, &work) < 0)
+			_exit(3);
+		if (work.offered == 0 && work.returned == 0)
+			relay_sleep(lab->relay);
+	}
+}
+
+void lab_relay_killed(struct lab *lab, bool logs)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		relay_until_killed(lab, logs);
+	lab_play(lab, 1 + lab_below(&lab->rng, 100), 100000000);
+	lab_play(lab, 0, lab_below(&lab->rng, 50000));
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		fail_msg("the relay ended by itself: %#x", (unsigned int)status);
+}
+
+void lab_drain(struct lab *lab, struct queue_position at)
+{
+	lab_device_direct(lab, at);
+	for (int i = 0; i < 100 && lab_out(lab) > 0; i++) {
+		lab_take(lab, lab->size);
+		lab_complete(lab, lab->size);
+		lab_get(lab);
+	}
+	assert_int_equal(lab_out(lab), 0);
 }
 
 void lab_audit_begin(struct lab *lab)

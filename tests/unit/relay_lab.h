@@ -150,6 +150,12 @@ struct queue_position lab_device_stop(struct lab *lab);
 void lab_relay_open(struct lab *lab, struct queue_position at, enum relay_begin begin);
 /* Runs until nothing moves. Return: what relay_run() said. */
 int lab_relay_run(struct lab *lab);
+/* Plays guest and device until @n chains came back, or for @ns. 0 chains: for that long. */
+void lab_play(struct lab *lab, uint64_t n, uint64_t ns);
+/* The relay goes on in a process of its own, which is killed after a while, while guest and device play. */
+void lab_relay_killed(struct lab *lab, bool logs);
+/* The device serves the guest's ring from @at on until every chain is back. */
+void lab_drain(struct lab *lab, struct queue_position at);
 /* relay_set_log() with the lab's log. */
 void lab_log(struct lab *lab, bool on, bool ring);
 

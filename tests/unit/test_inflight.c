@@ -6,13 +6,8 @@
  */
 #include "relay_lab.h"
 
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "vdpa/inflight.h"
 #include "vdpa/relay_internal.h"
@@ -151,17 +146,6 @@ static uint32_t count_marks(const struct lab *lab)
 	return n;
 }
 
-static void drain_direct(struct lab *lab, struct queue_position at)
-{
-	lab_device_direct(lab, at);
-	for (int i = 0; i < 100 && lab_out(lab) > 0; i++) {
-		lab_take(lab, lab->size);
-		lab_complete(lab, lab->size);
-		lab_get(lab);
-	}
-	assert_int_equal(lab_out(lab), 0);
-}
-
 static uint64_t n_lost, n_resubmitted;
 
 static void live(struct lab *lab, int rounds)
@@ -197,7 +181,7 @@ static void live(struct lab *lab, int rounds)
 		assert_int_equal(at.avail, at.used);
 		close_relay(lab);
 	}
-	drain_direct(lab, at);
+	lab_drain(lab, at);
 }
 
 static void whoever_follows_goes_on_with_the_same_chains(void **state)
@@ -219,43 +203,6 @@ static void whoever_follows_goes_on_with_the_same_chains(void **state)
 	}
 }
 
-/* A process of its own, until it is killed. */
-static void relay_until_killed(struct lab *lab)
-{
-	struct relay_work work;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (relay_open(&lab->setup, lab->kept, RELAY_RESUME, &lab->relay) < 0)
-		_exit(2);
-	for (;;) {
-		if (relay_run(lab->relay, 64, &work) < 0)
-			_exit(3);
-		if (work.offered == 0 && work.returned == 0)
-			relay_sleep(lab->relay);
-	}
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-}
-
-/* Plays guest and device until @n chains came back, or for @ns. 0 chains: for that long. */
-static void play(struct lab *lab, uint64_t n, uint64_t ns)
-{
-	uint64_t until = lab->n_got + n, end = now_ns() + ns;
-
-	do {
-		lab_give_some(lab, 20);
-		lab_take(lab, lab_below(&lab->rng, 20));
-		lab_complete(lab, lab_below(&lab->rng, 20));
-		lab_get(lab);
-	} while ((n == 0 || lab->n_got < until) && now_ns() < end);
-}
-
 static void kill_again_and_again(struct lab *lab, int times)
 {
 	struct queue_position at;
@@ -264,18 +211,7 @@ static void kill_again_and_again(struct lab *lab, int times)
 	lab_device_shadow(lab);
 	close_relay(lab);
 	for (int i = 0; i < times; i++) {
-		pid_t pid = fork();
-		int status;
-
-		assert_true(pid >= 0);
-		if (pid == 0)
-			relay_until_killed(lab);
-		play(lab, 1 + lab_below(&lab->rng, 100), 100000000);
-		play(lab, 0, lab_below(&lab->rng, 50000));
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-			fail_msg("the relay ended by itself: %#x", (unsigned int)status);
+		lab_relay_killed(lab, false);
 		lab_get(lab);
 		if (lab_below(&lab->rng, 4) > 0)
 			follow(lab);
@@ -286,7 +222,7 @@ static void kill_again_and_again(struct lab *lab, int times)
 	at = lab_device_stop(lab);
 	assert_int_equal(relay_finish(lab->relay, &at, &at), 0);
 	lab_get(lab);
-	drain_direct(lab, at);
+	lab_drain(lab, at);
 	assert_true(lab->n_given > 1000);
 }
 

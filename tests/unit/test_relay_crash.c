@@ -7,13 +7,9 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vdpa/relay_internal.h"
@@ -151,13 +147,7 @@ static void live(struct lab *lab, int step, uint32_t often, int rounds)
 		relay_close(lab->relay);
 		lab->relay = NULL;
 	}
-	lab_device_direct(lab, at);
-	for (int i = 0; i < 100 && lab_out(lab) > 0; i++) {
-		lab_take(lab, lab->size);
-		lab_complete(lab, lab->size);
-		lab_get(lab);
-	}
-	assert_int_equal(lab_out(lab), 0);
+	lab_drain(lab, at);
 }
 
 static void live_everywhere(int step, uint32_t often, int rounds)
@@ -219,44 +209,6 @@ static void a_successor_signals_both_sides(void **state)
 	close(device_fd);
 }
 
-/* The child: takes the relay over and runs it until it is killed. */
-static void relay_until_killed(struct lab *lab)
-{
-	struct relay_work work;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (relay_open(&lab->setup, lab->kept, RELAY_RESUME, &lab->relay) < 0)
-		_exit(2);
-	lab_log(lab, true, true);
-	for (;;) {
-		if (relay_run(lab->relay, 64, &work) < 0)
-			_exit(3);
-		if (work.offered == 0 && work.returned == 0)
-			relay_sleep(lab->relay);
-	}
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-}
-
-/* Plays guest and device until @n chains came back, or for @ns. 0 chains: for that long. */
-static void play(struct lab *lab, uint64_t n, uint64_t ns)
-{
-	uint64_t until = lab->n_got + n, end = now_ns() + ns;
-
-	do {
-		lab_give_some(lab, 20);
-		lab_take(lab, lab_below(&lab->rng, 20));
-		lab_complete(lab, lab_below(&lab->rng, 20));
-		lab_get(lab);
-	} while ((n == 0 || lab->n_got < until) && now_ns() < end);
-}
-
 /* Kills the relay's process @times times at any instruction, while guest and device go on. */
 static void kill_again_and_again(struct lab *lab, int times)
 {
@@ -267,19 +219,8 @@ static void kill_again_and_again(struct lab *lab, int times)
 	relay_close(lab->relay);
 	lab->relay = NULL;
 	for (int i = 0; i < times; i++) {
-		pid_t pid = fork();
-		int status;
-
-		assert_true(pid >= 0);
-		if (pid == 0)
-			relay_until_killed(lab);
-		play(lab, 1 + lab_below(&lab->rng, 100), 100000000);
-		play(lab, 0, lab_below(&lab->rng, 50000));
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-			fail_msg("the relay ended by itself: %#x", (unsigned int)status);
-		play(lab, 0, lab_below(&lab->rng, 20000));
+		lab_relay_killed(lab, true);
+		lab_play(lab, 0, lab_below(&lab->rng, 20000));
 	}
 	lab_relay_open(lab, queue_position_initial(lab->packed), RELAY_RESUME);
 	lab_log(lab, true, true);
@@ -287,13 +228,7 @@ static void kill_again_and_again(struct lab *lab, int times)
 	at = lab_device_stop(lab);
 	assert_int_equal(relay_finish(lab->relay, &at, &at), 0);
 	lab_get(lab);
-	lab_device_direct(lab, at);
-	for (int i = 0; i < 100 && lab_out(lab) > 0; i++) {
-		lab_take(lab, lab->size);
-		lab_complete(lab, lab->size);
-		lab_get(lab);
-	}
-	assert_int_equal(lab_out(lab), 0);
+	lab_drain(lab, at);
 	assert_true(lab->n_given > 1000);
 }
 
