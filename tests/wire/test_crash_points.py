@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from arrival import Arrival
-from frontend import F_LOG_ALL, F_PACKED, Closed, Memory, eventfd, state, table, u64
+from frontend import F_LOG_ALL, F_PACKED, Closed, Memory, eventfd, single, state, table, u64
 from tracer import Tracer
 from unchanged import facts
 
@@ -194,6 +194,8 @@ CASES = {
     "postcopy_listen": ("POSTCOPY_LISTEN", advised, lambda c: (b"", []), True),
     "set_mem_table_listening": ("SET_MEM_TABLE", listening,
                                 lambda c: (table(c.arrival.memory), [c.arrival.memory.fd]), True),
+    "add_mem_reg_listening": ("ADD_MEM_REG", listening,
+                              lambda c: (single(c.arrival.memory), [c.arrival.memory.fd]), True),
     "set_mem_table_acknowledged": ("SET_MEM_TABLE", told, lambda c: (u64(0), []), NO_REPLY),
     "set_mem_table_acknowledged_packed": ("SET_MEM_TABLE", told, lambda c: (u64(0), []), NO_REPLY),
     "get_vring_base_arriving": ("GET_VRING_BASE", arriving, lambda c: (state(1, 0), []), True),
@@ -213,7 +215,7 @@ def prepare(make_stand, name):
 def outcome(case, message, own):
     """(reply, facts) of a message that was sent and has to be answered once."""
     body = case.guest.fe.reply(message) if own is not NO_REPLY else b""
-    if message == "SET_MEM_TABLE" and len(body) > 8:
+    if message in ("SET_MEM_TABLE", "ADD_MEM_REG") and len(body) > 8:
         body = body[:24] + body[32:]  # the device's address is anywhere
         case.arrival.acknowledge()    # nothing else may come next
     assert case.guest.fe.ask_u64("GET_FEATURES") == case.guest.fe.features
