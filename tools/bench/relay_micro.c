@@ -91,7 +91,7 @@ static void make_memory(struct bench *b)
 /* Where the n-th chain begins: its pieces lie behind each other, or in a table. */
 static uint16_t first_of(const struct bench *b, uint16_t n)
 {
-	return b->indirect ? n : (uint16_t)(n % (SIZE / b->pieces) * b->pieces);
+	return (uint16_t)(b->indirect ? n : n % (SIZE / b->pieces) * b->pieces);
 }
 
 /* The i-th descriptor, in the ring or in all tables one after the other. */
