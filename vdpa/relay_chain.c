@@ -20,15 +20,28 @@ static int check_table(struct relay *r, uint64_t gpa, uint32_t size)
 	return 0;
 }
 
+/* @table: all of it, or NULL when no one region has it. */
+static inline void read_entry(
+	struct relay *r, const uint8_t *table, uint64_t gpa, uint32_t index, void *to)
+{
+	const uint64_t size = sizeof(struct vring_desc);
+
+	if (__builtin_expect(table != NULL, 1))
+		shared_read(to, table + index * size, size);
+	else
+		guestmem_read(r->memory, gpa + index * size, to, size);
+}
+
 int relay_read_indirect_split(struct relay *r, struct relay_chain *c, uint64_t gpa, uint32_t size)
 {
 	uint32_t n = size / (uint32_t)sizeof(struct vring_desc), index = 0;
 	int e = check_table(r, gpa, size);
+	const uint8_t *table = e == 0 ? guestmem_at(r->memory, gpa, size) : NULL;
 
 	while (e == 0) {
 		struct vring_desc d = { 0 };
 
-		guestmem_read(r->memory, gpa + index * sizeof(d), &d, sizeof(d));
+		read_entry(r, table, gpa, index, &d);
 		d.flags = le16toh(d.flags);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return relay_fault(r, -EBADMSG, "an indirect descriptor in a table");
@@ -47,13 +60,14 @@ int relay_read_indirect_packed(struct relay *r, struct relay_chain *c, uint64_t 
 {
 	uint32_t n = size / (uint32_t)sizeof(struct vring_packed_desc);
 	int e = check_table(r, gpa, size);
+	const uint8_t *table = e == 0 ? guestmem_at(r->memory, gpa, size) : NULL;
 
 	if (e == 0 && n > r->size)
 		return relay_fault(r, -EBADMSG, "a chain is longer than the ring");
 	for (uint32_t i = 0; i < n && e == 0; i++) {
 		struct vring_packed_desc d = { 0 };
 
-		guestmem_read(r->memory, gpa + i * sizeof(d), &d, sizeof(d));
+		read_entry(r, table, gpa, i, &d);
 		d.flags = le16toh(d.flags);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return relay_fault(r, -EBADMSG, "an indirect descriptor in a table");
