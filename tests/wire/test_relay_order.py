@@ -6,7 +6,7 @@ from patched import Change, make_patched
 from test_inflight import begin, get_area, go_on
 
 SOURCE = "vdpa/device_relay.c"
-N, MOST = 200, 10000  # frames; without the order one of the first ones is lost, mostly
+N = 200  # frames; without the order one of the first ones is lost, mostly
 
 
 def worker(old, new):
@@ -21,17 +21,16 @@ PAUSE = (
 			;
 		for (uint32_t i = first; i < d->n_queues; i += 2)
 """))
-NO_ORDER = worker("run_after(relay, ring_before(d, index), ", "run_after(relay, NULL, ")
 
 
-def exchange(stand, packed, program, n):
+def exchange(stand, packed, program):
     stand.shim.restart(str(program / "tools/worker/vdpa-worker"))
     guest = stand.guest(packed=packed)
     begin(guest)
     get_area(guest.fe)  # from here on relayed
     go_on(guest)
     receive, transmit = guest.rings
-    for _ in range(n):
+    for _ in range(N):
         receive.offer(writable=2048)
         receive.notify()
         guest.transmit()
@@ -41,7 +40,4 @@ def exchange(stand, packed, program, n):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_a_frame_finds_the_buffer_that_was_offered_before_it(make_shuffled_stand, packed):
-    exchange(make_shuffled_stand(), packed, make_patched("pause", *PAUSE), N)
-    with pytest.raises(AssertionError, match="ring 0: nothing was completed"):
-        exchange(make_shuffled_stand(), packed, make_patched("pause-no-order", *PAUSE, NO_ORDER),
-                 MOST)
+    exchange(make_shuffled_stand(), packed, make_patched("pause", *PAUSE))
