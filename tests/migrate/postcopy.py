@@ -84,6 +84,7 @@ class Postcopy(Migration):
 
     def __init__(self, guest, destination, memory, log_offsets=(0,), events=()):
         super().__init__(guest, destination, memory, log_offsets)
+        self.resting = 0  # there is no round after which all is copied
         self.hurried = guest.flows[0].hurried
         self.arriving = Destination(destination)
         self.events = events
