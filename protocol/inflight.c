@@ -8,28 +8,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "protocol/handlers.h"
-#include "vdpa/base/cleanup.h"
+#include "vdpa/base/memfile.h"
 
 int check_inflight_size(const struct message *m)
 {
 	return m->header.size == WIRE_INFLIGHT_HEAD || m->header.size == sizeof(struct wire_inflight)
 		       ? 0
 		       : -EBADMSG;
-}
-
-/* Return: a file of @size zeros that nobody can cut short, or a negative errno. */
-static int make_area(uint64_t size)
-{
-	_cleanup_close_ int fd = memfd_create("inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
-	return TAKE_FD(fd);
 }
 
 int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring)
@@ -41,7 +28,7 @@ int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring)
 		return -EINVAL;
 	area.size = device_inflight_size(s->device, area.n_queues, area.queue_size);
 	area.offset = 0;
-	fd = make_area(area.size);
+	fd = memfile_create("inflight", area.size);
 	if (fd < 0)
 		return -EMFILE;
 	r = session_reply_fd(s, m, &area, m->header.size, fcntl(fd, F_DUPFD_CLOEXEC, 3));

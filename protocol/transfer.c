@@ -46,13 +46,19 @@ static bool fail(struct session *s, const char *reason)
 	return false;
 }
 
+/* The pipe took or gave nothing. Return: whether to try again at once. */
+static bool hindered(struct session *s)
+{
+	return errno == EINTR || (errno != EAGAIN && fail(s, strerror(errno)));
+}
+
 static bool save_some(struct session *s)
 {
 	struct transfer *t = &s->transfer;
 	ssize_t n = write(t->fd, t->data + t->at, t->size - t->at);
 
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? errno == EINTR : fail(s, strerror(errno));
+		return hindered(s);
 	t->at += (size_t)n;
 	if (t->at < t->size)
 		return true;
@@ -76,7 +82,7 @@ static bool load_some(struct session *s)
 	ssize_t n = read(t->fd, t->data + t->at, t->size - t->at);
 
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? errno == EINTR : fail(s, strerror(errno));
+		return hindered(s);
 	if (n == 0)
 		return load_all(s);
 	t->at += (size_t)n;

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The second half of tools/demo: devices, guests, traffic, and cleaning up."""
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from demo_host import BUILD, REPO, Host, say
+from demo_host import BUILD, REPO, Host, say, show
 
 sys.path.insert(0, str(REPO / "tests/system"))
 from guest import Guest, GuestError  # noqa: E402
@@ -82,34 +81,18 @@ class Demo:
         self.host.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def story(self):
+        self.start_daemon()
+        self.make_devices()
+        self.boot()
+        self.ping()
+        self.transfer()
 
-def main():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    demo = Demo()
-    status = 0
-    try:
-        demo.start_daemon()
-        demo.make_devices()
-        demo.boot()
-        demo.ping()
-        demo.transfer()
-        if "--keep" in sys.argv[1:]:
-            demo.keep()
-        say("All as it should be")
-    except KeyboardInterrupt:
-        status = 130
-    except GuestError as error:
+    def tell_trouble(self, error):
         print(error, file=sys.stderr)
-        demo.host.vdpa("dev", "status", "show")
-        print(demo.host.log_text()[-4000:], file=sys.stderr)
-        status = 1
-    finally:
-        # A second Ctrl-C must not leave processes behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        demo.clean_up()
-    return status
+        self.host.vdpa("dev", "status", "show")
+        print(self.host.log_text()[-4000:], file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show(Demo, GuestError))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A vdpad that a demo starts in a folder of its own, and the command to talk to it."""
 import json
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,3 +73,27 @@ class Host:
         except subprocess.TimeoutExpired:
             self.daemon.kill()
             self.daemon.wait()
+
+
+def show(make, trouble):
+    """Tell the story() of what make() returns, and clean_up() however it ends. An exception of the kind
+    `trouble` is for its tell_trouble(). Return: the exit status."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    demo = make()
+    status = 0
+    try:
+        demo.story()
+        if "--keep" in sys.argv[1:]:
+            demo.keep()
+        say("All as it should be")
+    except KeyboardInterrupt:
+        status = 130
+    except trouble as error:
+        demo.tell_trouble(error)
+        status = 1
+    finally:
+        # A second Ctrl-C must not leave processes behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        demo.clean_up()
+    return status

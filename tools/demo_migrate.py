@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import threading
 import time
 from pathlib import Path
 
-from demo_host import BUILD, REPO, Host, say
+from demo_host import BUILD, REPO, Host, say, show
 
 sys.path.insert(0, str(REPO / "tests/system"))
 from guest import Guest, GuestError  # noqa: E402
@@ -219,43 +218,23 @@ class Demo:
             host.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def story(self):
+        self.start_hosts()
+        self.boot()
+        self.start_traffic()
+        self.migrate(self.left, self.right)
+        self.migrate(self.right, self.left)
+        self.verdict()
 
-def tell_trouble(demo, error):
-    print(f"\n{error}\n", file=sys.stderr)
-    for host in (demo.left, demo.right):
-        print(f"--- vdpad {host.name}\n{host.log_text()[-3000:]}", file=sys.stderr)
-    print("The migration did not work: the guest, the transfer or QEMU broke, as said above. QEMU 7.2\n"
-          "without KVM is known to lose pages that a guest's own processor writes while it migrates;\n"
-          "whether it was that, or a page that the device wrote, can't be told from here. Try again;\n"
-          "tests/migrate compares each page without QEMU.", file=sys.stderr)
-
-
-def main():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    demo = Demo()
-    status = 0
-    try:
-        demo.start_hosts()
-        demo.boot()
-        demo.start_traffic()
-        demo.migrate(demo.left, demo.right)
-        demo.migrate(demo.right, demo.left)
-        demo.verdict()
-        if "--keep" in sys.argv[1:]:
-            demo.keep()
-        say("All as it should be")
-    except KeyboardInterrupt:
-        status = 130
-    except GuestError as error:
-        tell_trouble(demo, error)
-        status = 1
-    finally:
-        # A second Ctrl-C must not leave processes behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        demo.clean_up()
-    return status
+    def tell_trouble(self, error):
+        print(f"\n{error}\n", file=sys.stderr)
+        for host in (self.left, self.right):
+            print(f"--- vdpad {host.name}\n{host.log_text()[-3000:]}", file=sys.stderr)
+        print("The migration did not work: the guest, the transfer or QEMU broke, as said above. QEMU 7.2\n"
+              "without KVM is known to lose pages that a guest's own processor writes while it migrates;\n"
+              "whether it was that, or a page that the device wrote, can't be told from here. Try again;\n"
+              "tests/migrate compares each page without QEMU.", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show(Demo, GuestError))

@@ -17,7 +17,6 @@
  * stops the relayed rings for the change; they find a new place when they start again.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -26,6 +25,7 @@
 #include <unistd.h>
 
 #include "vdpa/base/log.h"
+#include "vdpa/base/memfile.h"
 #include "vdpa/device_internal.h"
 #include "vdpa/guestmem.h"
 #include "vdpa/relay.h"
@@ -97,7 +97,9 @@ enum relay_reason device_relay_reason(const struct device *d)
 {
 	if (device_datapath(d) != DATAPATH_RELAY)
 		return RELAY_REASON_NONE;
-	return logs_by_relay(d) ? RELAY_REASON_LOG : RELAY_REASON_POSITION;
+	if (logs_by_relay(d))
+		return RELAY_REASON_LOG;
+	return d->inflight ? RELAY_REASON_INFLIGHT : RELAY_REASON_POSITION;
 }
 
 /* ------------------------------------------------------------------------------- where */
@@ -267,16 +269,9 @@ static int keep(struct device *d, int fd, int32_t *ret_slot)
 static int make_kept(struct device *d, uint32_t index)
 {
 	struct kept_relay *kept = &d->state->relays[index];
-	int fd = memfd_create("relay", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int r;
+	int fd = memfile_create("relay", layout_of(d, index).size);
+	int r = fd < 0 ? fd : keep(d, fd, &kept->kept_slot);
 
-	if (fd >= 0 && (ftruncate(fd, (off_t)layout_of(d, index).size) < 0 ||
-			       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
-	r = keep(d, fd, &kept->kept_slot);
 	if (r == 0)
 		r = keep(d, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), &kept->kick_slot);
 	if (r == 0)

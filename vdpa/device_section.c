@@ -29,16 +29,23 @@ void device_section_init(struct device_section *state)
 
 void device_section_forget(struct device_section *state)
 {
-	static struct device_section before;
+	const uint32_t n_rings = state->n_rings;
+	const struct migration_record migration = state->migration;
+	const struct carried_device carried = state->carried;
+	struct carried_queue carried_queues[QUEUE_MAX];
+	uint8_t driver[sizeof(state->driver)];
+	int32_t driver_slots[DEVICE_DRIVER_SLOTS];
 
-	before = *state;
+	memcpy(carried_queues, state->carried_queues, sizeof(carried_queues));
+	memcpy(driver, state->driver, sizeof(driver));
+	memcpy(driver_slots, state->driver_slots, sizeof(driver_slots));
 	device_section_init(state);
-	state->n_rings = before.n_rings;
-	state->migration = before.migration;
-	state->carried = before.carried;
-	memcpy(state->carried_queues, before.carried_queues, sizeof(before.carried_queues));
-	memcpy(state->driver, before.driver, sizeof(before.driver));
-	memcpy(state->driver_slots, before.driver_slots, sizeof(before.driver_slots));
+	state->n_rings = n_rings;
+	state->migration = migration;
+	state->carried = carried;
+	memcpy(state->carried_queues, carried_queues, sizeof(carried_queues));
+	memcpy(state->driver, driver, sizeof(driver));
+	memcpy(state->driver_slots, driver_slots, sizeof(driver_slots));
 }
 
 static bool slot_ok(int32_t slot)

@@ -41,6 +41,7 @@ enum relay_reason {
 	RELAY_REASON_NONE,
 	RELAY_REASON_LOG,      /* pages are logged, and the device has no log that does */
 	RELAY_REASON_POSITION, /* the device can't start where the rings stood */
+	RELAY_REASON_INFLIGHT, /* the front-end wants chains in flight noted */
 	RELAY_N_REASONS,
 };
 

@@ -11,6 +11,46 @@ UVA = (0x7f1000000000, 0x7e4200000000)
 FAILING = 0.2
 
 
+class Journey:
+    """A guest, and the two devices that it goes to and fro between; a context."""
+
+    def __init__(self, stand, shape, rng):
+        self.memories = [Memory(uva) for uva in UVA]
+        self.guest = Guest(shape, self.memories[0], rng, stand.hurried and shape.indirect)
+        self.devices = [stand.device(which, shape) for which in (0, 1)]
+        self.here, self.there = 0, 1
+
+    def __enter__(self):
+        try:
+            self.guest.refill_before_start()
+            self.devices[0].connect().start(self.guest, [ring.base() for ring in self.guest.rings])
+            self.guest.run(32)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.guest.device.stop(self.guest, status_after=0)
+                self.guest.collect()
+                self.guest.check_canaries()
+        finally:
+            self._close()
+
+    def _close(self):
+        for thing in (*self.devices, *self.memories):
+            thing.close()
+
+    def destination(self):
+        """Device and memory that the guest is to go to."""
+        return self.devices[self.there], self.memories[self.there]
+
+    def went(self):
+        self.here, self.there = self.there, self.here
+
+
 def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
     """Migrate `n` times, and return what happened: counts by name. Fails on the first defect.
 
@@ -18,19 +58,12 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
     facts: for each Migration
     """
     rng = random.Random(seed)
-    memories = [Memory(uva) for uva in UVA]
-    guest = Guest(shape, memories[0], rng, stand.hurried and shape.indirect)
     counts = Counter()
-    devices = [stand.device(which, shape) for which in (0, 1)]
-    here, there = 0, 1
-    try:
-        guest.refill_before_start()
-        devices[here].connect().start(guest, [ring.base() for ring in guest.rings])
-        guest.run(32)
+    with Journey(stand, shape, rng) as journey:
+        guest = journey.guest
         while counts["migrations"] < n:
             plan = random_plan(rng) if rng.random() < failing else None
-            migration = Migration(guest, devices[there], memories[there], stand.log_offsets, plan,
-                                  **facts)
+            migration = Migration(guest, *journey.destination(), stand.log_offsets, plan, **facts)
             try:
                 through = migration.run()
             except Exception as error:
@@ -41,19 +74,11 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
             counts["named pages"] += sum(migration.n_named.values())
             counts["needless ones"] += migration.n_needless
             if through:
-                here, there = there, here
+                journey.went()
             else:
                 counts["failed"] += 1
                 counts[plan.way] += 1
             guest.settle()
-        guest.device.stop(guest, status_after=0)
-        guest.collect()
-        guest.check_canaries()
-    finally:
-        for device in devices:
-            device.close()
-        for memory in memories:
-            memory.close()
     missed = sum(flow.n_missed for flow in guest.flows)
     assert missed * 200 <= guest.n_received, f"{missed} of {guest.n_received} frames found no buffer"
     counts["frames"], counts["lost"] = guest.n_received, guest.n_lost

@@ -7,11 +7,10 @@ from collections import Counter
 
 import pytest
 
-from campaign import UVA
-from memory import Memory
+from campaign import Journey
 from postcopy import Postcopy
 from stands import VdpadStand
-from traffic import Guest, Shape
+from traffic import Shape
 
 MIGRATIONS = 4
 
@@ -35,35 +34,20 @@ def kill_worker(stand, which):
 
 
 def arrive_often(stand, shape, seed, n, events):
-    rng = random.Random(seed)
-    memories = [Memory(uva) for uva in UVA]
-    guest = Guest(shape, memories[0], rng, stand.hurried)
     counts = Counter()
-    devices = [stand.device(which, shape) for which in (0, 1)]
-    here, there = 0, 1
-    try:
-        guest.refill_before_start()
-        devices[here].connect().start(guest, [ring.base() for ring in guest.rings])
-        guest.run(32)
+    with Journey(stand, shape, random.Random(seed)) as journey:
+        guest = journey.guest
         for i in range(n):
-            migration = Postcopy(guest, devices[there], memories[there], stand.log_offsets,
-                                 events(there)[:i])
+            migration = Postcopy(guest, *journey.destination(), stand.log_offsets,
+                                 events(journey.there)[:i])
             try:
                 migration.run()
             except Exception as error:
                 raise AssertionError(f"{shape}, seed {seed}, migration {i + 1}, {migration.step}: "
                                      f"{error}") from error
             counts.update(migration.report)
-            here, there = there, here
+            journey.went()
             guest.settle()
-        guest.device.stop(guest, status_after=0)
-        guest.collect()
-        guest.check_canaries()
-    finally:
-        for device in devices:
-            device.close()
-        for memory in memories:
-            memory.close()
     counts["frames"] = guest.n_received
     return counts
 

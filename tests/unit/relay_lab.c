@@ -293,6 +293,17 @@ void lab_drain(struct lab *lab, struct queue_position at)
 	assert_int_equal(lab_out(lab), 0);
 }
 
+void lab_relay_end(struct lab *lab)
+{
+	struct queue_position at;
+
+	assert_int_equal(lab_relay_run(lab), 0);
+	at = lab_device_stop(lab);
+	assert_int_equal(relay_finish(lab->relay, &at, &at), 0);
+	lab_get(lab);
+	lab_drain(lab, at);
+}
+
 void lab_audit_begin(struct lab *lab)
 {
 	memcpy(lab->before, lab->ram, lab->ram_size);

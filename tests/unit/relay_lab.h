@@ -156,6 +156,8 @@ void lab_play(struct lab *lab, uint64_t n, uint64_t ns);
 void lab_relay_killed(struct lab *lab, bool logs);
 /* The device serves the guest's ring from @at on until every chain is back. */
 void lab_drain(struct lab *lab, struct queue_position at);
+/* The device stops, the relay ends, and the device serves the guest's ring until every chain is back. */
+void lab_relay_end(struct lab *lab);
 /* relay_set_log() with the lab's log. */
 void lab_log(struct lab *lab, bool on, bool ring);
 

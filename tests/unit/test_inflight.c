@@ -205,8 +205,6 @@ static void whoever_follows_goes_on_with_the_same_chains(void **state)
 
 static void kill_again_and_again(struct lab *lab, int times)
 {
-	struct queue_position at;
-
 	lab_relay_open(lab, queue_position_initial(lab->packed), RELAY_FRESH);
 	lab_device_shadow(lab);
 	close_relay(lab);
@@ -218,11 +216,7 @@ static void kill_again_and_again(struct lab *lab, int times)
 		close_relay(lab);
 	}
 	resume(lab);
-	assert_int_equal(lab_relay_run(lab), 0);
-	at = lab_device_stop(lab);
-	assert_int_equal(relay_finish(lab->relay, &at, &at), 0);
-	lab_get(lab);
-	lab_drain(lab, at);
+	lab_relay_end(lab);
 	assert_true(lab->n_given > 1000);
 }
 

@@ -212,8 +212,6 @@ static void a_successor_signals_both_sides(void **state)
 /* Kills the relay's process @times times at any instruction, while guest and device go on. */
 static void kill_again_and_again(struct lab *lab, int times)
 {
-	struct queue_position at;
-
 	lab_relay_open(lab, queue_position_initial(lab->packed), RELAY_FRESH);
 	lab_device_shadow(lab);
 	relay_close(lab->relay);
@@ -222,13 +220,8 @@ static void kill_again_and_again(struct lab *lab, int times)
 		lab_relay_killed(lab, true);
 		lab_play(lab, 0, lab_below(&lab->rng, 20000));
 	}
-	lab_relay_open(lab, queue_position_initial(lab->packed), RELAY_RESUME);
-	lab_log(lab, true, true);
-	assert_int_equal(lab_relay_run(lab), 0);
-	at = lab_device_stop(lab);
-	assert_int_equal(relay_finish(lab->relay, &at, &at), 0);
-	lab_get(lab);
-	lab_drain(lab, at);
+	resume(lab);
+	lab_relay_end(lab);
 	assert_true(lab->n_given > 1000);
 }
 

@@ -44,11 +44,17 @@ def save(fe):
     return data
 
 
-def load(fe, data):
-    """Return: whether the device took it."""
+def begin_load(fe):
+    """Return: where the state is to be written."""
     read, write = os.pipe()
     assert begin(fe, LOAD, read)
     os.close(read)
+    return write
+
+
+def load(fe, data):
+    """Return: whether the device took it."""
+    write = begin_load(fe)
     with os.fdopen(write, "wb", buffering=0) as f:
         f.write(data)
     return check(fe)
@@ -161,9 +167,7 @@ def test_a_state_that_nobody_reads_is_given_up_when_its_end_is_asked_for(stand, 
 
 
 def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe):
-    read, write = os.pipe()
-    assert begin(fe, LOAD, read)
-    os.close(read)
+    write = begin_load(fe)
     os.write(write, pack())
     assert not check(fe)
     with pytest.raises(BrokenPipeError):
@@ -172,9 +176,7 @@ def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe
 
 
 def test_a_state_that_is_too_long_is_cut_off(stand, fe):
-    read, write = os.pipe()
-    assert begin(fe, LOAD, read)
-    os.close(read)
+    write = begin_load(fe)
     with pytest.raises(BrokenPipeError):
         while True:
             os.write(write, bytes(65536))
@@ -183,9 +185,7 @@ def test_a_state_that_is_too_long_is_cut_off(stand, fe):
 
 
 def test_another_transfer_takes_the_place_of_the_first(stand, fe):
-    read, write = os.pipe()
-    assert begin(fe, LOAD, read)
-    os.close(read)
+    write = begin_load(fe)
     assert save(fe)
     with pytest.raises(BrokenPipeError):
         os.write(write, b"of no use")
@@ -193,9 +193,7 @@ def test_another_transfer_takes_the_place_of_the_first(stand, fe):
 
 
 def test_a_transfer_ends_with_its_worker(stand, fe):
-    read, write = os.pipe()
-    assert begin(fe, LOAD, read)
-    os.close(read)
+    write = begin_load(fe)
     stand.shim.restart()
     assert not check(fe)
     with pytest.raises(BrokenPipeError):
@@ -213,9 +211,7 @@ def is_broken(pipe):
 
 
 def test_a_transfer_ends_with_its_front_end(stand, fe):
-    read, write = os.pipe()
-    assert begin(fe, LOAD, read)
-    os.close(read)
+    write = begin_load(fe)
     fe.close()
     wait_for(lambda: is_broken(write), "the end")
     os.close(write)
@@ -261,9 +257,7 @@ def test_nothing_is_moved_while_rings_run(stand):
 def test_rings_that_start_meanwhile_keep_the_state_from_being_loaded(stand):
     guest = stand.guest()
     guest.fe.negotiate()
-    read, write = os.pipe()
-    assert begin(guest.fe, LOAD, read)
-    os.close(read)
+    write = begin_load(guest.fe)
     for step in guest.setup_steps():
         guest.fe.accepted(*step)
     os.write(write, pack((1, 0, bytes(56))))

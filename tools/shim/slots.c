@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/memfile.h"
 #include "vdpa/health.h"
 
 void slots_init(struct shim *s)
@@ -70,20 +71,6 @@ int slots_send(const struct shim *s, int sock)
 	return 0;
 }
 
-/* Sealed, so that neither side can truncate it under the other's mapping. */
-static int make_file(const char *name, off_t size)
-{
-	_cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, size) < 0)
-		return -errno;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
 static int reopen_readonly(int fd)
 {
 	char path[32];
@@ -96,8 +83,8 @@ static int reopen_readonly(int fd)
 
 int slots_make_files(struct shim *s)
 {
-	_cleanup_close_ int page = make_file("vdpa-page", SHIM_PAGE_SIZE);
-	_cleanup_close_ int health = make_file("vdpa-health", HEALTH_SIZE);
+	_cleanup_close_ int page = memfile_create("vdpa-page", SHIM_PAGE_SIZE);
+	_cleanup_close_ int health = memfile_create("vdpa-health", HEALTH_SIZE);
 	int readonly;
 
 	if (page < 0)

@@ -22,6 +22,7 @@
 #include "tools/simnic/queues.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/memfile.h"
 
 #define F_ANY_LAYOUT 27
 
@@ -50,15 +51,13 @@ static void close_bar(struct function *f)
 	f->bar_fd = close_keep_errno(f->bar_fd);
 }
 
-/* A file of fixed size: whoever has it can't make it vanish under the device. */
 static int open_bar(int *ret_fd, uint8_t **ret)
 {
-	_cleanup_close_ int fd = memfd_create("simnic-bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	_cleanup_close_ int fd = memfile_create("simnic-bar", SIM_BAR_SIZE);
 	void *bar;
 
-	if (fd < 0 || ftruncate(fd, SIM_BAR_SIZE) < 0 ||
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
+	if (fd < 0)
+		return fd;
 	bar = mmap(NULL, SIM_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (bar == MAP_FAILED)
 		return -errno;

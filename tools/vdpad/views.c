@@ -295,6 +295,8 @@ static void put_relay_reason(json_t *view, const struct device *dev, const struc
 				     "writes",
 		[RELAY_REASON_POSITION] = "the device can't go on in the middle of a ring; it serves "
 					  "the guest directly when the guest's driver begins anew",
+		[RELAY_REASON_INFLIGHT] = "the front-end wants to know what is in flight, and the device "
+					  "can't note it",
 	};
 
 	if (h && dev->phase == DEVICE_UP && reasons[h->relay_reason])
