@@ -100,6 +100,8 @@ int session_begin(struct session *s, int sock)
 		return r;
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		log_debug("front-end's identity: %s", strerror(errno));
+	if (s->device->state->failed) /* while nobody used it: whoever comes finds a device that was reset */
+		device_release(s->device);
 	s->state->connected = 1;
 	s->state->connected_ns = clock_now_ns();
 	s->state->frontend_pid = peer.pid;

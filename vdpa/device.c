@@ -5,7 +5,7 @@
  *
  * The driver's answers decide who failed: -ETIMEDOUT, -EIO and -EPROTO are the device's,
  * everything else refuses one ring. A failed device stays failed until a reset of it works: the
- * guest's, or the one when its front-end leaves. A lost device (-ENODEV) is no failure: it comes
+ * guest's, or the one when a front-end comes or leaves. A lost device (-ENODEV) is no failure: it comes
  * back, until then nothing is asked of it.
  */
 #include "vdpa/device.h"

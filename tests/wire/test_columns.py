@@ -10,6 +10,7 @@ import pytest
 from arrival import reply_with_fd
 from conftest import BUILD
 from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from shimside import REFRESH
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -332,6 +333,16 @@ def test_a_device_whose_reset_fails_stays_failed_and_says_so(bad_stand, reset, c
     assert bad_stand.shim.dump()["device"]["failed"]
     guest.fe.accepted(reset, RESETS[reset])
     assert not bad_stand.shim.dump()["device"]["failed"]
+
+
+def test_a_device_that_failed_while_nobody_used_it_works_for_who_comes(bad_stand):
+    """As when somebody looks at its status while the NIC does not answer."""
+    bad_stand.order("fail", command="GET_CONFIG", errno=5)
+    bad_stand.shim.request(REFRESH)
+    assert bad_stand.shim.dump()["device"]["failed"]
+    guest = bad_stand.guest().setup()
+    assert not bad_stand.shim.dump()["device"]["failed"]
+    guest.exchange(3)
 
 
 def test_a_failed_device_works_again_for_the_next_front_end(bad_stand):
