@@ -147,7 +147,9 @@ class Shim:
             self.sock = None
 
     def restart(self, worker=None):
-        """kill -9 and a successor."""
+        """kill -9 and a successor. The worker is between two messages: one that is killed after a
+        reply, before it noted that it went out, costs the connection."""
+        self.dump()
         self.kill()
         self.start(worker)
 

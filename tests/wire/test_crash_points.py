@@ -241,7 +241,8 @@ def run_killed(case, message, payload, fds, own, edge):
         if over:
             break
     where = f"{call} {'begins' if begins else 'ended'}"
-    case.stand.shim.restart()
+    case.stand.shim.kill()
+    case.stand.shim.start()
     try:
         return where, over, outcome(case, message, own)
     except Closed:

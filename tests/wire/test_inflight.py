@@ -264,7 +264,8 @@ def test_a_worker_that_is_killed_goes_on_with_the_area(shuffled_stand, guest, ar
     for _ in range(4):
         receiver.fill(30)
         receiver.receive(11)
-        shuffled_stand.shim.restart()
+        shuffled_stand.shim.kill()
+        shuffled_stand.shim.start()
     receiver.receive(len(receiver.out))
     wait_for(lambda: area.marks(0) == area.marks(1) == 0, "an empty area")
 
