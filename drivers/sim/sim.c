@@ -164,6 +164,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
+		.iotlb = (reply.flags & SIM_HELLO_IOTLB) != 0,
 	};
 	*ret_bar_fd = TAKE_FD(bar_fd);
 	return 0;
@@ -621,6 +622,7 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 		[SIM_EVENT_CONFIG] = DRIVER_EVENT_CONFIG,
 		[SIM_EVENT_QUEUE_ERROR] = DRIVER_EVENT_QUEUE_ERROR,
 		[SIM_EVENT_FUNCTION_FAILED] = DRIVER_EVENT_FAILED,
+		[SIM_EVENT_MISS] = DRIVER_EVENT_MISS,
 	};
 	struct sim_device *sim = sim_device(device);
 	struct sim_event event;
@@ -629,7 +631,7 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 	do {
 		r = sim_channel_next_event(&sim->channel, &event);
 	} while (r == 0 && (event.kind < SIM_EVENT_CONFIG ||
-				   event.kind > SIM_EVENT_FUNCTION_FAILED));
+				   event.kind > SIM_EVENT_MISS));
 	note_events(sim);
 	if (sim->say_gone && r < 0) {
 		sim->say_gone = false;
@@ -658,6 +660,9 @@ const struct driver_ops sim_driver = {
 	.postcopy_map = sim_postcopy_map,
 	.postcopy_register = sim_postcopy_register,
 	.postcopy_end = sim_postcopy_end,
+	.iotlb_update = sim_iotlb_update,
+	.iotlb_invalidate = sim_iotlb_invalidate,
+	.queue_miss = sim_queue_miss,
 	.prepare = sim_prepare,
 	.start = sim_start,
 	.stop = sim_stop,
