@@ -94,6 +94,9 @@ static int check_state(struct session *s, const struct message_desc *desc,
 	if ((s->device->offered & desc->needs_virtio) != desc->needs_virtio)
 		return refuse(reason, -EOPNOTSUPP, "the device does not offer feature bits %#llx",
 			(unsigned long long)desc->needs_virtio);
+	if ((s->device->state->features & desc->needs_accepted) != desc->needs_accepted)
+		return refuse(reason, -EOPNOTSUPP, "feature bits %#llx were not accepted",
+			(unsigned long long)desc->needs_accepted);
 	if (!(desc->states & BIT(state)))
 		return refuse(reason, -EBUSY, "the device has failed");
 	return 0;

@@ -58,6 +58,10 @@ int on_set_vring_enable(struct session *s, struct message *m, uint32_t ring);
 int on_set_log_base(struct session *s, struct message *m, uint32_t ring);
 int on_set_log_fd(struct session *s, struct message *m, uint32_t ring);
 
+/* iotlb.c */
+int check_iotlb_size(const struct message *m);
+int on_iotlb_msg(struct session *s, struct message *m, uint32_t ring);
+
 /* inflight.c */
 int check_inflight_size(const struct message *m);
 int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring);

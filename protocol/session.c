@@ -266,16 +266,23 @@ static uint64_t partial_deadline_ns(const struct session *s)
 }
 
 /* The earlier one of those that there are; 0: there is none. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* When the connection ends, if nothing comes. */
 static uint64_t deadline_ns(const struct session *s)
 {
 	uint64_t partial = partial_deadline_ns(s), ack = postcopy_deadline_ns(s);
 
-	return partial == 0 || (ack != 0 && ack < partial) ? ack : partial;
+	return earlier(partial, ack);
 }
 
 int session_timeout_ms(const struct session *s)
 {
-	uint64_t at = deadline_ns(s), now = clock_now_ns();
+	uint64_t at = earlier(deadline_ns(s), device_iotlb_deadline_ns(s->device));
+	uint64_t now = clock_now_ns();
 
 	if (at == 0)
 		return -1;
@@ -286,12 +293,24 @@ int session_check_deadline(struct session *s)
 {
 	uint64_t at = deadline_ns(s);
 
+	device_iotlb_ask_again(s->device);
 	if (at == 0 || clock_now_ns() < at)
 		return 0;
 	if (at == partial_deadline_ns(s))
 		return end(s, -ETIMEDOUT, "half a message for %d s", SESSION_PARTIAL_MS / 1000);
 	return end(s, -ETIMEDOUT, "a memory table is not acknowledged after %d s",
 		SESSION_ACK_MS / 1000);
+}
+
+void session_say_miss(struct session *s, const struct driver_miss *miss)
+{
+	int channel = fdstore_get(s->transaction.fds, s->state->backend_slot);
+
+	if (channel < 0 || !(s->state->protocol_features & BIT_ULL(WIRE_PF_BACKEND_REQ)))
+		log_warning("%#llx is not translated, and the front-end gave no channel to ask for it",
+			(unsigned long long)miss->iova);
+	else
+		backend_iotlb(channel, miss);
 }
 
 void session_config_changed(struct session *s)

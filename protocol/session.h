@@ -113,6 +113,9 @@ int session_timeout_ms(const struct session *s);
 /** session_check_deadline() - Return: 0; -ETIMEDOUT: it took too long. */
 int session_check_deadline(struct session *s);
 
+/** session_say_miss() - ask the front-end for a translation, or tell it of a refused access. */
+void session_say_miss(struct session *s, const struct driver_miss *miss);
+
 /** session_config_changed() - tell the front-end that the device's configuration changed. */
 void session_config_changed(struct session *s);
 

@@ -8,6 +8,7 @@
  */
 #include "protocol/table.h"
 
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
 #include "protocol/handlers.h"
@@ -168,7 +169,15 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.needs = NEEDS(WIRE_PF_BACKEND_REQ),
 		.states = ANY_STATE,
 	},
-	[WIRE_IOTLB_MSG] = { .name = "IOTLB_MSG" },
+	[WIRE_IOTLB_MSG] = {
+		.name = "IOTLB_MSG",
+		.handle = on_iotlb_msg,
+		.size = WIRE_IOTLB_HEAD,
+		.check_size = check_iotlb_size,
+		.needs_accepted = BIT_ULL(VIRTIO_F_ACCESS_PLATFORM),
+		.states = ANY_STATE,
+		.reply = REPLY_ACK_ALWAYS,
+	},
 	[WIRE_SET_VRING_ENDIAN] = { .name = "SET_VRING_ENDIAN" },
 	[WIRE_GET_CONFIG] = {
 		.name = "GET_CONFIG",

@@ -53,6 +53,7 @@ enum message_ring_state {
  * @ring_state: what the ring has to be doing
  * @needs:  NEEDS() of a protocol feature
  * @needs_virtio: virtio feature bits that the device must offer
+ * @needs_accepted: virtio feature bits that the guest's driver must have accepted
  * @states: BIT(enum device_state) in which it is legal
  * @reply:  which kind
  */
@@ -66,6 +67,7 @@ struct message_desc {
 	enum message_ring_state ring_state;
 	uint8_t needs;
 	uint64_t needs_virtio;
+	uint64_t needs_accepted;
 	uint8_t states;
 	enum message_reply reply;
 };

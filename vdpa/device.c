@@ -35,6 +35,8 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->driver = driver;
 	d->fds = fds;
 	d->offered = caps->features & features;
+	if (!device_can_translate(caps))
+		d->offered &= ~BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
 	d->n_queues = caps->n_queues;
 	if (max_pairs > 0 && 2U * max_pairs < d->n_queues)
 		d->n_queues = 2U * max_pairs;
@@ -47,6 +49,7 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->inflight = NULL;
 	d->relay_waits = false;
 	d->relays = NULL;
+	d->iotlb = NULL;
 }
 
 int device_checkpoint(struct device *d)
@@ -169,8 +172,10 @@ static bool ring_describe(struct device *d, uint32_t index, struct driver_queue 
 	const struct ring_state *ring = &d->state->rings[index];
 	int r = ring_size_ok(ring->size, device_is_packed(d)) ? ring_locate(d, index, q) : -EINVAL;
 
-	if (r == -EFAULT)
-		return false; /* memory may still come */
+	if (r == -EFAULT) { /* memory may still come, or a translation */
+		ring_ask_for(d, index);
+		return false;
+	}
 	if (r == 0)
 		r = ring_position(d, q, &q->position);
 	if (r == 0 && !device_log_reaches(d, index, ring->addr_flags, ring->log_addr))
@@ -410,7 +415,8 @@ int device_update(struct device *d)
 int device_set_features(struct device *d, uint64_t features)
 {
 	struct device_section *state = d->state;
-	bool relayout = (state->features ^ features) & BIT_ULL(VIRTIO_F_RING_PACKED);
+	bool relayout = (state->features ^ features) &
+			(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM));
 	int r;
 
 	if (features & ~d->offered)
@@ -424,6 +430,7 @@ int device_set_features(struct device *d, uint64_t features)
 		if (r < 0 && (r = device_check(d, r, "set features")) < 0)
 			return r;
 	}
+	iotlb_forget(d);
 	if (relayout)
 		device_forget_inflight(d);
 	for (uint32_t i = 0; i < d->n_queues && relayout && state->has_features; i++) {
@@ -526,6 +533,7 @@ int device_clear(struct device *d)
 		ring_state_init(&d->state->rings[i]);
 	}
 	device_forget_inflight(d);
+	iotlb_forget(d);
 	d->state->features = 0;
 	d->state->has_features = 0;
 	d->state->status = 0;
@@ -551,6 +559,7 @@ int device_release(struct device *d)
 		ring_forget_fds(d, &state->rings[i]);
 	device_forget_log(d);
 	device_forget_inflight(d);
+	iotlb_forget(d);
 	device_section_forget(state);
 	if (relays_memory_changed(d) < 0)
 		log_warning("the guest's memory stays mapped for a while");

@@ -62,6 +62,32 @@ bool postcopy_makes_wait(struct device *d);
 /** postcopy_note_loss() - the device has forgotten all it was told. */
 void postcopy_note_loss(struct device *d);
 
+/* device_iotlb.c */
+
+/** device_can_translate() - may such a device be offered with VIRTIO_F_ACCESS_PLATFORM? */
+bool device_can_translate(const struct driver_caps *caps);
+
+/** device_translates() - are addresses the driver's, and need a translation? */
+bool device_translates(const struct device *d);
+
+/** iotlb_forget() - nothing is translated; the device's own table is empty, or will be. */
+void iotlb_forget(struct device *d);
+
+/**
+ * iotlb_locate() - where a range is in guest-physical space, in one piece.
+ * @perm: DRIVER_PERM_ bits. Return: 0; -EFAULT not known, or not for @perm.
+ */
+int iotlb_locate(const struct device *d, uint64_t iova, uint64_t size, uint32_t perm, uint64_t *ret);
+
+/** iotlb_ask_for() - have the front-end asked for the first address of a range that is missing. */
+void iotlb_ask_for(struct device *d, uint64_t iova, uint64_t size, uint32_t perm);
+
+/**
+ * iotlb_memory_changes() - memory that translations lead to is about to go: forget them all. Rings
+ * stop, and run again when the front-end has answered once more. Return: 0; -EIO.
+ */
+int iotlb_memory_changes(struct device *d);
+
 /* device_log.c */
 
 /** device_logs_itself() - does it mark what it writes, whatever it does? */

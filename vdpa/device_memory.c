@@ -61,6 +61,18 @@ static struct queue_set affected_rings(const struct device *d, const struct memo
 	return set;
 }
 
+/* Does a region go away, or change its place? */
+static bool loses_memory(const struct memory_table *now, const struct memory_table *next)
+{
+	for (uint32_t i = 0; i < now->n_regions; i++) {
+		const struct memory_region *same = find_same(next, &now->regions[i]);
+
+		if (!same || same->uva != now->regions[i].uva)
+			return true;
+	}
+	return false;
+}
+
 struct driver_map memory_driver_map(const struct device *d, const struct memory_region *region)
 {
 	return (struct driver_map){
@@ -149,6 +161,8 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 
 	affected = affected_rings(d, next);
 	r = device_stop_set(d, &affected);
+	if (r == 0 && loses_memory(&d->state->memory, next))
+		r = iotlb_memory_changes(d);
 	if (r == 0 && !device_is_away(d) && !postcopy_hides_memory(d)) {
 		r = change_maps(d, &d->state->memory, next);
 		if (r < 0)
@@ -174,6 +188,8 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 static int give_all(struct device *d)
 {
 	int r = 0;
+
+	iotlb_forget(d);
 
 	if (d->state->has_features)
 		r = d->driver->ops->set_features(d->driver, d->state->features);

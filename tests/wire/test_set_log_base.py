@@ -4,32 +4,10 @@ import os
 import struct
 
 import pytest
+from dirty import Log
 from frontend import F_LOG_ALL, eventfd, state, u64
 from unchanged import unchanged
 from waiting import wait_for
-
-PAGES_A_BYTE = 8 * 4096
-
-
-class Log:
-    """A front-end's log, large enough for a guest's memory."""
-
-    def __init__(self, guest, offset=0, missing=0):
-        end = guest.memory.gpa + guest.memory.size
-        self.size = -(-end // PAGES_A_BYTE) - missing
-        self.offset = offset
-        self.fd = os.memfd_create("log", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, offset + self.size)
-
-    def payload(self):
-        return struct.pack("=QQ", self.size, self.offset)
-
-    def marked(self):
-        """Pages that are marked."""
-        data = os.pread(self.fd, self.size, self.offset)
-        return {8 * at + bit for at, byte in enumerate(data) if byte for bit in range(8)
-                if byte & 1 << bit}
-
 
 def answer(fe, log, payload=None):
     """What SET_LOG_BASE is answered with, whether or not an answer was asked for: 0 is success."""
