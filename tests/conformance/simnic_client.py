@@ -46,7 +46,7 @@ OFFERED = sum(1 << f for f in (
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT, DESC_AVAIL, DESC_USED = 1, 2, 4, 1 << 7, 1 << 15
 
 BAR_SIZE, REGS, QUEUE_REGS = 32768, 4096, 4096 + 128
-DEADLINE = 20
+DEADLINE = 60
 
 
 def bits(*features):
