@@ -187,6 +187,7 @@ class Run:
         self.told = time.monotonic()
         self.stopping = 0  # how often we were told to end
         self.stop_begun = 0
+        self.never = []  # that were still to be run then
 
     # ---- starting
 
@@ -257,6 +258,7 @@ class Run:
     def stop(self):
         """Told to end by somebody; told again, or after a while, no more questions are asked."""
         self.stopping += 1
+        self.never += [job.name for job in self.waiting]
         self.waiting.clear()
         self.stop_begun = time.monotonic()
         say("told to end" + ("" if self.stopping > 1 else "; what runs cleans up"))
@@ -316,7 +318,7 @@ def run(table, lanes, expression=None, last_words=()):
         doing.sweep()
         if doing.stopping:
             doing.failed += 1
-        for words in last_words:
+        for words in doing.never + list(last_words):
             say(f"not run: {words}")
         print(f"{doing.passed} passed, {doing.failed} failed, {doing.skipped} skipped", flush=True)
     return 0 if doing.failed == 0 and doing.passed > 0 else 1

@@ -153,6 +153,7 @@ def test_ended_by_a_signal_it_ends_all_and_says_the_sum(tmp_path, number):
     text = process.communicate(timeout=120)[0]
     assert process.returncode == 1
     assert text.splitlines()[-1] == "1 passed, 3 failed, 0 skipped", text
+    assert "not run: never" in text
     assert not any(alive(int(path.read_text())) for path in pids)
 
 
