@@ -4,12 +4,11 @@ refused, and leaves the device as it was. The rows come from the program that pr
 import os
 import socket
 import struct
-import subprocess
 
 import pytest
 from arrival import reply_with_fd
-from conftest import BUILD
 from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from rows import BUILT, NOT_BUILT, ROWS
 from shimside import REFRESH
 from unchanged import unchanged
 from waiting import wait_for
@@ -19,29 +18,12 @@ F_MTU = 1 << 3
 REST_RING = 2  # there, and not running
 
 
-def read_rows():
-    text = subprocess.run([os.path.join(BUILD, "protocol/print-messages")], check=True,
-                          capture_output=True, text=True).stdout
-    columns = "number name size fds ring needs failed reply".split()
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == len(columns) and cells[0].isdigit():
-            yield dict(zip(columns, cells))
-
-
 LOG_BYTES = 1 << 16  # of a log that reaches beyond the guest's memory
-ROWS = {row["name"]: row for row in read_rows()}
-BUILT = [name for name, row in ROWS.items() if row["size"]]
-NOT_BUILT = [name for name in ROWS if name not in BUILT]
 GATED = [name for name in BUILT if ROWS[name]["needs"]]
 
 
 SHUFFLED = ["GET_INFLIGHT_FD", "SET_INFLIGHT_FD"]  # offered where chains come back in any order
 BEFORE = [*SHUFFLED, "SET_DEVICE_STATE_FD", "CHECK_DEVICE_STATE", "POSTCOPY_LISTEN"]  # not while rings run
-
-
-def size_of(name):
-    return int(ROWS[name]["size"].rstrip("+"))
 
 
 class Good:
@@ -202,7 +184,7 @@ def test_a_word_that_says_no_descriptor_comes_with_none(stand, good, name):
 
 @pytest.mark.parametrize("name", GATED)
 def test_without_its_protocol_feature_it_is_refused(stand, good, name):
-    needed = ROWS[name]["needs"].split(",")[0]
+    needed = ROWS[name]["needs"]
     fe = good.guest.fe
     fe.negotiate(stand.offered & ~(1 << PF[needed]))
     fe.accepted("SET_FEATURES", *good["SET_FEATURES"])
@@ -217,7 +199,7 @@ def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
     refuses(stand.shim, good.guest.fe, name, struct.pack("=I", index) + payload[4:], fds)
 
 
-@pytest.mark.parametrize("name", [n for n in BUILT if "stopped" in ROWS[n]["ring"]])
+@pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["stopped"]])
 def test_a_ring_that_runs_is_refused(stand, good, name):
     payload, fds = good[name]
     good.guest.setup()
@@ -225,9 +207,9 @@ def test_a_ring_that_runs_is_refused(stand, good, name):
     good.guest.exchange()
 
 
-@pytest.mark.parametrize("name", [n for n in BUILT if "virtio" in ROWS[n]["needs"]])
+@pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["virtio"] >= 0])
 def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, name):
-    assert ROWS[name]["needs"].endswith(f"virtio bit {F_MTU.bit_length() - 1}")
+    assert 1 << ROWS[name]["virtio"] == F_MTU
     stand = make_stand(pairs=1, features=simnic.features() & ~F_MTU)
     fe = stand.front_end()
     fe.accepted("SET_OWNER")
@@ -243,6 +225,7 @@ def test_what_is_not_built_is_refused(stand, good, name):
         fe.refused(name)
         fe.refused(name, bytes(8))
         fe.refused(name, bytes(8), [good.event])
+    assert stand.shim.dump()["session"]["last_refusal"] == f"{name}: not served: {ROWS[name]['why']}"
     good.guest.exchange()
 
 
