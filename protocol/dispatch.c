@@ -20,6 +20,7 @@
 #include "protocol/table.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
+#include "vdpa/base/features.h"
 #include "vdpa/base/log.h"
 
 #define REFUSALS_LOGGED	 20 /* of a connection, one by one */
@@ -89,8 +90,8 @@ static int check_state(struct session *s, const struct message_desc *desc,
 
 	if (desc->needs != NEEDS_NOTHING &&
 		!(s->state->protocol_features & BIT_ULL(desc->needs - 1)))
-		return refuse(reason, -EOPNOTSUPP, "protocol feature %d was not negotiated",
-			desc->needs - 1);
+		return refuse(reason, -EOPNOTSUPP, "protocol feature %s was not negotiated",
+			protocol_feature_name(desc->needs - 1U));
 	if ((s->device->offered & desc->needs_virtio) != desc->needs_virtio)
 		return refuse(reason, -EOPNOTSUPP, "the device does not offer feature bits %#llx",
 			(unsigned long long)desc->needs_virtio);
@@ -147,8 +148,10 @@ static int handle(struct session *s, const struct message_desc *desc, struct mes
 	uint32_t ring = 0;
 	int r;
 
-	if (!desc || !desc->handle)
-		return refuse(reason, -EOPNOTSUPP, "not supported");
+	if (!desc)
+		return refuse(reason, -EOPNOTSUPP, "nobody knows it");
+	if (!desc->handle)
+		return refuse(reason, -EOPNOTSUPP, "not served: %s", desc->why);
 	r = check_shape(desc, m, reason);
 	if (r == 0)
 		r = check_state(s, desc, reason);

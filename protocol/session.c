@@ -221,6 +221,7 @@ void session_end(struct session *s)
 	state->frontend_uid = 0;
 	session_forget_reply(s);
 	transfer_abandon(s);
+	state->transfer = TRANSFER_NONE;
 	if (transaction_commit(&s->transaction) < 0)
 		log_error("the end of the connection can't be kept");
 	stream_close(&s->stream);

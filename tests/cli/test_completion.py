@@ -28,7 +28,7 @@ def complete(vdpa, daemon):
         done = subprocess.run(
             ["bash", "--norc", "-c", SCRIPT, "bash", ROOT / "tools/vdpa/completion/vdpa", PROGRAM,
              *line.split(" ")], capture_output=True, text=True, check=True, cwd=vdpa.folder,
-            env=environment or vdpa.environment(), timeout=30)
+            env=environment or vdpa.environment(), timeout=60)
         assert done.stderr == ""
         return done.stdout.split()
     return offered

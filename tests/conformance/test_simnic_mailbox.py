@@ -240,7 +240,7 @@ def test_prepare_and_set_fds_want_exactly_the_descriptors_they_name(function):
 
 
 def test_unknown_commands_are_not_supported(function):
-    for command in (0, 19, 63, sim.INFO, sim.ADD, sim.EVENT, 2**32 - 1):
+    for command in (0, 21, 63, sim.INFO, sim.ADD, sim.EVENT, 2**32 - 1):
         refused(errno.EOPNOTSUPP, function.call, command)
 
 

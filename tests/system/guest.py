@@ -30,7 +30,7 @@ class Monitor:
     """A connection to QEMU's monitor (QMP)."""
 
     def __init__(self, path):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             self.sock = socket.socket(socket.AF_UNIX)
             try:
@@ -153,7 +153,7 @@ class Guest:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen(1)
-            listener.settimeout(30)
+            listener.settimeout(60)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL,
                                                 stdout=log, stderr=log,

@@ -41,6 +41,13 @@ def shuffled_simnic():
         yield nic
 
 
+@pytest.fixture(scope="session")
+def logging_simnic():
+    """One that logs pages itself, and so can translate addresses."""
+    with Simnic(BUILD, dirty_log=True) as nic:
+        yield nic
+
+
 class Stand:
     """A worker in front of a function of its own."""
 
@@ -100,6 +107,14 @@ def make_stand(simnic):
             return stand
 
         yield make
+
+
+@pytest.fixture
+def logging_stand(logging_simnic):
+    stand = Stand(logging_simnic, pairs=2)
+    stand.shim.start()
+    yield stand
+    stand.close_now()
 
 
 @pytest.fixture

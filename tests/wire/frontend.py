@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-DEADLINE = 20
+DEADLINE = 60
 REPLY, NEED_REPLY = 4, 8
 NO_FD = 0x100
 

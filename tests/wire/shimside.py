@@ -23,7 +23,7 @@ EVENT_NAMES = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5:
                10: "migration resumed", 11: "migration handed over", 12: "migration cancelled",
                13: "migration broken off"}
 FDS_A_MESSAGE = 32
-DEADLINE = 20
+DEADLINE = 60
 
 
 def sealed_memory(name, size):

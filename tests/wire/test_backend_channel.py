@@ -24,7 +24,7 @@ def link_is_up(fe):
     return fe.ask("GET_CONFIG", LINK_STATUS)[12] & 1
 
 
-def comes(sock, seconds=20):
+def comes(sock, seconds=60):
     return bool(select.select([sock], [], [], seconds)[0])
 
 

@@ -270,6 +270,16 @@ def test_without_a_transfer_there_is_no_end_of_one(stand, fe):
     assert not check(fe)
 
 
+def test_a_transfer_of_the_front_end_before_is_none_of_this_one_s(stand, fe):
+    read, write = os.pipe()
+    assert begin(fe, SAVE, write) and check(fe)
+    os.close(read)
+    os.close(write)
+    fe.close()
+    wait_for(lambda: not stand.shim.dump()["session"]["connected"], "the end of the connection")
+    assert not check(stand.front_end())
+
+
 GOOD = pack((1, 0, struct.pack("<7Q", *range(7))), (2, 0, struct.pack("<12Q", *range(12))))
 BAD = {
     "empty": b"",

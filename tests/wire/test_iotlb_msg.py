@@ -4,28 +4,17 @@ import os
 import random
 
 import pytest
-from conftest import BUILD, Stand
 from dirty import Log
 from frontend import table, u64
 from iommu import (ACCESS_FAIL, BASE, F_ACCESS_PLATFORM, INVALIDATE, MISS, PAGE, READ, UPDATE, WRITE,
                    IommuGuest, iotlb)
-from simnic import Simnic
 from unchanged import unchanged
 from waiting import wait_for
 
 
-@pytest.fixture(scope="module")
-def logging_simnic():
-    with Simnic(BUILD, dirty_log=True) as nic:
-        yield nic
-
-
 @pytest.fixture
-def stand(logging_simnic):
-    stand = Stand(logging_simnic, pairs=2)
-    stand.shim.start()
-    yield stand
-    stand.close_now()
+def stand(logging_stand):
+    return logging_stand
 
 
 @pytest.fixture(params=[False, True], ids=["split", "packed"])
