@@ -479,7 +479,7 @@ int device_stop_ring(struct device *d, uint32_t index)
 	}
 	ring->started = 0;
 	ring->failed = 0;
-	return r;
+	return r < 0 ? r : iotlb_rings_stopped(d);
 }
 
 int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int32_t slot)
@@ -514,7 +514,7 @@ int device_stop_all(struct device *d)
 		d->state->rings[i].started = 0;
 		d->state->rings[i].failed = 0;
 	}
-	return r;
+	return r < 0 ? r : iotlb_rings_stopped(d);
 }
 
 static void ring_forget_fds(struct device *d, struct ring_state *ring)

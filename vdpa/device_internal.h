@@ -88,6 +88,9 @@ void iotlb_ask_for(struct device *d, uint64_t iova, uint64_t size, uint32_t perm
  */
 int iotlb_memory_changes(struct device *d);
 
+/** iotlb_rings_stopped() - some were, for good; if it was the last one, nothing is translated any more. */
+int iotlb_rings_stopped(struct device *d);
+
 /* device_log.c */
 
 /** device_logs_itself() - does it mark what it writes, whatever it does? */

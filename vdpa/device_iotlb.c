@@ -309,6 +309,19 @@ int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size)
 	return 0;
 }
 
+/*
+ * A front-end tells what its guest takes back only while a ring is started: QEMU stops to listen when the
+ * device stops. What it takes back afterwards nobody hears of.
+ */
+int iotlb_rings_stopped(struct device *d)
+{
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].started)
+			return 0;
+	}
+	return iotlb_memory_changes(d);
+}
+
 int iotlb_memory_changes(struct device *d)
 {
 	if (!device_translates(d))

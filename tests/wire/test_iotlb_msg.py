@@ -168,6 +168,27 @@ def test_a_queue_that_waits_can_be_stopped(stand, guest):
     assert guest.fe.vring_base(1) == position
 
 
+@pytest.mark.parametrize("how", ["GET_VRING_BASE", "SET_STATUS", "RESET_DEVICE"])
+def test_translations_end_with_the_last_ring(stand, guest, how):
+    """What a guest takes back afterwards no front-end tells."""
+    guest.configure()
+    rings_run(stand, guest)
+    guest.exchange(3)
+    if how == "GET_VRING_BASE":
+        assert guest.fe.vring_base(0) == guest.rings[0].position()
+        assert guest.fe.vring_base(1) == guest.rings[1].position()
+    else:
+        guest.fe.accepted(how, u64(0) if how == "SET_STATUS" else b"")
+    guest.asked.clear()
+    for ring in guest.rings:
+        ring.base = ring.position()
+    for step in guest.setup_steps():
+        guest.fe.accepted(*step)
+    assert not any(running(stand))
+    rings_run(stand, guest)
+    guest.exchange(3)
+
+
 # ---- the page's own way: crashes, memory, migration
 
 def test_a_new_worker_asks_for_what_a_queue_waits_for(stand, guest):
