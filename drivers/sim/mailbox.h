@@ -171,8 +171,8 @@ enum sim_command {
 	SIM_ADMIN_ADD,	     /* sim_function; reply: none, fd: the mailbox */
 	SIM_ADMIN_ATTACH,    /* sim_function (name counts); reply: none, fd: a new mailbox */
 	SIM_ADMIN_DEL,	     /* sim_function (name counts) */
-	SIM_ADMIN_SET,	     /* sim_function: mac, spoof_check, link_up take effect; others must be
-			      * as they are */
+	SIM_ADMIN_SET,	     /* sim_function: mac, mtu, spoof_check, link_up take effect; others must
+			      * be as they are */
 	SIM_ADMIN_LIST,	     /* sim_u64: index from 0; reply: sim_function, or ENOENT at the end */
 
 	/* device to driver, seq 0, no reply */

@@ -114,6 +114,7 @@ void driver_link_device_changed(struct worker *w)
 	size_t n = driver_link_fds(w, fds);
 
 	device_returned(&w->device, fds, n);
+	session_config_changed(&w->session); /* nobody knows what became of it meanwhile */
 	commit(w);
 	driver_link_watch(w);
 }
