@@ -6,10 +6,8 @@
 #include <sys/socket.h>
 
 #include "protocol/wire.h"
-#include "vdpa/base/log.h"
 
-static void send_request(int sock, enum wire_backend_request request, const char *name, const void *payload,
-	size_t size)
+static int send_request(int sock, enum wire_backend_request request, const void *payload, size_t size)
 {
 	struct {
 		struct wire_header header;
@@ -21,24 +19,18 @@ static void send_request(int sock, enum wire_backend_request request, const char
 			.size = (uint32_t)size,
 		},
 	};
-	size_t total = sizeof(msg.header) + size;
-	ssize_t n;
 
-	if (sock < 0)
-		return;
 	if (size > 0)
 		memcpy(msg.payload, payload, size);
-	n = send(sock, &msg, total, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (n < 0)
-		log_warning("back-end channel: %s not sent: %s", name, strerror(errno));
+	return send(sock, &msg, sizeof(msg.header) + size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-void backend_config_change(int sock)
+int backend_config_change(int sock)
 {
-	send_request(sock, WIRE_BACKEND_CONFIG_CHANGE, "CONFIG_CHANGE", NULL, 0);
+	return send_request(sock, WIRE_BACKEND_CONFIG_CHANGE, NULL, 0);
 }
 
-void backend_iotlb(int sock, const struct driver_miss *miss)
+int backend_iotlb(int sock, const struct driver_miss *miss)
 {
 	const struct wire_iotlb iotlb = {
 		.iova = miss->iova,
@@ -46,6 +38,13 @@ void backend_iotlb(int sock, const struct driver_miss *miss)
 		.type = miss->refused ? WIRE_IOTLB_ACCESS_FAIL : WIRE_IOTLB_MISS,
 	};
 
-	send_request(sock, WIRE_BACKEND_IOTLB_MSG, miss->refused ? "ACCESS_FAIL" : "IOTLB miss", &iotlb,
-		sizeof(iotlb));
+	return send_request(sock, WIRE_BACKEND_IOTLB_MSG, &iotlb, sizeof(iotlb));
+}
+
+int backend_vring(int sock, uint32_t ring, bool error)
+{
+	const struct wire_vring_state state = { .index = ring };
+
+	return send_request(sock, error ? WIRE_BACKEND_VRING_ERR : WIRE_BACKEND_VRING_CALL, &state,
+		sizeof(state));
 }

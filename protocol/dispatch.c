@@ -189,6 +189,8 @@ static int make_reply(struct session *s, const struct message_desc *desc, const 
 	static const uint8_t zeros[sizeof(struct wire_inflight)];
 	uint64_t ack = result < 0;
 
+	if (result == -EPROTO)
+		return result; /* the specification has no other answer than the end */
 	if (kind == REPLY_ACK_OR_OWN)
 		kind = device_postcopy_listens(s->device) ? REPLY_OWN : REPLY_ACK;
 	if ((kind == REPLY_OWN || kind == REPLY_OWN_EMPTY || kind == REPLY_OWN_ZERO) && result == 0)

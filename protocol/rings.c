@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
 #include "vdpa/base/log.h"
 #include "vdpa/ring.h"
 
@@ -90,6 +91,7 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 		return r;
 	device_set_ring_fd(s->device, ring, DRIVER_FD_KICK, FDSTORE_NONE);
 	device_set_ring_fd(s->device, ring, DRIVER_FD_CALL, FDSTORE_NONE);
+	inband_stopped(s, ring);
 	reply.num = ring_state(s, ring)->base;
 	session_reply(s, m, &reply, sizeof(reply));
 	return 0;
@@ -120,6 +122,7 @@ static int set_fd(struct session *s, struct message *m, uint32_t ring, enum driv
 		if (slot < 0)
 			return slot;
 	}
+	inband_told(s, ring, which);
 	return device_set_ring_fd(s->device, ring, which, slot);
 }
 
@@ -128,6 +131,8 @@ int on_set_vring_kick(struct session *s, struct message *m, uint32_t ring)
 {
 	int r = set_fd(s, m, ring, DRIVER_FD_KICK);
 
+	if (r == 0)
+		r = inband_started(s, ring);
 	if (r == 0)
 		ring_state(s, ring)->started = 1;
 	return r;

@@ -19,6 +19,7 @@
 #include "protocol/backend.h"
 #include "protocol/dispatch.h"
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
 #include "protocol/progress.h"
 #include "protocol/table.h"
 #include "vdpa/base/clock.h"
@@ -67,6 +68,7 @@ void session_init(struct session *s, struct session_section *state, struct devic
 	s->partial_since_ns = 0;
 	s->reason[0] = '\0';
 	s->transfer.fd = -1; /* one that was under way went with the predecessor */
+	inband_init(s);
 }
 
 __attribute__((format(printf, 3, 4))) static int end(struct session *s, int error,
@@ -220,6 +222,7 @@ void session_end(struct session *s)
 	state->frontend_pid = 0;
 	state->frontend_uid = 0;
 	session_forget_reply(s);
+	inband_forget(s);
 	transfer_abandon(s);
 	state->transfer = TRANSFER_NONE;
 	if (transaction_commit(&s->transaction) < 0)
@@ -303,21 +306,41 @@ int session_check_deadline(struct session *s)
 		SESSION_ACK_MS / 1000);
 }
 
+int session_channel(const struct session *s, unsigned int feature)
+{
+	const uint64_t needs = BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(feature);
+
+	if ((s->state->protocol_features & needs) != needs)
+		return -1;
+	return fdstore_get(s->transaction.fds, s->state->backend_slot);
+}
+
+void session_channel_used(struct session *s, int result, const char *what)
+{
+	if (result == 0)
+		return;
+	log_warning("back-end channel: %s not sent: %s", what, strerror(-result));
+	if (result == -EAGAIN)
+		return;
+	fdstore_remove(s->transaction.fds, s->state->backend_slot);
+	s->state->backend_slot = FDSTORE_NONE;
+}
+
 void session_say_miss(struct session *s, const struct driver_miss *miss)
 {
-	int channel = fdstore_get(s->transaction.fds, s->state->backend_slot);
+	int channel = session_channel(s, WIRE_PF_BACKEND_REQ);
 
-	if (channel < 0 || !(s->state->protocol_features & BIT_ULL(WIRE_PF_BACKEND_REQ)))
+	if (channel < 0)
 		log_warning("%#llx is not translated, and the front-end gave no channel to ask for it",
 			(unsigned long long)miss->iova);
 	else
-		backend_iotlb(channel, miss);
+		session_channel_used(s, backend_iotlb(channel, miss), "IOTLB message");
 }
 
 void session_config_changed(struct session *s)
 {
-	const uint64_t needs = BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(WIRE_PF_CONFIG);
+	int channel = session_channel(s, WIRE_PF_CONFIG);
 
-	if ((s->state->protocol_features & needs) == needs)
-		backend_config_change(fdstore_get(s->transaction.fds, s->state->backend_slot));
+	if (channel >= 0)
+		session_channel_used(s, backend_config_change(channel), "CONFIG_CHANGE");
 }

@@ -270,8 +270,11 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 	},
 	[WIRE_VRING_KICK] = {
 		.name = "VRING_KICK",
-		.why = "a NIC waits for eventfds and doorbells, not for us",
+		.handle = on_vring_kick,
+		.size = sizeof(struct wire_vring_state),
+		.ring = RING_IN_STATE,
 		.needs = NEEDS(WIRE_PF_INBAND_NOTIFICATIONS),
+		.states = ANY_STATE,
 	},
 	[WIRE_GET_MAX_MEM_SLOTS] = {
 		.name = "GET_MAX_MEM_SLOTS",

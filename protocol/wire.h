@@ -75,6 +75,8 @@ enum wire_request {
 enum wire_backend_request {
 	WIRE_BACKEND_IOTLB_MSG = 1,
 	WIRE_BACKEND_CONFIG_CHANGE = 2,
+	WIRE_BACKEND_VRING_CALL = 4,
+	WIRE_BACKEND_VRING_ERR = 5,
 };
 
 enum wire_protocol_feature {

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from arrival import reply_with_fd
-from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from frontend import NEED_ACKS, NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
 from rows import BUILT, NOT_BUILT, ROWS
 from shimside import REFRESH
 from unchanged import unchanged
@@ -52,6 +52,7 @@ class Good:
             "SET_VRING_ERR": (u64(REST_RING), [event]),
             "SET_PROTOCOL_FEATURES": (u64(guest.pf), []),
             "SET_VRING_ENABLE": (state(REST_RING, 1), []),
+            "VRING_KICK": (state(REST_RING, 0), []),
             "SEND_RARP": (MAC + b"\0\0", []),
             "NET_SET_MTU": (u64(1500), []),
             "SET_BACKEND_REQ_FD": (b"", [channel]),
@@ -245,7 +246,7 @@ def test_what_is_not_built_ends_the_connection_when_no_answer_is_asked_for(stand
 @pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
 def test_what_is_not_built_ends_the_connection_when_answers_were_not_negotiated(stand, name):
     fe = stand.front_end(negotiate=False)
-    fe.negotiate(OFFERED_PF & ~(1 << PF["REPLY_ACK"]))
+    fe.negotiate(OFFERED_PF & ~NEED_ACKS)
     fe.send(name, flags=9)
     assert fe.is_closed()
 

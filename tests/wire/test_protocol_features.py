@@ -9,7 +9,7 @@ def test_the_offer_is_what_is_built(fe):
     assert fe.ask_u64("GET_PROTOCOL_FEATURES") == OFFERED_PF
 
 
-@pytest.mark.parametrize("bit", [6, 7, 10, 11, 12, 14, 17, 18, 20, 22, 63])
+@pytest.mark.parametrize("bit", [6, 7, 10, 11, 12, 17, 18, 20, 22, 63])
 def test_what_was_not_offered_is_refused(stand, fe, bit):
     with unchanged(stand.shim):
         fe.refused("SET_PROTOCOL_FEATURES", u64(OFFERED_PF | 1 << bit))

@@ -96,6 +96,21 @@ void connection_watch_transfer(struct worker *w)
 		log_warning("the device's state can't be moved by itself: %s", strerror(errno));
 }
 
+void connection_notify(struct worker *w)
+{
+	session_notify(&w->session);
+}
+
+/* Once for each round: a message may have changed which rings these are. */
+void connection_watch_inband(struct worker *w)
+{
+	bool fresh;
+	int fd = session_inband_fd(&w->session, &fresh);
+
+	if (fd >= 0 && fresh && worker_watch(w, fd, EPOLLIN, WORKER_SOURCE_INBAND) < 0)
+		log_error("in-band notifications can't be waited for");
+}
+
 void connection_accept(struct worker *w)
 {
 	const uint32_t slot = SHIM_SLOT_CONN;
