@@ -85,7 +85,7 @@ int inband_started(struct session *s, uint32_t ring)
 
 void inband_stopped(struct session *s, uint32_t ring)
 {
-	s->state->inband[ring] &= (uint8_t)(OURS(DRIVER_FD_ERR) | TOLD(DRIVER_FD_ERR));
+	s->state->inband[ring] &= (uint8_t)~(OURS(DRIVER_FD_KICK) | OURS(DRIVER_FD_CALL));
 }
 
 void inband_forget(struct session *s)

@@ -240,6 +240,37 @@ def test_relayed_rings_are_kicked_and_called_too(stand, guest):
     os.close(log.fd)
 
 
+def test_a_front_end_that_gives_eventfds_is_never_sent_messages(stand):
+    """QEMU accepts the feature and knows nothing of it; it gives call after kick, and both anew each time."""
+    guest = stand.guest()
+    guest.fe.negotiate()
+    channel = Channel(guest.fe)
+    for _ in range(2):
+        guest.rings[0].offer(writable=2048)
+        guest.rings[1].offer(FRAME + bytes(60))
+        for ring in guest.rings:
+            guest.fe.accepted("SET_VRING_CALL", u64(ring.index), [ring.call])
+            guest.fe.accepted("SET_VRING_ERR", u64(ring.index), [ring.err])
+        for name, payload, fds in guest.setup_steps():
+            if name not in ("SET_VRING_CALL", "SET_VRING_ERR"):
+                guest.fe.accepted(name, payload, fds)
+        guest.rings[1].wait()
+        guest.rings[0].wait()
+        for ring in guest.rings:
+            ring.base = guest.fe.vring_base(ring.index)
+        guest.rings[0].offer(writable=2048)
+        guest.rings[1].offer(FRAME + bytes(60))
+        for name, payload, fds in guest.setup_steps():
+            if name not in ("SET_VRING_CALL", "SET_VRING_ERR"):
+                guest.fe.accepted(name, payload, fds)
+        guest.rings[1].wait()
+        guest.rings[0].wait()
+        for ring in guest.rings:
+            ring.base = guest.fe.vring_base(ring.index)
+    assert channel.all() == []
+    channel.close()
+
+
 @pytest.mark.parametrize("num", [1, 0xffffffff])
 def test_the_reserved_number_has_to_be_zero(stand, guest, num):
     with unchanged(stand.shim):
