@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
-from frontend import OFFERED_PF, OFFERED_PF_SHUFFLED, FrontEnd, Guest  # noqa: E402
+from frontend import OFFERED_PF, OFFERED_PF_SHUFFLED, FrontEnd, Guest, Memory  # noqa: E402
 from shimside import Shim  # noqa: E402
 from simnic import Simnic  # noqa: E402
 from waiting import wait_for  # noqa: E402
@@ -168,3 +168,10 @@ def bad_stand(bad_simnic):
 @pytest.fixture
 def fe(stand):
     return stand.front_end()
+
+
+@pytest.fixture
+def memory():
+    m = Memory(1 << 20)
+    yield m
+    m.close()

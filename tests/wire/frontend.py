@@ -33,6 +33,10 @@ F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 
 F_MRG_RXBUF, F_MQ, F_INDIRECT, F_EVENT_IDX = 1 << 15, 1 << 22, 1 << 28, 1 << 29
 
 
+# By a device with two pairs.
+RINGS_NOT_THERE = [4, 5, 255, 256, 65535, 65536, 0xffffffff]
+
+
 class Closed(Exception):
     """The back-end ended the connection."""
 
@@ -172,6 +176,10 @@ def state(index, num):
 
 def table(*memories):
     return struct.pack("=II", len(memories), 0) + b"".join(m.region() for m in memories)
+
+
+def config(offset, size, flags=0, data=None):
+    return struct.pack("=III", offset, size, flags) + (bytes(size) if data is None else data)
 
 
 def single(memory):
