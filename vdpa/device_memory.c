@@ -200,11 +200,11 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 {
 	int r;
 
+	d->lost = true; /* also when nobody noticed yet */
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (d->state->rings[i].running)
 			device_note_lost_position(d, i);
 	}
-	d->lost = true;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	if (device_checkpoint(d) < 0)
