@@ -15,8 +15,10 @@
 #include "tests/fuzz/play.h"
 #include "vdpa/base/bits.h"
 
+/* Numbers of steps.c: 0 and 4096. */
+enum { OFF = 56, A_PAGE = 22 };
+
 /* Which of the errors of STEP_FAIL. */
-enum { OFF = 56 }; /* the number 0, see steps.c */
 enum { REFUSES, HAS_NO_ROOM, IS_GONE, TIMES_OUT };
 
 #define PLAY(...)                                                                                  \
@@ -111,6 +113,20 @@ static void a_device_that_was_replaced_before_anybody_noticed_is_not_asked_about
 	assert_true(device()->rings[0].running);
 }
 
+/* Steps that were not done are not undone: at the same place there may be something else. */
+static void memory_that_is_refused_leaves_the_memory_of_before(void **state)
+{
+	for (uint8_t after = 0; after < 5; after++) {
+		const struct step fail = FAIL(after, HAS_NO_ROOM);
+
+		PLAY({ .kind = STEP_CLOSE }, MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_MEM_TABLE, .value = { 1 }));
+		play_step(&fail);
+		PLAY(MESSAGE(SET_MEM_TABLE, .flags = 1, .value = { 2, 0, A_PAGE })); /* five calls */
+		assert_false(device()->failed);
+		assert_int_equal(device()->memory.n_regions, 2);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +142,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_device_that_was_replaced_before_anybody_noticed_is_not_asked_about_its_relays,
 			begin, end),
+		cmocka_unit_test_setup_teardown(
+			memory_that_is_refused_leaves_the_memory_of_before, begin, end),
 	};
 
 	play_init();
