@@ -222,11 +222,11 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 		r = give_all(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
-	if (r < 0) {
+	d->lost = false;
+	if (r < 0) { /* it is there, and a reset may help */
 		device_fail(d, "take the device back: %s", strerror(-r));
 		return -EIO;
 	}
-	d->lost = false;
 	if (!postcopy_hides_memory(d))
 		log_info("device is back; %u memory regions mapped again",
 			d->state->memory.n_regions);

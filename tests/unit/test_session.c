@@ -127,6 +127,15 @@ static void memory_that_is_refused_leaves_the_memory_of_before(void **state)
 	}
 }
 
+static void a_device_that_fails_when_it_is_back_works_after_a_reset(void **state)
+{
+	PLAY(RELAYED, FAIL(0, TIMES_OUT), { .kind = STEP_RETURN });
+	assert_true(device()->failed);
+	PLAY({ .kind = STEP_CLOSE }, RESTART, RELAYED);
+	assert_false(device()->failed);
+	assert_true(device()->rings[0].running);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +153,8 @@ int main(void)
 			begin, end),
 		cmocka_unit_test_setup_teardown(
 			memory_that_is_refused_leaves_the_memory_of_before, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_device_that_fails_when_it_is_back_works_after_a_reset, begin, end),
 	};
 
 	play_init();
