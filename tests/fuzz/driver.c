@@ -15,6 +15,14 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/relay.h"
 
+/* What the contract demands of who calls. */
+#define demand(d, condition, ...)                                                                  \
+	do {                                                                                       \
+		if ((d)->lenient && !(condition))                                                  \
+			return -EINVAL;                                                            \
+		must(condition, __VA_ARGS__);                                                      \
+	} while (0)
+
 static struct fuzz_driver *of(struct driver_device *device)
 {
 	return (struct fuzz_driver *)((char *)device - offsetof(struct fuzz_driver, device));
@@ -44,9 +52,9 @@ static int answer(struct fuzz_driver *d, const char *call)
 {
 	int r = 0;
 
-	must(d->is_open, "%s of a driver that is closed", call);
-	must(!d->gone, "%s of a device that is gone", call);
-	must(!d->broken, "%s of a device that failed", call);
+	demand(d, d->is_open, "%s of a driver that is closed", call);
+	demand(d, !d->gone, "%s of a device that is gone", call);
+	demand(d, !d->broken, "%s of a device that failed", call);
 	if (d->fail_after > 0 && --d->fail_after == 0)
 		r = d->fail_with;
 	d->gone = r == -ENODEV;
@@ -104,17 +112,17 @@ static int put_map(struct fuzz_driver *d, const struct driver_map *map)
 	struct stat st;
 	bool known = false;
 
-	must(map->size > 0 && map->iova + map->size > map->iova, "map of %#lx bytes at %#lx", map->size,
+	demand(d, map->size > 0 && map->iova + map->size > map->iova, "map of %#lx bytes at %#lx", map->size,
 		map->iova);
-	must(map->perm != 0 && !(map->perm & ~(DRIVER_PERM_READ | DRIVER_PERM_WRITE)), "map with %#x",
+	demand(d, map->perm != 0 && !(map->perm & ~(DRIVER_PERM_READ | DRIVER_PERM_WRITE)), "map with %#x",
 		map->perm);
-	must(fstat(map->fd, &st) == 0, "map of no file");
+	demand(d, fstat(map->fd, &st) == 0, "map of no file");
 	for (size_t i = 0; i < d->n_maps; i++) {
 		const struct fuzz_map *other = &d->maps[i];
 
 		if (!overlap(map->iova, map->size, other->is.iova, other->is.size))
 			continue;
-		must(map->iova == other->is.iova && map->size == other->is.size &&
+		demand(d, map->iova == other->is.iova && map->size == other->is.size &&
 				map->offset == other->is.offset && st.st_dev == other->dev &&
 				st.st_ino == other->ino,
 			"map at %#lx overlaps another one", map->iova);
@@ -157,11 +165,11 @@ static int fuzz_unmap(struct driver_device *device, uint64_t iova, uint64_t size
 
 		if (!overlap(iova, size, is->iova, is->size))
 			continue;
-		must(iova == is->iova && size == is->size, "unmap of a part, at %#lx", iova);
+		demand(d, iova == is->iova && size == is->size, "unmap of a part, at %#lx", iova);
 		for (uint32_t q = 0; q < d->caps.n_queues; q++) {
 			if (!d->queues[q].prepared || !lies_in(d, &d->queues[q].is, iova, size))
 				continue;
-			must(!d->queues[q].running, "unmap under queue %u, which runs", q);
+			demand(d, !d->queues[q].running, "unmap under queue %u, which runs", q);
 			d->queues[q].prepared = false;
 		}
 		drop_map(d, i);
@@ -175,16 +183,16 @@ static int fuzz_set_log(struct driver_device *device, const struct driver_log *l
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "set_log");
 
-	must(d->caps.dirty_log, "set_log of a device that has none");
+	demand(d, d->caps.dirty_log, "set_log of a device that has none");
 	if (r < 0)
 		return r;
 	if (log) {
-		must(fd_is_open(log->fd) && log->size > 0 && log->offset + log->size > log->offset,
+		demand(d, fd_is_open(log->fd) && log->size > 0 && log->offset + log->size > log->offset,
 			"set_log: %#lx bytes at %#lx", log->size, log->offset);
 		for (size_t i = 0; i < d->n_maps; i++) {
 			const struct driver_map *is = &d->maps[i].is;
 
-			must((is->iova + is->size - 1) / DRIVER_LOG_PAGE / 8 < log->size,
+			demand(d, (is->iova + is->size - 1) / DRIVER_LOG_PAGE / 8 < log->size,
 				"set_log: it does not reach %#lx", is->iova);
 		}
 	}
@@ -199,10 +207,10 @@ static int fuzz_postcopy_advise(struct driver_device *device, int *ret_fd)
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "postcopy_advise");
 
-	must(d->caps.page_faults, "postcopy of a device that can't");
+	demand(d, d->caps.page_faults, "postcopy of a device that can't");
 	if (r < 0)
 		return r;
-	must(!d->arriving, "postcopy_advise while memory is arriving");
+	demand(d, !d->arriving, "postcopy_advise while memory is arriving");
 	*ret_fd = eventfd(0, EFD_CLOEXEC);
 	d->advised = true;
 	return 0;
@@ -214,8 +222,8 @@ static int fuzz_postcopy_map(struct driver_device *device, const struct driver_m
 	int r = answer(d, "postcopy_map");
 	bool fresh = !find_map(d, map->iova, map->size);
 
-	must(d->advised, "postcopy_map before postcopy_advise");
-	must(!d->logs, "postcopy_map while pages are logged");
+	demand(d, d->advised, "postcopy_map before postcopy_advise");
+	demand(d, !d->logs, "postcopy_map while pages are logged");
 	if (r == 0 && fresh && any_runs(d))
 		r = -EBUSY;
 	if (r == 0)
@@ -232,7 +240,7 @@ static int fuzz_postcopy_register(struct driver_device *device)
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "postcopy_register");
 
-	must(d->advised, "postcopy_register before postcopy_advise");
+	demand(d, d->advised, "postcopy_register before postcopy_advise");
 	return r;
 }
 
@@ -241,7 +249,7 @@ static int fuzz_postcopy_end(struct driver_device *device)
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "postcopy_end");
 
-	must(d->caps.page_faults, "postcopy of a device that can't");
+	demand(d, d->caps.page_faults, "postcopy of a device that can't");
 	if (r == 0)
 		d->advised = d->arriving = false;
 	return r;
@@ -273,20 +281,20 @@ static int prepare_one(struct fuzz_driver *d, const struct driver_queue *q)
 	static const uint64_t align[2][3] = { { 16, 2, 4 }, { 16, 4, 4 } };
 	struct fuzz_queue *queue;
 
-	must(q->index < d->caps.n_queues, "prepare of queue %u", q->index);
+	demand(d, q->index < d->caps.n_queues, "prepare of queue %u", q->index);
 	queue = &d->queues[q->index];
-	must(q->size > 0 && q->size <= d->caps.max_queue_size &&
+	demand(d, q->size > 0 && q->size <= d->caps.max_queue_size &&
 			(is_packed(d) || (q->size & (q->size - 1)) == 0),
 		"prepare of %u descriptors", q->size);
-	must(position_ok(d, q), "prepare at %u, %u", q->position.avail, q->position.used);
-	must(eventfd_ok(q->kick_fd) && eventfd_ok(q->call_fd) && eventfd_ok(q->err_fd),
+	demand(d, position_ok(d, q), "prepare at %u, %u", q->position.avail, q->position.used);
+	demand(d, eventfd_ok(q->kick_fd) && eventfd_ok(q->call_fd) && eventfd_ok(q->err_fd),
 		"prepare with descriptors that are closed");
-	must(d->caps.start_position == DRIVER_START_ANY ||
+	demand(d, d->caps.start_position == DRIVER_START_ANY ||
 			queue_position_equal(q->position, queue_position_initial(is_packed(d))),
 		"prepare at %u, where the device can't begin", q->position.avail);
-	must(!queue->running || same_facts(&queue->is, q), "prepare of a running queue, otherwise");
+	demand(d, !queue->running || same_facts(&queue->is, q), "prepare of a running queue, otherwise");
 	for (int i = 0; i < 3; i++) {
-		must(area_at(q, i) % align[is_packed(d)][i] == 0, "prepare: area %d not aligned", i);
+		demand(d, area_at(q, i) % align[is_packed(d)][i] == 0, "prepare: area %d not aligned", i);
 		if (!find_map(d, area_at(q, i), area_size(d, q, i)))
 			return -EFAULT;
 	}
@@ -303,17 +311,18 @@ static int fuzz_prepare(struct driver_device *device, const struct driver_queue 
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "prepare");
 
-	must(n > 0, "prepare of nothing");
+	demand(d, n > 0, "prepare of nothing");
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = prepare_one(d, &queues[i]);
 	return r;
 }
 
-static void check_set(const struct fuzz_driver *d, const struct queue_set *set, const char *call)
+static int check_set(const struct fuzz_driver *d, const struct queue_set *set, const char *call)
 {
-	must(!queue_set_empty(set), "%s of nothing", call);
+	demand(d, !queue_set_empty(set), "%s of nothing", call);
 	for (uint32_t i = d->caps.n_queues; i < QUEUE_MAX; i++)
-		must(!queue_set_has(set, i), "%s of queue %u", call, i);
+		demand(d, !queue_set_has(set, i), "%s of queue %u", call, i);
+	return 0;
 }
 
 static int fuzz_start(struct driver_device *device, const struct queue_set *set)
@@ -321,11 +330,12 @@ static int fuzz_start(struct driver_device *device, const struct queue_set *set)
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "start");
 
-	check_set(d, set, "start");
+	if (check_set(d, set, "start") < 0)
+		return -EINVAL;
 	for (uint32_t i = 0; i < d->caps.n_queues && r == 0; i++) {
 		if (!queue_set_has(set, i))
 			continue;
-		must(d->queues[i].prepared, "start of queue %u, which is not prepared", i);
+		demand(d, d->queues[i].prepared, "start of queue %u, which is not prepared", i);
 		d->queues[i].running = true;
 	}
 	return r;
@@ -336,7 +346,8 @@ static int fuzz_stop(struct driver_device *device, const struct queue_set *set, 
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "stop");
 
-	check_set(d, set, "stop");
+	if (check_set(d, set, "stop") < 0)
+		return -EINVAL;
 	for (uint32_t i = 0; i < d->caps.n_queues && r == 0; i++) {
 		if (!queue_set_has(set, i))
 			continue;
@@ -351,8 +362,8 @@ static int fuzz_set_queue_fd(struct driver_device *device, uint16_t queue, enum 
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "set_queue_fd");
 
-	must(queue < d->caps.n_queues, "set_queue_fd of queue %u", queue);
-	must(which <= DRIVER_FD_ERR && eventfd_ok(fd), "set_queue_fd %d: %d", (int)which, fd);
+	demand(d, queue < d->caps.n_queues, "set_queue_fd of queue %u", queue);
+	demand(d, which <= DRIVER_FD_ERR && eventfd_ok(fd), "set_queue_fd %d: %d", (int)which, fd);
 	return r;
 }
 
@@ -362,8 +373,8 @@ static int fuzz_lost_position(struct driver_device *device, const struct driver_
 	struct fuzz_driver *d = of(device);
 	volatile uint8_t sum = 0;
 
-	must(d->is_open, "lost_position of a driver that is closed");
-	must(queue->index < d->caps.n_queues, "lost_position of queue %u", queue->index);
+	demand(d, d->is_open, "lost_position of a driver that is closed");
+	demand(d, queue->index < d->caps.n_queues, "lost_position of queue %u", queue->index);
 	for (uint64_t i = 0; i < (packed ? 16ULL * queue->size : 4 + 8ULL * queue->size); i++)
 		sum = (uint8_t)(sum + ((const uint8_t *)ring)[i]);
 	if (!d->queues[queue->index].running)
@@ -421,8 +432,8 @@ static int fuzz_set_features(struct driver_device *device, uint64_t features)
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "set_features");
 
-	must(!(features & ~d->caps.features), "set_features %#lx", features);
-	must(!any_runs(d), "set_features while queues run");
+	demand(d, !(features & ~d->caps.features), "set_features %#lx", features);
+	demand(d, !any_runs(d), "set_features while queues run");
 	if (r < 0)
 		return r;
 	d->features = features;
@@ -445,7 +456,7 @@ static int fuzz_set_mtu(struct driver_device *device, uint16_t mtu)
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "set_mtu");
 
-	must(mtu >= 68, "set_mtu %u", mtu);
+	demand(d, mtu >= 68, "set_mtu %u", mtu);
 	if (r == 0 && mtu > 9000)
 		r = -EINVAL;
 	if (r == 0)
@@ -463,7 +474,7 @@ static int fuzz_queue_stats(struct driver_device *device, uint16_t queue, struct
 {
 	struct fuzz_driver *d = of(device);
 
-	must(queue < d->caps.n_queues, "queue_stats of queue %u", queue);
+	demand(d, queue < d->caps.n_queues, "queue_stats of queue %u", queue);
 	*ret = (struct driver_queue_stats){ .position = d->queues[queue].at, .running = d->queues[queue].running };
 	return d->gone ? -ENODEV : 0;
 }

@@ -30,6 +30,7 @@ struct fuzz_driver {
 	struct driver_device device;
 	struct driver_caps caps;
 	bool is_open;
+	bool lenient; /* refuses what the contract rules out, as a driver does that is asked by a liar */
 	bool gone;   /* answered -ENODEV: nothing but reopen and questions may follow */
 	bool broken; /* answered that it failed: nothing but a reset may follow */
 

@@ -66,6 +66,14 @@ static const struct {
 	{ moving, ARRAY_SIZE(moving) },
 };
 
+const struct step *steps_play(size_t i, size_t *ret_n)
+{
+	if (i >= ARRAY_SIZE(plays))
+		return NULL;
+	*ret_n = plays[i].n;
+	return plays[i].steps;
+}
+
 static struct step some_message(uint64_t *rng)
 {
 	struct step step = { .request = (uint8_t)fuzz_below(rng, WIRE_N_REQUESTS) };

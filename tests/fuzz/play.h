@@ -23,6 +23,12 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE]);
 void play_step(const struct step *step);
 void play_end(void);
 
+/**
+ * play_forge() - the worker dies, and @forge has its page, mapped, before another one begins. From then on
+ * state and device may say anything: what is looked at is that nothing crashes, hangs, or is lost.
+ */
+void play_forge(void (*forge)(void *arg, uint8_t *page), void *arg);
+
 /** play_stand() - who plays, to look at between two steps. */
 struct stand *play_stand(void);
 

@@ -64,6 +64,9 @@ void steps_message(const struct session *s, const struct step *step, struct step
 
 /* mutate.c */
 
+/** steps_play() - what a front-end usually does, part @i, of @ret_n steps; NULL: there are no more. */
+const struct step *steps_play(size_t i, size_t *ret_n);
+
 /** steps_mutate() - for LLVMFuzzerCustomMutator(). */
 size_t steps_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed);
 
