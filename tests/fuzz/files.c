@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/fuzz/files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -164,4 +165,17 @@ void files_end_pipe(void)
 	close(fds[FILE_PIPE_WRITE]);
 	close(fds[FILE_PIPE_READ]);
 	open_pipe();
+}
+
+size_t files_open_fds(void)
+{
+	static DIR *dir;
+	size_t n = 0;
+
+	if (!dir)
+		dir = opendir("/proc/self/fd");
+	rewinddir(dir);
+	for (struct dirent *e = readdir(dir); e; e = readdir(dir))
+		n += e->d_name[0] != '.';
+	return n;
 }

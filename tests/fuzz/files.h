@@ -3,6 +3,7 @@
 #ifndef TESTS_FUZZ_FILES_H
 #define TESTS_FUZZ_FILES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define FILES_RAM_SIZE (256 * 1024) /* bytes, of each of the two */
@@ -32,6 +33,9 @@ enum file_kind {
 
 /** files_open() - make them. */
 void files_open(void);
+
+/** files_open_fds() - descriptors that the process has open; the first call opens one itself. */
+size_t files_open_fds(void);
 
 /** files_begin() - all is as it was at the beginning. */
 void files_begin(void);

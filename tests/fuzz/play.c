@@ -221,7 +221,7 @@ static void check_refused(void)
 
 static void check_fds(void)
 {
-	size_t want = n_base + stand_count_fds(&stand) + (size_t)(peer >= 0), have = stand_open_fds();
+	size_t want = n_base + stand_count_fds(&stand) + (size_t)(peer >= 0), have = files_open_fds();
 
 	must(have == want, "%zu descriptors are open, %zu are somebody's", have, want);
 }
@@ -592,7 +592,7 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 		.dirty_log = head[5] % 2,
 	};
 
-	n_base = stand_open_fds(); /* libFuzzer has some as well */
+	n_base = files_open_fds(); /* libFuzzer has some as well */
 	fuzz_clock_begin();
 	files_begin();
 	if (caps.in_order)
@@ -617,7 +617,7 @@ void play_init(void)
 	signal(SIGPIPE, SIG_IGN);
 	files_open();
 	stand_init(&stand);
-	stand_open_fds(); /* opens one itself */
+	files_open_fds(); /* opens one itself */
 }
 
 void play_step(const struct step *step)

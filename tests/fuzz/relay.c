@@ -22,7 +22,8 @@
 static struct lab lab;
 static uint64_t area_size;
 static bool done; /* atomic */
-static bool logs, cut, hit; /* marks are made; a file was cut short; memory lies at the shadow ring */
+static bool logs, cut;	    /* marks are made; a file was cut short */
+static bool hit, was_hit;   /* memory lies at the shadow ring, or did while this relay was there */
 static bool mad;	    /* the device may say anything, and the lab's device is of no use */
 static bool forged;	    /* what is kept was not written by a relay */
 
@@ -77,6 +78,7 @@ static bool open_relay(enum relay_begin begin)
 			"relay_open: %d", r);
 		return false;
 	}
+	was_hit = hit;
 	set_log(2);
 	return true;
 }
@@ -111,7 +113,7 @@ static void run(uint32_t budget)
 		return;
 	}
 	must(r == 0 || r == -EBADMSG || (r == -EPROTO && (mad || forged)) || (r == -EFAULT && cut) ||
-			(r == -EEXIST && hit),
+			(r == -EEXIST && was_hit),
 		"relay_run: %d, %s", r, relay_reason(lab.relay));
 	must(r == 0 || relay_reason(lab.relay), "relay_run fails for no reason: %d", r);
 	must((lab_hostile_marks(&lab, &gpa) || r < 0 || lab.dev.n_taken > 0) || !logs || cut || mad,
@@ -125,7 +127,7 @@ static void finish(struct input *in)
 	int r = relay_finish(lab.relay, how & 1 && !mad ? &at : NULL, &at);
 
 	must(r == 0 || (r == -EBADMSG && area_size > 0) || (r == -EPROTO && (mad || forged)) ||
-			(r == -EFAULT && (cut || hit)) || (r == -EEXIST && hit),
+			(r == -EFAULT && (cut || was_hit)) || (r == -EEXIST && was_hit),
 		"relay_finish: %d, %s", r, relay_reason(lab.relay));
 	relay_close(lab.relay);
 	lab.relay = NULL;
@@ -195,6 +197,7 @@ static void change_memory(struct input *in)
 	struct memory_region *more = &table.regions[table.n_regions];
 
 	hit = input_byte(in) & 1;
+	was_hit = was_hit || hit;
 	if (hit) {
 		*more = lab.table.regions[0];
 		more->gpa = LAB_SHADOW + 4096;
@@ -299,7 +302,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	area_size = how & 0x40 ? inflight_part_size(lab.size, lab.packed) : 0;
 	if (area_size > 0)
 		lab.setup.inflight = mmap(NULL, area_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	done = cut = hit = false;
+	done = cut = hit = was_hit = false;
 	open_somewhere(&in);
 	if (how & 0x80)
 		must(pthread_create(&thread, NULL, play_guest, &seed) == 0, "no thread");

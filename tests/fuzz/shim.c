@@ -132,7 +132,7 @@ static void note_slots(void)
 
 static void check_fds(size_t n_base)
 {
-	size_t n = n_base, have = stand_open_fds();
+	size_t n = n_base, have = files_open_fds();
 
 	for (uint32_t i = 0; i < SHIM_MAX_SLOTS; i++)
 		n += shim.slots[i] >= 0;
@@ -397,14 +397,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	signal(SIGPIPE, SIG_IGN);
 	log_set_level(getenv("FUZZ_SHOW") ? LOG_LEVEL_DEBUG : (enum log_level)0);
 	files_open();
-	stand_open_fds(); /* opens one itself */
+	files_open_fds(); /* opens one itself */
 	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	size_t n_base = stand_open_fds();
+	size_t n_base = files_open_fds();
 
 	fuzz_clock_begin();
 	files_begin();

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/fuzz/stand.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -199,17 +198,4 @@ size_t stand_count_fds(const struct stand *s)
 	for (size_t i = 0; i < s->session.stream.message.n_fds; i++)
 		n += s->session.stream.message.fds[i] >= 0;
 	return n + (size_t)(s->session.transfer.fd >= 0) + (size_t)(s->device.relays != NULL);
-}
-
-size_t stand_open_fds(void)
-{
-	static DIR *dir;
-	size_t n = 0;
-
-	if (!dir)
-		dir = opendir("/proc/self/fd");
-	rewinddir(dir);
-	for (struct dirent *e = readdir(dir); e; e = readdir(dir))
-		n += e->d_name[0] != '.';
-	return n;
 }

@@ -61,7 +61,4 @@ void stand_check_sections(const struct stand *s);
 /** stand_count_fds() - descriptors that a worker, keeper and device may have open now. */
 size_t stand_count_fds(const struct stand *s);
 
-/** stand_open_fds() - descriptors that the process has open. */
-size_t stand_open_fds(void);
-
 #endif
