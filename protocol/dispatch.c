@@ -244,6 +244,16 @@ static void log_refusal(struct session *s, const struct message *m, const char *
 		n == REFUSALS_LOGGED ? "; of more of them on this connection only some are logged" : "");
 }
 
+/* Of a message that came to a device which failed, all is kept that the state names, and nothing else. */
+static void drop_unnamed(struct session *s)
+{
+	uint8_t used[FDSTORE_MAX_SLOTS] = { 0 };
+
+	device_section_slots(s->device->state, used);
+	session_section_slots(s->state, used);
+	fdstore_remove_added(s->transaction.fds, used);
+}
+
 int dispatch_message(struct session *s, struct message *m)
 {
 	const struct message_desc *desc = message_find(m->header.request);
@@ -262,6 +272,7 @@ int dispatch_message(struct session *s, struct message *m)
 		transaction_rollback(&s->transaction);
 	if (r < 0) {
 		session_forget_reply(s);
+		drop_unnamed(s);
 		snprintf(s->state->refusal, sizeof(s->state->refusal), "%s: %.80s",
 			message_name(m->header.request), reason);
 		log_refusal(s, m, reason);

@@ -198,8 +198,10 @@ static bool ring_describe(struct device *d, uint32_t index, struct driver_queue 
 /* The device, or what relays for it, does not take the ring. */
 static void ring_refused(struct device *d, uint32_t index, int r)
 {
+	bool away = device_is_away(d) || device_check(d, r, "prepare queues") == -EIO || d->lost;
+
 	ring_relay_forget(d, index);
-	if (device_is_away(d) || device_check(d, r, "prepare queues") == -EIO || d->lost)
+	if (away)
 		return;
 	log_warning("queue %u: the device refuses its ring: %s", index, strerror(-r));
 	device_ring_failed(d, index);
@@ -256,25 +258,14 @@ static void wake_device(const struct device *d, uint32_t index)
 		signal_eventfd(fdstore_get(d->fds, ring->kick_slot));
 }
 
-static int start_wanted(struct device *d)
+/* Return: 0; -EIO; then none of them runs, and the same when the device is gone. */
+static int start_prepared(struct device *d, const struct driver_queue *queues, size_t n)
 {
-	struct driver_queue queues[QUEUE_MAX];
 	struct queue_set set = { 0 };
-	size_t n = 0;
 	int r;
 
-	for (uint32_t i = 0; i < d->n_queues && !device_is_away(d); i++) {
-		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_begin(d, i, &queues[n]))
-			n++;
-	}
-	n = prepare_all(d, queues, n);
-	if (device_is_away(d))
-		return d->lost ? 0 : -EIO;
 	for (size_t i = 0; i < n; i++)
 		queue_set_add(&set, queues[i].index);
-	if (queue_set_empty(&set))
-		return 0;
-
 	r = d->driver->ops->start(d->driver, &set);
 	if (r < 0) {
 		r = device_check(d, r, "start queues");
@@ -284,10 +275,30 @@ static int start_wanted(struct device *d)
 		if (!queue_set_has(&set, i))
 			continue;
 		d->state->rings[i].running = 1;
+		d->state->rings[i].resubmits = 0;
 		wake_device(d, i);
 	}
 	migration_step(&d->state->migration, MIGRATION_RING_STARTED, clock_now_ns());
 	return 0;
+}
+
+static int start_wanted(struct device *d)
+{
+	struct driver_queue queues[QUEUE_MAX];
+	size_t n = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < d->n_queues && !device_is_away(d); i++) {
+		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_begin(d, i, &queues[n]))
+			n++;
+	}
+	if (!device_is_away(d))
+		n = prepare_all(d, queues, n);
+	if (!device_is_away(d) && n > 0)
+		r = start_prepared(d, queues, n);
+	for (size_t i = 0; i < n && device_is_away(d); i++)
+		ring_relay_forget(d, queues[i].index);
+	return d->state->failed ? -EIO : r;
 }
 
 static void ring_stopped_at(struct device *d, uint32_t index, struct queue_position position)
@@ -563,7 +574,9 @@ int device_release(struct device *d)
 	device_section_forget(state);
 	if (relays_memory_changed(d) < 0)
 		log_warning("the guest's memory stays mapped for a while");
-	return r < 0 ? device_check(d, r, "reset") : 0;
+	if (r < 0 && device_check(d, r, "reset") < 0 && !state->failed)
+		device_fail(d, "reset: %s", strerror(-r)); /* it may still reach that memory */
+	return state->failed ? -EIO : 0;
 }
 
 /* Sorts the answer to a question whose refusal changes nothing. */

@@ -140,7 +140,7 @@ bool ring_runs_wrongly(const struct device *d, uint32_t index);
  * ring_relay_start() - make a shadow for a ring.
  * @q: in: the guest's ring, with its position; out: the shadow, for the driver
  * Nothing moves before device_relay_run(), which is not called before this is lasting.
- * Return: 0; a refusal, a driver's error; then nothing is left.
+ * Return: 0; a refusal, a driver's error; then the caller has that noted, and what there is forgotten.
  */
 int ring_relay_start(struct device *d, uint32_t index, struct driver_queue *q);
 
