@@ -7,6 +7,7 @@ import struct
 
 import pytest
 from frontend import u64
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -154,6 +155,7 @@ def test_a_reader_that_goes_away_ends_the_transfer(stand, fe):
     assert save(fe)
 
 
+@hostile(150)
 def test_a_state_that_nobody_reads_is_given_up_when_its_end_is_asked_for(stand, fe):
     read, write = os.pipe()
     fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
@@ -166,6 +168,7 @@ def test_a_state_that_nobody_reads_is_given_up_when_its_end_is_asked_for(stand, 
     os.close(read)
 
 
+@hostile(150)
 def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe):
     write = begin_load(fe)
     os.write(write, pack())
@@ -175,6 +178,7 @@ def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe
     os.close(write)
 
 
+@hostile(150)
 def test_a_state_that_is_too_long_is_cut_off(stand, fe):
     write = begin_load(fe)
     with pytest.raises(BrokenPipeError):
@@ -219,6 +223,7 @@ def test_a_transfer_ends_with_its_front_end(stand, fe):
 
 # ---- refused
 
+@hostile(149)
 @pytest.mark.parametrize("direction, phase", [(2, 0), (0xffffffff, 0), (0, 1), (1, 1)])
 def test_other_directions_and_phases_are_refused(stand, fe, direction, phase):
     read, write = os.pipe()
@@ -228,6 +233,7 @@ def test_other_directions_and_phases_are_refused(stand, fe, direction, phase):
     os.close(write)
 
 
+@hostile(149)
 def test_what_is_no_pipe_is_refused(stand, fe):
     with unchanged(stand.shim):
         for fd in (os.memfd_create("file"), os.open("/dev/zero", os.O_RDONLY), os.eventfd(0)):
@@ -243,6 +249,7 @@ def test_a_socket_will_do(stand, fe):
     ours.close()
 
 
+@hostile(149)
 def test_nothing_is_moved_while_rings_run(stand):
     guest = stand.guest().setup()
     read, write = os.pipe()
@@ -266,6 +273,7 @@ def test_rings_that_start_meanwhile_keep_the_state_from_being_loaded(stand):
     guest.exchange(2)
 
 
+@hostile(150)
 def test_without_a_transfer_there_is_no_end_of_one(stand, fe):
     assert not check(fe)
 
@@ -291,6 +299,7 @@ BAD = {
 }
 
 
+@hostile(150)
 @pytest.mark.parametrize("what", BAD)
 def test_what_was_never_saved_is_refused(stand, fe, what):
     before = counters(stand)

@@ -10,6 +10,7 @@ import struct
 
 import pytest
 from frontend import FrontEnd, Guest, u64
+from hostile import hostile
 from waiting import wait_for
 from unchanged import unchanged
 
@@ -86,6 +87,7 @@ def area(guest, packed):
 
 # ---- GET_INFLIGHT_FD
 
+@hostile(132)
 @pytest.mark.parametrize("head", [20, 24])
 def test_an_area_is_made_as_large_as_its_rings_need(guest, packed, head):
     size, offset, fds, rings, ring_size = get_area(guest.fe, 4, head=head)
@@ -97,6 +99,7 @@ def test_an_area_is_made_as_large_as_its_rings_need(guest, packed, head):
     os.close(fds[0])
 
 
+@hostile(124)
 @pytest.mark.parametrize("rings, ring_size", [(0, 64), (5, 64), (65535, 64), (4, 0), (4, 32769), (4, 65535)])
 def test_no_area_is_made_for_rings_that_are_not_there(shuffled_stand, guest, rings, ring_size):
     with unchanged(shuffled_stand.shim):
@@ -112,6 +115,7 @@ def test_no_area_is_made_while_rings_run(shuffled_stand, guest, area):
     guest.exchange(3)
 
 
+@hostile(125)
 def test_areas_one_after_the_other_leave_nothing_behind(shuffled_stand, guest):
     os.close(get_area(guest.fe)[2][0])
     guest.fe.ask_u64("GET_FEATURES")  # with the reply its descriptor goes
@@ -144,12 +148,14 @@ BAD = {
 }
 
 
+@hostile(127, 128)
 @pytest.mark.parametrize("what", BAD)
 def test_an_area_that_can_t_be_is_refused(shuffled_stand, guest, area, what):
     with unchanged(shuffled_stand.shim):
         guest.fe.refused("SET_INFLIGHT_FD", area.payload(**BAD[what]), [area.fd])
 
 
+@hostile(128)
 def test_what_is_no_memory_is_refused(shuffled_stand, guest, area):
     read, write = os.pipe()
     short = os.memfd_create("short")
@@ -289,6 +295,7 @@ def test_a_front_end_that_leaves_finds_nothing_in_flight(shuffled_stand, guest, 
     receiver.receive(len(receiver.out))
 
 
+@hostile(129)
 def test_rings_that_are_not_as_large_as_their_part_run_without(guest, area):
     for step in guest.setup_steps():
         if step[0] == "SET_VRING_NUM" and step[1][:4] == bytes(4):
@@ -305,6 +312,7 @@ def test_rings_that_are_not_as_large_as_their_part_run_without(guest, area):
 
 # ---- hostile
 
+@hostile(130)
 def test_an_area_that_says_anything_does_no_harm(make_shuffled_stand, shuffled_stand, guest, area, packed):
     """The ring may fail, or be given what it never held; the device works on, and the next one does."""
     rng = random.Random(3)
@@ -330,6 +338,7 @@ def test_an_area_that_says_anything_does_no_harm(make_shuffled_stand, shuffled_s
     stand.guest(packed=packed).setup().exchange(3)
 
 
+@hostile(132)
 def test_an_area_that_is_cut_short_fails_its_device_only(shuffled_stand, guest, packed):
     fd = os.memfd_create("area")
     os.ftruncate(fd, 2 * part_size(packed))

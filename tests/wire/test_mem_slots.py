@@ -4,6 +4,7 @@ import os
 
 import pytest
 from frontend import Memory, eventfd, single, table
+from hostile import hostile
 from test_set_mem_table import BAD, region
 from unchanged import unchanged
 from waiting import wait_for
@@ -31,6 +32,7 @@ def mapped(stand):
     return stand.shim.dump()["device"]["memory"]
 
 
+@hostile(97)
 def test_there_are_as_many_slots_as_the_front_end_is_told(stand, fe, memory):
     assert fe.ask_u64("GET_MAX_MEM_SLOTS") == SLOTS
     before = len(stand.shim.kept())
@@ -44,7 +46,12 @@ def test_there_are_as_many_slots_as_the_front_end_is_told(stand, fe, memory):
     assert mapped(stand) == [] and len(stand.shim.kept()) == before
 
 
-@pytest.mark.parametrize("what", [what for what in BAD if what != "one good, one bad"])
+# One by one: half of it stays, or it counts once more.
+TAKEN = ("one good, one bad", "twice the same")
+
+
+@hostile(83, 85, 88)
+@pytest.mark.parametrize("what", [what for what in BAD if what not in TAKEN])
 def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
     *first, last = BAD[what]
     for good in first:
@@ -53,6 +60,7 @@ def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
         fe.refused("ADD_MEM_REG", bytes(8) + last, [memory.fd])
 
 
+@hostile(39)
 def test_refuses_what_is_no_memory(stand, fe):
     with unchanged(stand.shim):
         for fd in (eventfd(), os.open("/dev/zero", os.O_RDWR)):
@@ -60,6 +68,7 @@ def test_refuses_what_is_no_memory(stand, fe):
             os.close(fd)
 
 
+@hostile(99)
 def test_removes_exactly_what_was_added(stand, fe, memory):
     fe.accepted("ADD_MEM_REG", number(1, size=8192, offset=4096), [memory.fd])
     fe.accepted("ADD_MEM_REG", number(2), [memory.fd])
@@ -73,6 +82,7 @@ def test_removes_exactly_what_was_added(stand, fe, memory):
     assert [part["gpa"] for part in mapped(stand)] == [2 << 20]
 
 
+@hostile(97, 99)
 def test_what_was_added_twice_goes_when_it_was_removed_twice(stand, fe, memory):
     """As by a front-end that says it for each pair of queues."""
     kept = len(stand.shim.kept())
@@ -88,6 +98,7 @@ def test_what_was_added_twice_goes_when_it_was_removed_twice(stand, fe, memory):
         fe.refused("REM_MEM_REG", number(1))
 
 
+@hostile(97)
 def test_what_is_not_quite_the_same_is_not_added_once_more(stand, fe, memory):
     other = Memory(1 << 20)
     fe.accepted("ADD_MEM_REG", number(1), [memory.fd])
@@ -102,6 +113,7 @@ def test_what_is_not_quite_the_same_is_not_added_once_more(stand, fe, memory):
     other.close()
 
 
+@hostile(99)
 def test_a_descriptor_that_comes_with_what_goes_means_nothing(stand, fe, memory):
     before = len(stand.shim.kept())
     fe.accepted("ADD_MEM_REG", one(), [memory.fd])
@@ -156,6 +168,7 @@ def test_a_ring_whose_memory_goes_stops_and_runs_again_when_it_is_back(stand):
     guest.exchange(3)
 
 
+@hostile(101)
 def test_a_table_takes_the_place_of_all_regions(stand, fe, memory):
     before = len(stand.shim.kept())
     for i in range(20):

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from frontend import eventfd, u64
+from hostile import hostile
 from unchanged import unchanged
 
 
@@ -45,6 +46,7 @@ def test_net_set_mtu_shows_in_the_configuration(fe):
         assert struct.unpack_from("=H", fe.ask("GET_CONFIG", config(10, 2)), 12)[0] == mtu
 
 
+@hostile(146)
 @pytest.mark.parametrize("mtu", [0, 67, 65536, 1 << 32 | 1500, 2**64 - 1])
 def test_net_set_mtu_refuses_what_is_out_of_range(stand, fe, mtu):
     fe.accepted("NET_SET_MTU", u64(1400))
@@ -66,6 +68,7 @@ def test_set_backend_req_fd_takes_one_stream_socket_and_replaces_it(stand, fe):
     assert len(stand.shim.kept()) == before + 1
 
 
+@hostile(37)
 def test_set_backend_req_fd_refuses_what_is_no_stream_socket(stand, fe, tmp_path):
     datagrams = socket.socketpair(type=socket.SOCK_DGRAM)
     tcp = socket.socket()
@@ -101,6 +104,7 @@ def test_get_config_reads_any_part(fe):
             assert part[12:] == whole[offset:offset + size]
 
 
+@hostile(141)
 @pytest.mark.parametrize("offset, size", [(0, 257), (0, 256), (250, 8), (0xffffffff, 1), (25, 0),
                                           (0, 0xffffffff)])
 def test_get_config_beyond_the_end_is_answered_by_nothing(fe, offset, size):
@@ -108,6 +112,7 @@ def test_get_config_beyond_the_end_is_answered_by_nothing(fe, offset, size):
     assert fe.reply("GET_CONFIG") == b""
 
 
+@hostile(142)
 def test_set_config_has_no_field_that_a_driver_may_write(stand, fe):
     with unchanged(stand.shim):
         for flags in (0, 2):

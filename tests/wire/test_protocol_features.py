@@ -2,6 +2,7 @@
 """GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM, SET_OWNER, RESET_OWNER."""
 import pytest
 from frontend import OFFERED_PF, PF, u64
+from hostile import hostile
 from unchanged import unchanged
 
 
@@ -9,6 +10,7 @@ def test_the_offer_is_what_is_built(fe):
     assert fe.ask_u64("GET_PROTOCOL_FEATURES") == OFFERED_PF
 
 
+@hostile(43, 45)
 @pytest.mark.parametrize("bit", [6, 7, 10, 11, 12, 14, 17, 18, 20, 22, 63])
 def test_what_was_not_offered_is_refused(stand, fe, bit):
     with unchanged(stand.shim):
@@ -31,6 +33,7 @@ def test_the_acknowledgement_follows_the_new_value(stand):
     assert fe.silent()
 
 
+@hostile(13)
 def test_no_acknowledgement_without_the_feature(stand):
     fe = stand.front_end(negotiate=False)
     fe.send("SET_OWNER", flags=9)
@@ -60,6 +63,7 @@ def test_get_queue_num_counts_pairs(make_stand, pairs):
     assert make_stand(pairs=pairs).front_end().ask_u64("GET_QUEUE_NUM") == pairs
 
 
+@hostile(52)
 def test_set_owner_and_reset_owner_change_nothing(stand):
     guest = stand.guest().setup()
     with unchanged(stand.shim):

@@ -2,6 +2,7 @@
 """GET_STATUS, SET_STATUS, RESET_DEVICE."""
 import pytest
 from frontend import F_PROTOCOL, F_VERSION_1, OFFERED_PF, PF, state, table, u64
+from hostile import hostile
 from unchanged import unchanged
 
 
@@ -17,6 +18,7 @@ def test_status_is_kept(fe):
         assert fe.ask_u64("GET_STATUS") == status
 
 
+@hostile(143)
 @pytest.mark.parametrize("status", [0x100, 0x10f, 1 << 63])
 def test_more_than_8_bits_are_refused(stand, fe, status):
     with unchanged(stand.shim):
@@ -44,6 +46,7 @@ def test_without_the_status_feature_rings_run_when_they_are_complete(stand):
     guest.exchange()
 
 
+@hostile(144)
 def test_a_reset_by_status_stops_and_a_second_start_runs(stand):
     guest = stand.guest().setup()
     guest.exchange(2)

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from frontend import F_PACKED, F_PROTOCOL, F_VERSION_1, Ring, state, u64
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -16,6 +17,7 @@ def rings(stand):
 
 # ---- any message that names a ring
 
+@hostile(55)
 @pytest.mark.parametrize("index", RINGS_NOT_THERE)
 @pytest.mark.parametrize("name", ["SET_VRING_NUM", "SET_VRING_BASE", "SET_VRING_ENABLE"])
 def test_refuses_rings_that_are_not_there(stand, fe, name, index):
@@ -23,12 +25,14 @@ def test_refuses_rings_that_are_not_there(stand, fe, name, index):
         fe.refused(name, state(index, 1))
 
 
+@hostile(55)
 @pytest.mark.parametrize("index", RINGS_NOT_THERE)
 def test_set_vring_addr_refuses_rings_that_are_not_there(stand, fe, index):
     with unchanged(stand.shim):
         fe.refused("SET_VRING_ADDR", struct.pack("=IIQQQQ", index, 0, 0, 0, 0, 0))
 
 
+@hostile(55)
 @pytest.mark.parametrize("index", RINGS_NOT_THERE)
 def test_get_vring_base_of_a_ring_that_is_not_there_closes_the_connection(stand, index):
     fe = stand.front_end()
@@ -44,6 +48,7 @@ def test_set_vring_num_accepts_powers_of_two(stand, fe):
     assert rings(stand)[0]["size"] == 32768
 
 
+@hostile(57, 60)
 def test_set_vring_num_refuses_bad_sizes_and_leaves_the_ring_alone(stand, fe):
     fe.accepted("SET_FEATURES", u64(F_PROTOCOL | F_VERSION_1))
     fe.accepted("SET_VRING_NUM", state(0, 64))
@@ -59,6 +64,7 @@ def test_set_vring_num_accepts_any_size_for_packed_rings(fe):
     fe.refused("SET_VRING_NUM", state(0, 32769))
 
 
+@hostile(59)
 def test_a_running_ring_keeps_size_base_and_addresses(stand):
     guest = stand.guest().setup()
     ring = guest.rings[0]
@@ -73,6 +79,7 @@ def test_a_running_ring_keeps_size_base_and_addresses(stand):
 
 # ---- SET_VRING_ADDR
 
+@hostile(69)
 def test_set_vring_addr_refuses_flags_that_nobody_knows(stand, fe):
     with unchanged(stand.shim):
         for flags in (2, 0x80000000):
@@ -85,6 +92,7 @@ def test_set_vring_addr_accepts_a_change_of_the_log_while_running(stand):
     guest.exchange()
 
 
+@hostile(66)
 @pytest.mark.parametrize("which", ["desc", "avail", "used"])
 @pytest.mark.parametrize("where", [0, 1, 0xffffffffffffff00, "end"])
 def test_a_ring_outside_memory_never_runs(stand, which, where):
@@ -102,12 +110,14 @@ def test_a_ring_outside_memory_never_runs(stand, which, where):
 
 # ---- SET_VRING_BASE, GET_VRING_BASE
 
+@hostile(61)
 def test_set_vring_base_refuses_more_than_16_bits_for_split_rings(stand, fe):
     fe.accepted("SET_FEATURES", u64(F_PROTOCOL | F_VERSION_1))
     with unchanged(stand.shim):
         fe.refused("SET_VRING_BASE", state(0, 0x10000))
 
 
+@hostile(72)
 def test_a_ring_that_never_ran_answers_the_base_it_was_given(fe):
     fe.accepted("SET_VRING_BASE", state(1, 77))
     assert fe.vring_base(1) == 77
@@ -149,6 +159,7 @@ def test_a_packed_base_may_come_in_the_short_form(stand):
     guest.setup().exchange(70)
 
 
+@hostile(72)
 def test_get_vring_base_ignores_what_its_request_says_and_works_twice(stand):
     guest = stand.guest().setup()
     guest.exchange(4)
@@ -166,6 +177,7 @@ def test_a_split_base_behind_the_used_index_means_that_index(stand):
     assert guest.fe.vring_base(1) == 15
 
 
+@hostile(62)
 def test_a_base_that_the_ring_can_t_have_is_not_started(stand):
     guest = stand.guest()
     guest.rings[0].base = 65  # of 64 entries, with nothing used
@@ -174,6 +186,7 @@ def test_a_base_that_the_ring_can_t_have_is_not_started(stand):
     assert ring["failed"] and not ring["running"]
 
 
+@hostile(61)
 @pytest.mark.parametrize("base", [64 | 64 << 16, 0x8040, 0x80, 5 | 64 << 16, 0x7fff7fff])
 def test_a_packed_base_beyond_the_ring_is_not_started(stand, base):
     guest = stand.guest(packed=True)
@@ -185,6 +198,7 @@ def test_a_packed_base_beyond_the_ring_is_not_started(stand, base):
     assert rings(stand)[1]["running"]
 
 
+@hostile(61)
 def test_a_base_of_more_than_16_bits_comes_before_the_features_and_does_not_start_a_split_ring(stand):
     guest = stand.guest()
     guest.fe.negotiate()
@@ -212,11 +226,14 @@ def test_set_vring_enable_comes_before_everything_else(stand, fe):
     assert rings(stand)[0]["enabled"] == 1
 
 
+@hostile(71)
 def test_set_vring_enable_refuses_other_numbers(stand, fe):
     with unchanged(stand.shim):
-        fe.refused("SET_VRING_ENABLE", state(0, 2))
+        for num in (2, 0x100, 0xffffffff):
+            fe.refused("SET_VRING_ENABLE", state(0, num))
 
 
+@hostile(51)
 def test_set_vring_enable_is_refused_by_rule_without_protocol_features(stand, fe):
     fe.accepted("SET_FEATURES", u64(F_VERSION_1))
     with unchanged(stand.shim):
@@ -236,6 +253,7 @@ def test_a_disabled_ring_rests_and_goes_on(stand):
     wait_for(lambda: rings(stand)[1]["running"], "the ring to run")
 
 
+@hostile(54)
 def test_a_second_pair_runs_only_with_multiqueue(stand):
     guest = stand.guest(pairs=2)
     guest.features &= ~(1 << 22)

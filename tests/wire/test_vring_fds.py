@@ -6,12 +6,14 @@ import socket
 
 import pytest
 from frontend import NO_FD, eventfd, u64
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
 NAMES = ["SET_VRING_KICK", "SET_VRING_CALL", "SET_VRING_ERR"]
 
 
+@hostile(24, 25, 55)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_word_has_to_agree_with_the_descriptors(stand, fe, name):
     fd = eventfd()
@@ -26,6 +28,7 @@ def test_the_word_has_to_agree_with_the_descriptors(stand, fe, name):
     os.close(fd)
 
 
+@hostile(32)
 @pytest.mark.parametrize("name", NAMES)
 def test_only_eventfds_are_taken(stand, fe, name, tmp_path):
     pipe = os.pipe()
@@ -61,6 +64,7 @@ def test_a_replaced_descriptor_is_given_up(stand, fe, name):
     assert len(stand.shim.kept()) == before
 
 
+@hostile(36)
 def test_one_descriptor_may_serve_two_rings(fe):
     fd = eventfd()
     fe.accepted("SET_VRING_KICK", u64(0), [fd])
@@ -107,6 +111,7 @@ def test_a_kick_does_not_enable_a_ring(stand, fe):
     os.close(fd)
 
 
+@hostile(169)
 def test_the_err_descriptor_is_signalled_when_a_ring_breaks_the_rules(stand):
     guest = stand.guest().setup()
     ring = guest.rings[1]
