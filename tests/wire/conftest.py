@@ -20,30 +20,33 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def simnic():
-    with Simnic(BUILD) as nic:
-        yield nic
-
-
-@pytest.fixture(scope="session")
-def bad_simnic():
-    """One that misbehaves on demand."""
-    with Simnic(BUILD, misbehaves=True) as nic:
-        yield nic
-
-
-@pytest.fixture(scope="session")
-def shuffled_simnic():
-    """One that completes in any order, and misbehaves on demand."""
-    with Simnic(BUILD, misbehaves=True, shuffled=True) as nic:
-        yield nic
-
-
-@pytest.fixture(scope="session")
 def auditors():
     auditors = Auditors()
     yield auditors
     auditors.close()
+
+
+@pytest.fixture(scope="session")
+def simnic(auditors):
+    with Simnic(BUILD) as nic:
+        yield nic
+        auditors.forget(nic)
+
+
+@pytest.fixture(scope="session")
+def bad_simnic(auditors):
+    """One that misbehaves on demand."""
+    with Simnic(BUILD, misbehaves=True) as nic:
+        yield nic
+        auditors.forget(nic)
+
+
+@pytest.fixture(scope="session")
+def shuffled_simnic(auditors):
+    """One that completes in any order, and misbehaves on demand."""
+    with Simnic(BUILD, misbehaves=True, shuffled=True) as nic:
+        yield nic
+        auditors.forget(nic)
 
 
 class NoAftermath:
