@@ -99,14 +99,16 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 
 /*
  * Only eventfds are signalled and waited for. They have no file type of their own; among the files
- * without one they alone take a count of 0, which changes nothing.
+ * without one they alone take a count of 0, which changes nothing. Not even that is tried when the count
+ * is beyond its end, which poll(2) calls an error: it would wait.
  */
 static bool is_eventfd(int fd)
 {
+	struct pollfd p = { .fd = fd };
 	const uint64_t zero = 0;
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0 &&
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0 && poll(&p, 1, 0) == 0 &&
 	       write(fd, &zero, sizeof(zero)) == (ssize_t)sizeof(zero);
 }
 

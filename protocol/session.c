@@ -286,11 +286,8 @@ static uint64_t deadline_ns(const struct session *s)
 int session_timeout_ms(const struct session *s)
 {
 	uint64_t at = earlier(deadline_ns(s), device_iotlb_deadline_ns(s->device));
-	uint64_t now = clock_now_ns();
 
-	if (at == 0)
-		return -1;
-	return now >= at ? 0 : (int)((at - now) / NS_PER_MS) + 1;
+	return at == 0 ? -1 : clock_ms_until(at);
 }
 
 int session_check_deadline(struct session *s)

@@ -10,6 +10,7 @@ import tempfile
 import pytest
 
 import simnic_client as sim
+from hostile import hostile
 from simnic_client import bits
 from waiting import wait_for
 
@@ -298,6 +299,7 @@ def test_map_refuses_descriptors_that_are_no_memory(function):
         os.close(fd)
 
 
+@hostile(40)
 def test_map_refuses_a_file_whose_pages_may_be_slow_to_come(function):
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as f:
         f.truncate(0x1000)
@@ -336,6 +338,7 @@ def test_map_counts_to_its_limit(function, memory):
     function.map(1 << 40, 0x1000, memory.fd)
 
 
+@hostile(92)
 def test_map_limits_what_one_function_takes_of_the_address_space(function):
     fd = os.memfd_create("large")
     os.ftruncate(fd, 1 << 42)
@@ -494,6 +497,7 @@ def test_a_ring_needs_the_permission_it_is_used_with(function, memory):
         refused(errno.EFAULT, function.prepare, **{**good, area: wrong})
 
 
+@hostile(32)
 def test_only_eventfds_are_taken_for_notifications(nic, make_guest):
     guest = make_guest(nic.add("a"), start=False)
     r, w = os.pipe()

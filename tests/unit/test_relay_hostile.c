@@ -166,11 +166,13 @@ static void with_all_rings(bool area)
 		be_hostile(i / 6 ? 64 : 8, features[i / 2 % 3] | (i % 2 ? LAB_PACKED : 0), area, 300);
 }
 
+/* hostile(173) */
 static void nothing_a_guest_rewrites_harms_anyone(void **state)
 {
 	with_all_rings(false);
 }
 
+/* hostile(131) */
 static void nothing_a_front_end_rewrites_in_the_inflight_area_harms_anyone(void **state)
 {
 	n_refused = n_resubmitted = 0;

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "common")]
 
 from arrival import Arrival, advise  # noqa: E402
-from conftest import BUILD, Stand  # noqa: E402
+from stand import BUILD, Stand  # noqa: E402
 from frontend import F_LOG_ALL, F_PROTOCOL, ID, PF, Guest, eventfd, single, state, table, u64  # noqa: E402
 from rows import BUILT, ROWS  # noqa: E402
 from simnic import Simnic  # noqa: E402

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from frontend import OFFERED_PF, PF, state
+from hostile import hostile
 from waiting import wait_for
 
 ADMIN_SET = 68
@@ -85,6 +86,7 @@ def test_a_front_end_without_the_config_feature_is_told_nothing(stand, channel):
     assert not comes(ours, 0.2)
 
 
+@hostile(153, 156)
 @pytest.mark.parametrize("how", ["closed", "full"])
 def test_a_channel_that_nobody_reads_holds_nothing_up(stand, channel, how):
     ours, theirs = channel

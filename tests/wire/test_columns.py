@@ -8,6 +8,7 @@ import struct
 import pytest
 from arrival import reply_with_fd
 from frontend import NEED_ACKS, NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from hostile import hostile
 from rows import BUILT, NOT_BUILT, ROWS
 from shimside import REFRESH
 from unchanged import unchanged
@@ -161,6 +162,7 @@ def test_what_is_right_is_accepted(stand, good, name):
     assert takes(ready(good, name), name, *good[name])
 
 
+@hostile(9)
 @pytest.mark.parametrize("name", BUILT)
 def test_another_size_is_refused(stand, good, name):
     payload, fds = good[name]
@@ -170,6 +172,7 @@ def test_another_size_is_refused(stand, good, name):
             good.guest.fe = stand.front_end(negotiate=False)
 
 
+@hostile(24, 25, 111, 128)
 @pytest.mark.parametrize("name", BUILT)
 def test_another_number_of_descriptors_is_refused(stand, good, name):
     payload, fds = good[name]
@@ -188,6 +191,7 @@ def test_a_word_that_says_no_descriptor_comes_with_none(stand, good, name):
         fe.refused(name, u64(REST_RING | NO_FD), [good.event])
 
 
+@hostile(16, 111, 146, 148, 149)
 @pytest.mark.parametrize("name", GATED)
 def test_without_its_protocol_feature_it_is_refused(stand, good, name):
     needed = ROWS[name]["needs"]
@@ -197,6 +201,7 @@ def test_without_its_protocol_feature_it_is_refused(stand, good, name):
     refuses(stand.shim, fe, name, *good[name])
 
 
+@hostile(55)
 @pytest.mark.parametrize("index", [4, 255, 256, 0xffffffff])
 @pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["ring"]])
 def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
@@ -205,6 +210,7 @@ def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
     refuses(stand.shim, good.guest.fe, name, struct.pack("=I", index) + payload[4:], fds)
 
 
+@hostile(59)
 @pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["stopped"]])
 def test_a_ring_that_runs_is_refused(stand, good, name):
     payload, fds = good[name]
@@ -213,6 +219,7 @@ def test_a_ring_that_runs_is_refused(stand, good, name):
     good.guest.exchange()
 
 
+@hostile(146)
 @pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["virtio"] >= 0])
 def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, name):
     assert 1 << ROWS[name]["virtio"] == F_MTU
@@ -224,6 +231,7 @@ def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, nam
 
 # ---- messages that are not built
 
+@hostile(16, 78, 151, 152)
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_is_not_built_is_refused(stand, good, name):
     fe = good.guest.setup().fe
@@ -235,6 +243,7 @@ def test_what_is_not_built_is_refused(stand, good, name):
     good.guest.exchange()
 
 
+@hostile(16)
 @pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
 def test_what_is_not_built_ends_the_connection_when_no_answer_is_asked_for(stand, name):
     fe = stand.front_end()
@@ -266,6 +275,7 @@ RINGS = [n for n in BUILT if ROWS[n]["ring"]]
 
 
 # REM_MEM_REG: the rings lie in the only region, and a failed device can't be told to leave it.
+@hostile(162)
 @pytest.mark.parametrize("name", [n for n in BUILT if n not in [*RINGS, *BEFORE, *IOMMU, "REM_MEM_REG"]])
 def test_a_failed_device_is_asked_nothing(bad_stand, name):
     guest = failed(bad_stand)
@@ -279,12 +289,14 @@ def test_a_failed_device_is_asked_nothing(bad_stand, name):
     messages.close()
 
 
+@hostile(162)
 def test_a_failed_device_still_tells_its_rings_positions(bad_stand):
     guest = failed(bad_stand)
     for ring in guest.rings:
         assert guest.fe.vring_base(ring.index) == 0
 
 
+@hostile(162)
 def test_a_device_that_fails_while_it_stops_still_tells_where_it_stood(bad_stand):
     guest = bad_stand.guest().setup()
     guest.exchange(5)
@@ -334,6 +346,7 @@ def test_a_device_that_failed_while_nobody_used_it_works_for_who_comes(bad_stand
     guest.exchange(3)
 
 
+@hostile(162)
 def test_a_failed_device_works_again_for_the_next_front_end(bad_stand):
     guest = failed(bad_stand)
     guest.fe.close()

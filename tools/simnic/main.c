@@ -166,6 +166,15 @@ static int start_threads(struct nic *nic)
 	return r;
 }
 
+static int open_signaller(struct nic *nic)
+{
+	int r = signaller_open(&nic->signaller);
+
+	if (r < 0)
+		log_error("guests can't be signalled: no asynchronous requests: %s", strerror(-r));
+	return r;
+}
+
 /* As the user that we are now, who may do less than the one who started us. */
 static void find_page_faults(struct nic *nic)
 {
@@ -194,6 +203,8 @@ static int start(struct nic *nic)
 	if (r == 0)
 		r = sandbox_drop(&nic->options);
 	if (r == 0)
+		r = open_signaller(nic);
+	if (r == 0)
 		find_page_faults(nic);
 	if (r == 0)
 		r = start_threads(nic);
@@ -212,6 +223,7 @@ static void stop(struct nic *nic)
 	for (unsigned int i = 0; i < nic->n_threads; i++)
 		thread_free(nic->threads[i]);
 	thread_free(nic->own);
+	signaller_close(&nic->signaller);
 	port_close(nic->uplink);
 }
 

@@ -24,6 +24,7 @@
 #include "tools/simnic/loop.h"
 #include "tools/simnic/macs.h"
 #include "tools/simnic/options.h"
+#include "tools/simnic/signaller.h"
 #include "vdpa/queue.h"
 
 #define NIC_MAX_FUNCTIONS 1024
@@ -144,6 +145,7 @@ struct nic {
 	unsigned int n_threads;
 	struct port *uplink; /* NULL: none */
 	bool page_faults;    /* there is a userfaultfd for us */
+	struct signaller signaller;
 	uid_t owner;	     /* may use the admin socket, as root may */
 
 	/* changed while paused */

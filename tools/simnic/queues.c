@@ -3,8 +3,8 @@
  * Queues: prepare, start, stop.
  *
  * The three areas of a ring must each lie in one mapped region, so that the data threads reach
- * them by a plain pointer. Only eventfds are taken as kick, call and err, made non-blocking: the
- * data threads must never wait for whatever else a descriptor could be.
+ * them by a plain pointer. Only eventfds are taken as kick, call and err: the data threads must never
+ * wait for whatever else a descriptor could be. Their flags are left alone, see signaller.c.
  */
 #include "tools/simnic/queues.h"
 
@@ -86,24 +86,15 @@ static bool is_eventfd(int fd)
 	return strcmp(target, "anon_inode:[eventfd]") == 0;
 }
 
-static int check_fd(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0 || !is_eventfd(fd))
-		return -EINVAL;
-	if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return -errno;
-	return 0;
-}
-
 static int check_fds(uint32_t have, const int *fds)
 {
-	int n = __builtin_popcount(have), r = 0;
+	int n = __builtin_popcount(have);
 
-	for (int i = 0; i < n && r == 0; i++)
-		r = check_fd(fds[i]);
-	return r;
+	for (int i = 0; i < n; i++) {
+		if (!is_eventfd(fds[i]))
+			return -EINVAL;
+	}
+	return 0;
 }
 
 /* Puts the descriptors of @change's bits in place; those not in @have are removed. */

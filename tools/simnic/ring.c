@@ -3,12 +3,11 @@
 #include "tools/simnic/ring.h"
 
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <rte_random.h>
 
 #include "vdpa/base/bits.h"
+#include "vdpa/base/log.h"
 
 uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm)
 {
@@ -27,13 +26,8 @@ uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm
 
 static void signal_call(struct vq *q)
 {
-	uint64_t one = 1;
-
-	if (q->call_fd < 0)
-		return;
-	if (write(q->call_fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is signalled already */
-	q->regs->calls++;
+	if (q->call_fd >= 0 && signaller_send(&q->function->nic->signaller, q->call_fd) == 0)
+		q->regs->calls++;
 }
 
 void ring_mark_entries(const struct vq *q, const struct dirty_bits *log, uint64_t iova,
@@ -128,13 +122,13 @@ void ring_refuse_kicks(struct vq *q)
 void ring_fail(struct vq *q)
 {
 	struct function *f = q->function;
-	uint64_t one = 1;
 
 	q->status = SIM_QUEUE_ERROR;
 	q->regs->errors++;
 	__atomic_store_n(&q->regs->status, (uint32_t)SIM_QUEUE_ERROR, __ATOMIC_RELEASE);
-	if (q->err_fd >= 0 && write(q->err_fd, &one, sizeof(one)) < 0)
-		q->err_fd = q->err_fd; /* full: signalled already */
+	if (q->err_fd >= 0 && signaller_send(&f->nic->signaller, q->err_fd) < 0)
+		log_warning("function %s: queue %u: its err descriptor can't be signalled",
+			f->identity.name, q->index);
 	atomic_fetch_or(&f->faulty[q->index / 64], BIT_ULL(q->index % 64));
 	f->faulty_any = true;
 	nic_attention(f->nic);

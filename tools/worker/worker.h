@@ -40,6 +40,7 @@ struct worker {
 	bool relay_polls;	/* something moved a moment ago */
 	uint64_t relay_moved_ns;
 	bool more_messages; /* the session did not get to the end of them */
+	uint64_t accept_again_ns; /* 0: whoever connects is accepted at once */
 
 	struct health *health;
 	struct worker_view view; /* as it was told last */
@@ -82,6 +83,9 @@ int connection_watch(struct worker *w);
 
 /** connection_accept() - loop: somebody connects. */
 void connection_accept(struct worker *w);
+
+/** connection_resume_accept() - loop: after an accept that failed, when its time has come. */
+void connection_resume_accept(struct worker *w);
 
 /** connection_take() - the shim connected to a front-end; it is in its slot. */
 void connection_take(struct worker *w);
