@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "protocol/backend.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "protocol/wire.h"
+#include "vdpa/base/fdmsg.h"
 
-static int send_request(int sock, enum wire_backend_request request, const void *payload, size_t size)
+static int send_with(int sock, enum wire_backend_request request, const void *payload, size_t size,
+	const int *fds, size_t n_fds)
 {
 	struct {
 		struct wire_header header;
@@ -22,7 +22,12 @@ static int send_request(int sock, enum wire_backend_request request, const void 
 
 	if (size > 0)
 		memcpy(msg.payload, payload, size);
-	return send(sock, &msg, sizeof(msg.header) + size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return fdmsg_send(sock, &msg, sizeof(msg.header) + size, fds, n_fds);
+}
+
+static int send_request(int sock, enum wire_backend_request request, const void *payload, size_t size)
+{
+	return send_with(sock, request, payload, size, NULL, 0);
 }
 
 int backend_config_change(int sock)
@@ -47,4 +52,11 @@ int backend_vring(int sock, uint32_t ring, bool error)
 
 	return send_request(sock, error ? WIRE_BACKEND_VRING_ERR : WIRE_BACKEND_VRING_CALL, &state,
 		sizeof(state));
+}
+
+int backend_host_notifier(int sock, uint32_t ring, int fd, uint64_t offset, uint64_t size)
+{
+	const struct wire_vring_area area = { .word = ring, .size = size, .offset = offset };
+
+	return send_with(sock, WIRE_BACKEND_VRING_HOST_NOTIFIER, &area, sizeof(area), &fd, 1);
 }

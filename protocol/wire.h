@@ -75,6 +75,7 @@ enum wire_request {
 enum wire_backend_request {
 	WIRE_BACKEND_IOTLB_MSG = 1,
 	WIRE_BACKEND_CONFIG_CHANGE = 2,
+	WIRE_BACKEND_VRING_HOST_NOTIFIER = 3,
 	WIRE_BACKEND_VRING_CALL = 4,
 	WIRE_BACKEND_VRING_ERR = 5,
 };
@@ -195,6 +196,12 @@ struct wire_iotlb {
 };
 
 #define WIRE_IOTLB_HEAD 26 /* bytes before wire_iotlb.padding */
+
+struct wire_vring_area {
+	uint64_t word; /* WIRE_VRING_INDEX_MASK, WIRE_VRING_NO_FD */
+	uint64_t size;
+	uint64_t offset;
+};
 
 #define WIRE_CONFIG_F_MIGRATION 1U
 

@@ -48,6 +48,7 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->log = NULL;
 	d->inflight = NULL;
 	d->relay_waits = false;
+	d->doorbell_allowed = false;
 	d->relays = NULL;
 	d->iotlb = NULL;
 }
@@ -606,4 +607,38 @@ int device_announce(struct device *d, const uint8_t mac[6])
 	if (device_is_away(d))
 		return -EBUSY;
 	return asked(d, d->driver->ops->announce(d->driver, mac), "announce");
+}
+
+bool device_has_doorbell(const struct device *d)
+{
+	return d->doorbell_allowed && d->driver->ops->caps(d->driver)->doorbell;
+}
+
+int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret)
+{
+	int r;
+
+	if (!device_has_doorbell(d))
+		return -EOPNOTSUPP;
+	if (device_is_away(d))
+		return -EBUSY;
+	r = asked(d, d->driver->ops->doorbell(d->driver, true, (uint16_t)index, ret_fd, ret),
+		"open the doorbell page");
+	if (r == 0)
+		d->state->doorbell = 1;
+	return r;
+}
+
+int device_close_doorbell(struct device *d)
+{
+	int none = -1;
+	uint64_t nowhere;
+	int r = 0;
+
+	if (!d->state->doorbell)
+		return 0;
+	d->state->doorbell = 0;
+	if (!device_is_away(d))
+		r = d->driver->ops->doorbell(d->driver, false, 0, &none, &nowhere);
+	return r < 0 ? device_check(d, r, "close the doorbell page") : 0;
 }

@@ -121,7 +121,8 @@ struct device_section {
 	struct carried_queue carried_queues[QUEUE_MAX];
 	uint8_t postcopy;	/* enum postcopy_phase */
 	uint8_t postcopy_blind;	/* the device that was advised is gone */
-	uint8_t pad3[6];
+	uint8_t doorbell;	/* guests may ring the device itself */
+	uint8_t pad3[5];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -138,6 +139,7 @@ struct device {
 	uint32_t n_queues;	    /* offered */
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
+	bool doorbell_allowed;	    /* by its operator; set after device_init() */
 	bool relay_waits;	    /* a ring needs a relay, which waits for the end of postcopy */
 	struct dirty_log *log;	    /* the state's log, mapped; NULL: none */
 	struct inflight_map *inflight; /* the state's inflight area, mapped; NULL: none */
@@ -364,6 +366,20 @@ void device_fail(struct device *d, const char *format, ...) __attribute__((forma
 
 /** device_ring_failed() - the device gave @index up. */
 void device_ring_failed(struct device *d, uint32_t index);
+
+/** device_has_doorbell() - may a guest be given a page of the device, to kick it without us? */
+bool device_has_doorbell(const struct device *d);
+
+/**
+ * device_open_doorbell() - let the guest kick @index by a page.
+ * @ret_fd: the file, the caller's; @ret: where in it
+ * From now on rings that are relayed are polled: what is rung nobody hears but the device.
+ * Return: 0; -EOPNOTSUPP; -EBUSY the device is away; -EIO; another refusal.
+ */
+int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret);
+
+/** device_close_doorbell() - nobody has a page any more. Return: 0; -EIO. */
+int device_close_doorbell(struct device *d);
 
 /**
  * device_iotlb_update() - the front-end translates a range of the driver's addresses.

@@ -192,6 +192,15 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 	return r;
 }
 
+/* The page that a guest may have stays where it is; what is rung there is another device's by now. */
+static int open_doorbell_again(struct device *d)
+{
+	_cleanup_close_ int fd = -1;
+	uint64_t offset;
+
+	return d->driver->ops->doorbell(d->driver, true, 0, &fd, &offset);
+}
+
 /* To a device that has nothing: features, and all maps instead of a difference. */
 static int give_all(struct device *d)
 {
@@ -201,6 +210,8 @@ static int give_all(struct device *d)
 
 	if (d->state->has_features)
 		r = d->driver->ops->set_features(d->driver, d->state->features);
+	if (r == 0 && d->state->doorbell)
+		r = open_doorbell_again(d);
 	postcopy_note_loss(d);
 	if (r == 0 && !postcopy_hides_memory(d))
 		r = memory_map_all(d);

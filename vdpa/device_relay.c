@@ -491,7 +491,7 @@ bool device_relay_run(struct device *d)
 
 bool device_relay_sleep(struct device *d)
 {
-	bool may_sleep = true;
+	bool may_sleep = !d->state->doorbell || !d->relays || d->relays->n_active == 0;
 
 	for (uint32_t i = 0; i < d->n_queues && d->relays && d->relays->n_active > 0; i++) {
 		struct relay *relay = d->relays->rings[i].relay;

@@ -53,6 +53,7 @@ enum driver_start_position {
  * @page_faults:    the device can work in memory whose pages are still on their way, see
  *                  @postcopy_advise
  * @dirty_log:      the device can mark the pages it writes
+ * @doorbell:       the device has a page in which a guest may ring itself, see @doorbell
  * @iotlb:          the device translates what the guest's driver calls an address, by a table that the
  *                  core fills, and asks for what is missing; a device that does not, never offers
  *                  VIRTIO_F_ACCESS_PLATFORM. See @iotlb_update
@@ -65,6 +66,7 @@ struct driver_caps {
 	bool in_order;
 	bool page_faults;
 	bool dirty_log;
+	bool doorbell;
 	bool iotlb;
 };
 
@@ -357,6 +359,16 @@ struct driver_ops {
 	int (*iotlb_update)(struct driver_device *device, const struct driver_iotlb *entry);
 	int (*iotlb_invalidate)(struct driver_device *device, uint64_t iova, uint64_t size);
 	int (*queue_miss)(struct driver_device *device, uint16_t queue, struct driver_miss *ret);
+
+	/**
+	 * @doorbell: let guests kick all queues by writing to a page, or not any more; their kick eventfds
+	 * work as well. Called only when caps say @doorbell; may be NULL otherwise. Off after @reset and
+	 * @reopen.
+	 * @ret_fd, @ret: with @on: the file, the caller's, and where in it the page of @queue is, one of
+	 * the host's pages. Whoever maps it reaches nothing but this device.
+	 */
+	int (*doorbell)(struct driver_device *device, bool on, uint16_t queue, int *ret_fd,
+		uint64_t *ret);
 
 	/**
 	 * @prepare: make queues ready, outside any downtime. May be slow.

@@ -43,12 +43,13 @@
 
 /* ---------------------------------------------------------------- the BAR */
 
-#define SIM_BAR_DOORBELL_OFFSET 0	 /* one 4 KiB page, may be mapped into a front-end */
 #define SIM_BAR_REGS_OFFSET	4096	 /* struct sim_regs */
 #define SIM_BAR_SIZE		(32 * 1024)
 
-/* Doorbells: uint32_t [SIM_MAX_QUEUES] at SIM_BAR_DOORBELL_OFFSET; any value written is a kick.
- * A write there wakes nobody: the device polls a function whose SIM_DOORBELL is on. */
+/* The doorbell page is a file of its own, SIM_DOORBELL_SIZE bytes, since a guest may write to all of it.
+ * What is written there, and where, does not matter, and wakes nobody: the device polls a function whose
+ * SIM_DOORBELL is on. */
+#define SIM_DOORBELL_SIZE 4096
 
 enum sim_queue_status {
 	SIM_QUEUE_DISABLED = 0,
@@ -142,7 +143,8 @@ enum sim_command {
 	SIM_GET_CONFIG,	   /* reply: sim_config */
 	SIM_SET_MTU,	   /* sim_u64: largest payload, 68..65535 */
 	SIM_ANNOUNCE,	   /* sim_u64: MAC in bytes 0-5; the device sends a RARP to the switch */
-	SIM_DOORBELL,	   /* sim_u64: 1 polls the doorbell page, 0 does not */
+	SIM_DOORBELL,	   /* sim_u64: 1 polls the function; reply: none, fd: the doorbell page. 0: does
+			    * not, and no fd */
 	SIM_RESET,	   /* back to the state after SIM_ADMIN_ADD; memory unmapped, no log */
 	SIM_SET_LOG,	   /* sim_log, fd: the log; or zeros and no fd: no log. Also while queues run,
 			    * see @set_log of vdpa/driver.h. The same request again is accepted */
@@ -206,6 +208,7 @@ struct sim_hello_reply {
 #define SIM_HELLO_PAGE_FAULTS 8 /* SIM_POSTCOPY_ commands are there */
 #define SIM_HELLO_SETS 16 /* SIM_PREPARE takes several */
 #define SIM_HELLO_IOTLB 32 /* SIM_IOTLB_ commands are there */
+#define SIM_HELLO_DOORBELL 64 /* SIM_DOORBELL gives a page */
 
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2

@@ -164,6 +164,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
+		.doorbell = (reply.flags & SIM_HELLO_DOORBELL) != 0,
 		.iotlb = (reply.flags & SIM_HELLO_IOTLB) != 0,
 	};
 	*ret_bar_fd = TAKE_FD(bar_fd);
@@ -428,6 +429,30 @@ static int sim_queue_miss(struct driver_device *device, uint16_t queue, struct d
 		.refused = state == SIM_MISS_REFUSED,
 	};
 	return ret->perm == 0 ? -ENOENT : 0;
+}
+
+/* One page for all queues. */
+static int sim_doorbell(struct driver_device *device, bool on, uint16_t queue, int *ret_fd, uint64_t *ret)
+{
+	struct sim_device *sim = sim_device(device);
+	const struct sim_u64 payload = { .value = on };
+	struct sim_request request = {
+		.command = SIM_DOORBELL,
+		.payload = &payload,
+		.size = sizeof(payload),
+	};
+	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
+
+	note_events(sim);
+	if (r == 0 && on && request.reply_fd < 0)
+		r = -EPROTO;
+	if (r < 0 || !on) {
+		close_keep_errno(request.reply_fd);
+		return r;
+	}
+	*ret_fd = request.reply_fd;
+	*ret = 0;
+	return 0;
 }
 
 static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
@@ -711,6 +736,7 @@ const struct driver_ops sim_driver = {
 	.iotlb_update = sim_iotlb_update,
 	.iotlb_invalidate = sim_iotlb_invalidate,
 	.queue_miss = sim_queue_miss,
+	.doorbell = sim_doorbell,
 	.prepare = sim_prepare,
 	.start = sim_start,
 	.stop = sim_stop,

@@ -122,7 +122,7 @@ int function_create(struct nic *nic, const struct sim_function *identity, struct
 	f->mac = macs_word(identity->mac);
 	f->mtu = identity->mtu;
 	f->n_queues = n_queues;
-	f->bar_fd = f->mailbox.fd = -1;
+	f->bar_fd = f->mailbox.fd = f->doorbell_fd = -1;
 	rte_spinlock_init(&f->flood_lock);
 	init_queues(f);
 	r = open_bar(&bar_fd, &bar);
@@ -161,6 +161,7 @@ void function_free(struct function *f)
 	nic_rescan(nic);
 	nic_resume(nic);
 	iommu_free(&f->iommu);
+	close_keep_errno(f->doorbell_fd);
 	close_bar(f);
 	free(f);
 }
@@ -356,11 +357,22 @@ int function_set_features(struct function *f, uint64_t features)
 	return r;
 }
 
-void function_set_doorbell(struct function *f, bool on)
+int function_set_doorbell(struct function *f, bool on, int *ret_fd)
 {
+	if (on && f->doorbell_fd < 0)
+		f->doorbell_fd = memfile_create("simnic-doorbell", SIM_DOORBELL_SIZE);
+	if (on && f->doorbell_fd < 0) {
+		int r = f->doorbell_fd;
+
+		f->doorbell_fd = -1;
+		return r;
+	}
+	if (on)
+		*ret_fd = f->doorbell_fd;
 	nic_pause(f->nic);
 	f->doorbell = on;
 	for (uint16_t i = 0; i < f->n_queues; i++)
 		queue_update_poll(&f->queues[i]);
 	nic_resume(f->nic);
+	return 0;
 }

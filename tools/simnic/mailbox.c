@@ -52,7 +52,7 @@ static uint32_t hello_flags(const struct nic *nic)
 {
 	const struct options *o = &nic->options;
 
-	return SIM_HELLO_SETS | SIM_HELLO_IOTLB | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
+	return SIM_HELLO_SETS | SIM_HELLO_IOTLB | SIM_HELLO_DOORBELL | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
 	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
 	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U) |
 	       (nic->page_faults ? SIM_HELLO_PAGE_FAULTS : 0U);
@@ -143,8 +143,7 @@ static int on_doorbell(struct function *f, struct request *r)
 {
 	if (r->in->u64.value > 1)
 		return -EINVAL;
-	function_set_doorbell(f, r->in->u64.value != 0);
-	return 0;
+	return function_set_doorbell(f, r->in->u64.value != 0, &r->reply_fd);
 }
 
 static int on_reset(struct function *f, struct request *r)

@@ -115,6 +115,7 @@ struct function {
 	uint16_t rx_running[SIM_MAX_PAIRS];
 	uint64_t running_since; /* order of starts; 0: no receive queue runs */
 	bool doorbell;
+	int doorbell_fd; /* the page; -1: nobody asked for it */
 	struct postcopy *postcopy; /* NULL: all memory is complete */
 
 	/* data threads, under flood_lock */

@@ -175,6 +175,7 @@ static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, s
 		.mtu = DEFAULT_MTU,
 		.max_pairs = 1,
 		.link_up = true,
+		.host_notifier = json_is_true(json_object_get(params, "host_notifier")),
 		.spoof_check = spoof_check ? json_is_true(spoof_check) : param_text(params, "mac") != NULL,
 		.log_level = v->config.log_level,
 	};

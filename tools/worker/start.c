@@ -223,6 +223,7 @@ int worker_start(struct worker *w)
 
 	device_init(&w->device, &w->device_section, w->driver, &w->fds, w->spec.features,
 		w->spec.max_pairs);
+	w->device.doorbell_allowed = w->spec.flags & SHIM_SPEC_NOTIFIER;
 	session_init(&w->session, &w->session_section, &w->device, &w->page, &w->fds);
 	if (wiped)
 		device_release(&w->device);
