@@ -149,11 +149,11 @@ static void print_page(void)
 /* No text in the tables has a quote or a backslash. */
 static void print_json_row(uint32_t request, const struct message_desc *row)
 {
-	printf("{\"number\": %u, \"name\": \"%s\", \"served\": %s, \"why\": \"%s\", \"size\": %u, "
-	       "\"more\": %s, \"fds\": \"%s\", \"ring\": \"%s\", \"stopped\": %s, \"needs\": \"%s\", "
+	printf("{\"number\": %u, \"name\": \"%s\", \"served\": %s, \"why\": \"%s\", "
+	       "\"size\": \"%u%s\", \"fds\": \"%s\", \"ring\": \"%s\", \"stopped\": %s, \"needs\": \"%s\", "
 	       "\"virtio\": %d, \"failed\": \"%s\", \"reply\": \"%s\"}%s\n",
 		request, row->name, row->handle ? "true" : "false", row->why ? row->why : "", row->size,
-		row->check_size ? "true" : "false", fds[row->fds].name, rings[row->ring].name,
+		row->check_size ? "+" : "", fds[row->fds].name, rings[row->ring].name,
 		row->ring_state == RING_STOPPED ? "true" : "false", protocol_feature(row->needs),
 		virtio_bit(row), row->states & BIT(DEVICE_FAILED) ? "accepted" : "refused",
 		replies[row->reply].name, request + 1 < WIRE_N_REQUESTS ? "," : "");
