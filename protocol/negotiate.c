@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
 #include "protocol/offer.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/log.h"
@@ -72,9 +73,13 @@ int on_get_protocol_features(struct session *s, struct message *m, uint32_t ring
 int on_set_protocol_features(struct session *s, struct message *m, uint32_t ring)
 {
 	uint64_t features = m->payload.u64;
+	int r;
 
 	if (features & ~offer_features(s->device))
 		return -EINVAL;
+	r = offer_check(features);
+	if (r < 0)
+		return r;
 	if (device_runs(s->device) && features != s->state->protocol_features)
 		return -EBUSY;
 	s->state->protocol_features = features;
@@ -136,5 +141,6 @@ int on_reset_device(struct session *s, struct message *m, uint32_t ring)
 {
 	s->state->features_refused = 0;
 	s->state->rings_begin_enabled = 0;
+	inband_forget(s);
 	return device_clear(s->device);
 }

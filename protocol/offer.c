@@ -2,6 +2,8 @@
 /* Source: vhost-user specification, "Protocol features". */
 #include "protocol/offer.h"
 
+#include <errno.h>
+
 #include "protocol/wire.h"
 #include "vdpa/base/bits.h"
 
@@ -21,7 +23,8 @@ static const struct offer_desc offers[] = {
 	[WIRE_PF_INFLIGHT_SHMFD] = { .device_can = device_can_note_inflight,
 		.when = "it completes in any order" },
 	[WIRE_PF_RESET_DEVICE] = { .always = true },
-	[WIRE_PF_INBAND_NOTIFICATIONS] = { .why = "a NIC waits for eventfds and doorbells, not for us" },
+	[WIRE_PF_INBAND_NOTIFICATIONS] = { .always = true,
+		.needs = BIT_ULL(WIRE_PF_REPLY_ACK) | BIT_ULL(WIRE_PF_BACKEND_REQ), .or_ends = true },
 	[WIRE_PF_CONFIGURE_MEM_SLOTS] = { .always = true },
 	[WIRE_PF_STATUS] = { .always = true },
 	[WIRE_PF_XEN_MMAP] = { .why = "memory comes as descriptors, not as a Xen domain's pages" },
@@ -49,4 +52,15 @@ uint64_t offer_features(const struct device *d)
 			features |= BIT_ULL(bit);
 	}
 	return features;
+}
+
+int offer_check(uint64_t features)
+{
+	for (unsigned int bit = 0; bit < ARRAY_SIZE(offers); bit++) {
+		const struct offer_desc *offer = &offers[bit];
+
+		if (features & BIT_ULL(bit) && (features & offer->needs) != offer->needs)
+			return offer->or_ends ? -EPROTO : -EINVAL;
+	}
+	return 0;
 }

@@ -15,12 +15,16 @@
  * @device_can: a device of which this is true does
  * @when:       what @device_can asks, in words; NULL without it
  * @why:        why none does, for people
+ * @needs:      other protocol features without which it makes no sense; BIT_ULL()s
+ * @or_ends:    to accept it without them ends the connection, as the specification demands
  */
 struct offer_desc {
 	bool always;
 	bool (*device_can)(const struct device *d);
 	const char *when;
 	const char *why;
+	uint64_t needs;
+	bool or_ends;
 };
 
 /** offer_find() - the row of protocol feature @bit; NULL: beyond those of the specification. */
@@ -28,5 +32,11 @@ const struct offer_desc *offer_find(unsigned int bit);
 
 /** offer_features() - all that @d offers. */
 uint64_t offer_features(const struct device *d);
+
+/**
+ * offer_check() - does what was accepted make sense?
+ * Return: 0; -EINVAL; -EPROTO: no, and the connection has to end.
+ */
+int offer_check(uint64_t features);
 
 #endif

@@ -91,17 +91,21 @@ static const char *protocol_feature(uint8_t needs)
 	return name ? name : "?";
 }
 
-/* The bit that a row wants the device to offer, the only one; -1: none. */
-static int virtio_bit(const struct message_desc *row)
+/* The bit that a row wants to be offered, or accepted, the only one; -1: none. */
+static int bit_of(uint64_t bits)
 {
-	return row->needs_virtio ? __builtin_ctzll(row->needs_virtio) : -1;
+	return bits ? __builtin_ctzll(bits) : -1;
 }
 
 static void print_needs(const struct message_desc *row)
 {
 	fputs(protocol_feature(row->needs), stdout);
 	if (row->needs_virtio)
-		printf(", virtio bit %d (%s)", virtio_bit(row), feature_name((unsigned int)virtio_bit(row)));
+		printf(", virtio bit %d (%s)", bit_of(row->needs_virtio),
+			feature_name((unsigned int)bit_of(row->needs_virtio)));
+	if (row->needs_accepted)
+		printf("virtio bit %d (%s), accepted", bit_of(row->needs_accepted),
+			feature_name((unsigned int)bit_of(row->needs_accepted)));
 }
 
 static void print_served(uint32_t request, const struct message_desc *row)
@@ -149,13 +153,13 @@ static void print_page(void)
 /* No text in the tables has a quote or a backslash. */
 static void print_json_row(uint32_t request, const struct message_desc *row)
 {
-	printf("{\"number\": %u, \"name\": \"%s\", \"served\": %s, \"why\": \"%s\", "
-	       "\"size\": \"%u%s\", \"fds\": \"%s\", \"ring\": \"%s\", \"stopped\": %s, \"needs\": \"%s\", "
-	       "\"virtio\": %d, \"failed\": \"%s\", \"reply\": \"%s\"}%s\n",
+	printf("{\"number\": %u, \"name\": \"%s\", \"served\": %s, \"why\": \"%s\", \"size\": %u, "
+	       "\"more\": %s, \"fds\": \"%s\", \"ring\": \"%s\", \"stopped\": %s, \"needs\": \"%s\", "
+	       "\"virtio\": %d, \"accepted\": %d, \"failed\": \"%s\", \"reply\": \"%s\"}%s\n",
 		request, row->name, row->handle ? "true" : "false", row->why ? row->why : "", row->size,
-		row->check_size ? "+" : "", fds[row->fds].name, rings[row->ring].name,
+		row->check_size ? "true" : "false", fds[row->fds].name, rings[row->ring].name,
 		row->ring_state == RING_STOPPED ? "true" : "false", protocol_feature(row->needs),
-		virtio_bit(row), row->states & BIT(DEVICE_FAILED) ? "accepted" : "refused",
+		bit_of(row->needs_virtio), bit_of(row->needs_accepted), row->states & BIT(DEVICE_FAILED) ? "accepted" : "refused",
 		replies[row->reply].name, request + 1 < WIRE_N_REQUESTS ? "," : "");
 }
 

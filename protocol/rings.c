@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
 #include "vdpa/base/log.h"
 #include "vdpa/ring.h"
 
@@ -90,6 +91,7 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 		return r;
 	device_set_ring_fd(s->device, ring, DRIVER_FD_KICK, FDSTORE_NONE);
 	device_set_ring_fd(s->device, ring, DRIVER_FD_CALL, FDSTORE_NONE);
+	inband_stopped(s, ring);
 	reply.num = ring_state(s, ring)->base;
 	session_reply(s, m, &reply, sizeof(reply));
 	return 0;
@@ -97,14 +99,16 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 
 /*
  * Only eventfds are signalled and waited for. They have no file type of their own; among the files
- * without one they alone take a count of 0, which changes nothing.
+ * without one they alone take a count of 0, which changes nothing. Not even that is tried when the count
+ * is beyond its end, which poll(2) calls an error: it would wait.
  */
 static bool is_eventfd(int fd)
 {
+	struct pollfd p = { .fd = fd };
 	const uint64_t zero = 0;
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0 &&
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0 && poll(&p, 1, 0) == 0 &&
 	       write(fd, &zero, sizeof(zero)) == (ssize_t)sizeof(zero);
 }
 
@@ -120,6 +124,7 @@ static int set_fd(struct session *s, struct message *m, uint32_t ring, enum driv
 		if (slot < 0)
 			return slot;
 	}
+	inband_told(s, ring, which);
 	return device_set_ring_fd(s->device, ring, which, slot);
 }
 
@@ -128,6 +133,8 @@ int on_set_vring_kick(struct session *s, struct message *m, uint32_t ring)
 {
 	int r = set_fd(s, m, ring, DRIVER_FD_KICK);
 
+	if (r == 0)
+		r = inband_started(s, ring);
 	if (r == 0)
 		ring_state(s, ring)->started = 1;
 	return r;

@@ -8,6 +8,7 @@
  */
 #include "protocol/table.h"
 
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
 #include "protocol/handlers.h"
@@ -174,7 +175,13 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 	},
 	[WIRE_IOTLB_MSG] = {
 		.name = "IOTLB_MSG",
-		.why = "the device does not offer ACCESS_PLATFORM",
+		.handle = on_iotlb_msg,
+		.size = WIRE_IOTLB_HEAD,
+		.check_size = check_iotlb_size,
+		.sizes = "26 or 32",
+		.needs_accepted = BIT_ULL(VIRTIO_F_ACCESS_PLATFORM),
+		.states = ANY_STATE,
+		.reply = REPLY_ACK_ALWAYS,
 	},
 	[WIRE_SET_VRING_ENDIAN] = {
 		.name = "SET_VRING_ENDIAN",
@@ -263,8 +270,11 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 	},
 	[WIRE_VRING_KICK] = {
 		.name = "VRING_KICK",
-		.why = "a NIC waits for eventfds and doorbells, not for us",
+		.handle = on_vring_kick,
+		.size = sizeof(struct wire_vring_state),
+		.ring = RING_IN_STATE,
 		.needs = NEEDS(WIRE_PF_INBAND_NOTIFICATIONS),
+		.states = ANY_STATE,
 	},
 	[WIRE_GET_MAX_MEM_SLOTS] = {
 		.name = "GET_MAX_MEM_SLOTS",

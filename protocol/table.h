@@ -55,6 +55,7 @@ enum message_ring_state {
  * @ring_state: what the ring has to be doing
  * @needs:  NEEDS() of the protocol feature that it belongs to
  * @needs_virtio: virtio feature bits that the device must offer
+ * @needs_accepted: virtio feature bits that the guest's driver must have accepted
  * @states: BIT(enum device_state) in which it is legal
  * @reply:  which kind
  */
@@ -70,6 +71,7 @@ struct message_desc {
 	enum message_ring_state ring_state;
 	uint8_t needs;
 	uint64_t needs_virtio;
+	uint64_t needs_accepted;
 	uint8_t states;
 	enum message_reply reply;
 };

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "protocol/handlers.h"
@@ -52,10 +53,30 @@ static bool hindered(struct session *s)
 	return errno == EINTR || (errno != EAGAIN && fail(s, strerror(errno)));
 }
 
+/*
+ * That the descriptor does not wait was set by us, but the front-end may take it back at any time. Older
+ * kernels know no such reads and writes of pipes; there the flag has to do.
+ */
+static ssize_t write_now(int fd, const void *data, size_t size)
+{
+	const struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
+	ssize_t n = pwritev2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+	return n < 0 && errno == EOPNOTSUPP ? write(fd, data, size) : n;
+}
+
+static ssize_t read_now(int fd, void *data, size_t size)
+{
+	const struct iovec iov = { .iov_base = data, .iov_len = size };
+	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+	return n < 0 && errno == EOPNOTSUPP ? read(fd, data, size) : n;
+}
+
 static bool save_some(struct session *s)
 {
 	struct transfer *t = &s->transfer;
-	ssize_t n = write(t->fd, t->data + t->at, t->size - t->at);
+	ssize_t n = write_now(t->fd, t->data + t->at, t->size - t->at);
 
 	if (n < 0)
 		return hindered(s);
@@ -79,7 +100,7 @@ static bool load_all(struct session *s)
 static bool load_some(struct session *s)
 {
 	struct transfer *t = &s->transfer;
-	ssize_t n = read(t->fd, t->data + t->at, t->size - t->at);
+	ssize_t n = read_now(t->fd, t->data + t->at, t->size - t->at);
 
 	if (n < 0)
 		return hindered(s);

@@ -15,6 +15,13 @@
  * addresses and buffer addresses are IOVAs looked up in that table, over their full length. An
  * access outside it stops that queue with SIM_QUEUE_ERROR and signals its err eventfd.
  *
+ * With VIRTIO_F_ACCESS_PLATFORM there is a stage before that: what the guest's driver calls an address
+ * is looked up in the function's IOTLB, filled by SIM_IOTLB_UPDATE, whose entries lead to addresses in
+ * that table. A queue that needs an address which is not there waits, says so in its struct sim_miss,
+ * and goes on after the next SIM_IOTLB_UPDATE; frames for it wait too, as far as there is room. One that
+ * may not access what is there so is stopped as above. The device forgets the oldest entries, but those
+ * of rings that are prepared, when it has no room for more.
+ *
  * Events: the device may send a message with command SIM_EVENT and seq 0 on the mailbox at any
  * time (link or configuration changed, queue error).
  *
@@ -82,6 +89,19 @@ enum sim_function_status {
 	SIM_FUNCTION_FAILED = 1,  /* memory vanished under it (truncated file); needs SIM_RESET */
 };
 
+enum sim_miss_state {
+	SIM_MISS_NONE = 0,
+	SIM_MISS_WAITS,	  /* for SIM_IOTLB_UPDATE with @iova, for @perm */
+	SIM_MISS_REFUSED, /* stopped: @iova is there, and not for @perm */
+};
+
+/* What a queue could not translate. */
+struct sim_miss {
+	uint64_t iova;
+	uint32_t perm;	/* SIM_PERM_ */
+	uint32_t state; /* enum sim_miss_state, written last */
+};
+
 struct sim_regs {
 	uint32_t version;	/* SIM_INTERFACE_VERSION */
 	uint32_t status;	/* enum sim_function_status */
@@ -95,6 +115,7 @@ struct sim_regs {
 	uint64_t last_spoof_mac; /* bytes 0-5: source of the last spoofed frame */
 	uint8_t pad[64 - 16];
 	struct sim_queue_regs queues[SIM_MAX_QUEUES];
+	struct sim_miss misses[SIM_MAX_QUEUES];
 };
 
 /* ----------------------------------------------------------- the messages */
@@ -137,13 +158,21 @@ enum sim_command {
 	SIM_POSTCOPY_END,    /* all memory is complete, and is as that of SIM_MAP. Without
 			      * SIM_POSTCOPY_ADVISE: accepted, without effect */
 
+	/* mailbox: the function's IOTLB, where SIM_HELLO_IOTLB is set. Refused with EINVAL unless
+	 * VIRTIO_F_ACCESS_PLATFORM was negotiated, and with EBUSY when a running queue's ring would be
+	 * elsewhere by it; a prepared queue becomes SIM_QUEUE_DISABLED then. SIM_SET_FEATURES forgets
+	 * all entries */
+	SIM_IOTLB_UPDATE,    /* sim_iotlb: holds from now on, whatever was there */
+	SIM_IOTLB_INVALIDATE, /* sim_iotlb (iova and size, which may be UINT64_MAX for all that follows):
+			       * when the reply is sent the device uses nothing of it any more */
+
 	/* admin */
 	SIM_ADMIN_INFO = 64, /* reply: sim_nic_info */
 	SIM_ADMIN_ADD,	     /* sim_function; reply: none, fd: the mailbox */
 	SIM_ADMIN_ATTACH,    /* sim_function (name counts); reply: none, fd: a new mailbox */
 	SIM_ADMIN_DEL,	     /* sim_function (name counts) */
-	SIM_ADMIN_SET,	     /* sim_function: mac, spoof_check, link_up take effect; others must be
-			      * as they are */
+	SIM_ADMIN_SET,	     /* sim_function: mac, mtu, spoof_check, link_up take effect; others must
+			      * be as they are */
 	SIM_ADMIN_LIST,	     /* sim_u64: index from 0; reply: sim_function, or ENOENT at the end */
 
 	/* device to driver, seq 0, no reply */
@@ -176,6 +205,7 @@ struct sim_hello_reply {
 
 #define SIM_HELLO_PAGE_FAULTS 8 /* SIM_POSTCOPY_ commands are there */
 #define SIM_HELLO_SETS 16 /* SIM_PREPARE takes several */
+#define SIM_HELLO_IOTLB 32 /* SIM_IOTLB_ commands are there */
 
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2
@@ -185,6 +215,14 @@ struct sim_map {
 	uint64_t size;	 /* bytes, not 0 */
 	uint64_t offset; /* in the file */
 	uint32_t perm;	 /* SIM_PERM_ */
+	uint32_t pad;
+};
+
+struct sim_iotlb {
+	uint64_t iova;
+	uint64_t size;	  /* bytes, not 0 */
+	uint64_t address; /* of SIM_MAP's, where @iova is */
+	uint32_t perm;	  /* SIM_PERM_ */
 	uint32_t pad;
 };
 
@@ -264,17 +302,19 @@ enum sim_event_kind {
 	SIM_EVENT_CONFIG = 1, /* mac, mtu or link changed: read SIM_GET_CONFIG */
 	SIM_EVENT_QUEUE_ERROR,
 	SIM_EVENT_FUNCTION_FAILED,
+	SIM_EVENT_MISS, /* a queue waits, see sim_miss */
 };
 
 struct sim_event {
 	uint32_t kind;	/* enum sim_event_kind */
-	uint32_t queue; /* for SIM_EVENT_QUEUE_ERROR */
+	uint32_t queue; /* for SIM_EVENT_QUEUE_ERROR and SIM_EVENT_MISS */
 };
 
 union sim_payload {
 	struct sim_u64 u64;
 	struct sim_hello_reply hello;
 	struct sim_map map;
+	struct sim_iotlb iotlb;
 	struct sim_log log;
 	struct sim_queue_setup setups[SIM_PREPARE_MAX];
 	struct sim_queue_fds fds;

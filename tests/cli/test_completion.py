@@ -64,7 +64,7 @@ def complete(vdpa, daemon):
     ("dev add name x mgmtdev sim/nic0 m", "mac mtu max_vqp mode"),
     ("dev add mode ", "server client"),
     ("dev add spoof_check o", "on off"),
-    ("dev set ", "name mac spoof_check log_level link"),
+    ("dev set ", "name mac mtu spoof_check log_level link"),
     ("dev set name ", "vm1 vm2"),
     ("dev set name vm1 log_level ", "error warning info debug"),
     ("dev set name vm1 link ", "up down"),

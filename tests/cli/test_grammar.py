@@ -91,7 +91,7 @@ REFUSED = [
     ("dev add name vm1 mgmtdev nic0 qidx 1", 'Unknown option "qidx"'),
     ("dev add name vm1 mgmtdev nic0 spoof on", 'Unknown option "spoof"'),
     ("dev add name vm1 mgmtdev nic0 link up", 'Unknown option "link"'),
-    ("dev set name vm1 mtu 1500", 'Unknown option "mtu"'),
+    ("dev set name vm1 max_vqp 2", 'Unknown option "max_vqp"'),
     ("monitor vm1 vm2", 'Unknown option "vm2"'),
     ("dev del", "String parameter expected"),
     ("dev upgrade", "String parameter expected"),

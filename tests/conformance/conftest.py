@@ -11,6 +11,11 @@ sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 import simnic_client as sim  # noqa: E402
+from hostile import register  # noqa: E402
+
+
+def pytest_configure(config):
+    register(config)
 
 
 @pytest.fixture

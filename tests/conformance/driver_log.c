@@ -199,6 +199,7 @@ static void memory_that_is_mapped_meanwhile_must_be_covered_and_is(void **state)
 	marks_free(&m);
 }
 
+/* hostile(106) */
 static void a_log_that_is_truncated_fails_that_device_only(void **state)
 {
 	struct guest *a = marks_guest(state, 1, 32), *b = suite_peer(state), *c = suite_peer(state);

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 import simnic_client as sim
+from hostile import hostile
 from simnic_client import bits
 from waiting import wait_for
 
@@ -84,6 +85,7 @@ def test_a_frame_goes_from_one_function_to_the_other(nic, make_guest, layout):
     assert header == bytes(10) + b"\1\0"
 
 
+@hostile(171)
 @pytest.mark.parametrize("indirect", [False, True])
 @pytest.mark.parametrize("split", [(), (12,), (3, 5, 12, 13, 70), (100, 1000)])
 def test_chains_of_any_shape_are_read_and_written(nic, make_guest, layout, split, indirect):
@@ -127,6 +129,7 @@ def test_a_frame_without_room_is_dropped_and_counted_and_leaves_the_ring_alone(
     assert b.function.queue(0)["completed_desc"] == 1
 
 
+@hostile(171)
 @pytest.mark.parametrize("size", [0, 1, 11, 12, 25])
 def test_a_transmit_chain_that_is_too_short_is_dropped_and_given_back(
         nic, make_guest, layout, size):
@@ -211,6 +214,7 @@ def test_large_frames_are_cut_for_a_receiver_that_does_not_know_them(
         assert [struct.unpack_from(">H", f, 18)[0] for _, f in parts] == list(range(7, 7 + n))
 
 
+@hostile(172)
 @pytest.mark.parametrize("name,header", [
     ("checksum beyond the frame", offload_header(start=60, offset=60)),
     ("checksum far beyond the frame", offload_header(start=65535, offset=65535)),
@@ -222,6 +226,7 @@ def test_large_frames_are_cut_for_a_receiver_that_does_not_know_them(
     ("kind that is not the frame's", offload_header(GSO_TCPV6, 1000)),
     ("checksum that is not TCP's", offload_header(GSO_TCPV4, 1000, start=30)),
 ])
+@hostile(172)
 def test_offload_requests_that_make_no_sense_lose_the_frame_only(
         nic, make_guest, layout, name, header):
     a, b = two_guests(nic, make_guest, MERGEABLE | layout | OFFLOADS)

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 import simnic_client as sim
+from hostile import hostile
 from simnic_client import bits
 from waiting import wait_for
 
@@ -166,6 +167,7 @@ for both in (SPLIT, PACKED):
     ]
 
 
+@hostile(169, 170)
 @pytest.mark.parametrize("ring_layout,make,reason", HOSTILE)
 def test_a_ring_that_breaks_the_rules_stops_that_queue_only(
         nic, make_guest, ring_layout, make, reason):
@@ -186,12 +188,14 @@ def refused_start(guest):
     assert info.value.errno == errno.EINVAL
 
 
+@hostile(170)
 @pytest.mark.parametrize("ring_layout", [SPLIT, PACKED])
 @pytest.mark.parametrize("make,reason", [
     (one_desc(0), "is not for writing"),
     (one_desc(sim.DESC_WRITE, iova=0), "not in mapped memory"),
     (one_desc(sim.DESC_WRITE, iova=0x100000000 + (8 << 20) - 99), "not in mapped memory"),
 ])
+@hostile(170)
 def test_a_bad_receive_ring_stops_when_a_frame_comes(nic, make_guest, ring_layout, make, reason):
     a, b, c = neighbours(nic, make_guest, ring_layout)
     make(a, a.queues[0].ring, a.memory.take(4096))
@@ -271,6 +275,7 @@ def test_an_indirect_table_may_span_regions_that_touch(nic, make_guest, layout):
     assert b.receive()[1] == sent
 
 
+@hostile(169, 173)
 def test_random_rings_never_hurt_the_others(nic, make_guest, layout):
     rng = random.Random(4)
     a, b, c = neighbours(nic, make_guest, layout, size=16)
@@ -296,6 +301,7 @@ def test_random_rings_never_hurt_the_others(nic, make_guest, layout):
     assert nic.process.poll() is None
 
 
+@hostile(86)
 def test_a_truncated_memory_file_fails_that_function_only(nic, make_guest, layout):
     a, b, c = neighbours(nic, make_guest, layout)
     a.offer()
@@ -319,6 +325,7 @@ def test_a_truncated_memory_file_fails_that_function_only(nic, make_guest, layou
     assert fresh.receive()[1] == sent
 
 
+@hostile(86)
 def test_a_memory_file_truncated_under_the_transmit_queue_fails_that_function_only(
         nic, make_guest, layout):
     a, b, c = neighbours(nic, make_guest, layout)
@@ -329,6 +336,7 @@ def test_a_memory_file_truncated_under_the_transmit_queue_fails_that_function_on
     assert_others_work(b, c)
 
 
+@hostile(86)
 def test_a_truncated_file_is_survived_by_the_control_thread_too(nic, make_guest, layout):
     a, b, c = neighbours(nic, make_guest, layout, start=False)
     for guest in (b, c):

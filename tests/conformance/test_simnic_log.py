@@ -11,6 +11,7 @@ import tempfile
 import pytest
 
 import simnic_client as sim
+from hostile import hostile
 from simnic_client import bits
 from test_simnic_mailbox import refused
 from waiting import wait_for
@@ -128,6 +129,7 @@ def test_a_file_that_may_not_be_written_is_refused(function, log):
     os.close(fd)
 
 
+@hostile(40)
 def test_a_file_whose_pages_may_be_slow_to_come_is_refused(function):
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as f:
         f.truncate(NEEDED)
@@ -168,6 +170,7 @@ def test_memory_beyond_the_log_is_not_mapped_for_writing(nic, log):
     memory.close()
 
 
+@hostile(106)
 def test_a_log_that_is_truncated_under_the_control_thread_is_survived(nic, make_guest, log, layout):
     guest = make_guest(nic.add("f"), BASE | layout, start=False)
     log.set(guest.function)

@@ -9,8 +9,13 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
+from hostile import register  # noqa: E402
 from vdpad_fixture import Vdpad  # noqa: E402
 from virtio_user import PktCheck  # noqa: E402
+
+
+def pytest_configure(config):
+    register(config)
 
 
 @pytest.fixture

@@ -89,10 +89,12 @@ class Guest:
     server:    QEMU listens, for a back-end in client mode
     incoming:  waits for another guest to migrate into it; see migrate_to()
     announce:  the guest itself tells the network where it is after a migration
+    iommu:     of the guest's own: its driver's addresses need translations
     """
 
     def __init__(self, folder, name, socket_path, mac, address, queues=1, packed=False,
-                 memory="256M", reconnect=None, server=False, incoming=False, announce=True):
+                 memory="256M", reconnect=None, server=False, incoming=False, announce=True,
+                 iommu=False):
         self.folder = Path(folder)
         self.name = name
         self.socket_path = str(socket_path)
@@ -105,6 +107,7 @@ class Guest:
         self.server = server
         self.incoming = incoming
         self.announce = announce
+        self.iommu = iommu
         self.process = None
         self.line = None
         self.buffer = b""
@@ -123,9 +126,10 @@ class Guest:
         device += ",mq=on" if self.queues > 1 else ""
         device += ",packed=on" if self.packed else ""
         device += "" if self.announce else ",guest_announce=off"
+        device += ",iommu_platform=on,ats=on,disable-legacy=on" if self.iommu else ""
         # Pages that the guest's kernel clears first would be sent for that, logged or not.
         kernel = ("console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable "
-                  "init_on_alloc=0")
+                  "init_on_alloc=0" + (" intel_iommu=on iommu.strict=1" if self.iommu else ""))
         return [
             QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
             "-smp", str(self.queues), "-m", self.memory, "-nodefaults", "-display", "none",
@@ -138,6 +142,7 @@ class Guest:
             "-serial", "chardev:line",
             "-chardev", chardev,
             "-netdev", f"vhost-user,id=net,chardev=vhost,queues={self.queues}",
+            *(["-device", "intel-iommu,device-iotlb=on"] if self.iommu else []),
             "-device", device,
             "-qmp", f"unix:{self.folder / self.name}.qmp,server=on,wait=off",
         ] + (["-incoming", "defer"] if self.incoming else [])

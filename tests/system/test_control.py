@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from hostile import hostile
 from waiting import wait_for
 
 
@@ -58,6 +59,7 @@ class Peer:
 
 # ---- roles
 
+@hostile(167)
 def test_strangers_are_turned_away(vdpad):
     done = vdpad.try_cli("dev", "show", **NOBODY)
     assert done.returncode == 1 and "admin_group" in done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hostile import hostile
 from vdpad_fixture import BUILD
 from virtio_user import PktCheck
 from waiting import alive, wait_for
@@ -54,6 +55,7 @@ def fds_of(vdpad):
 
 # ---- what a device is made of
 
+@hostile(167)
 def test_a_device_s_socket_is_for_its_group(make_vdpad):
     vdpad = make_vdpad(config="[vdpad]\nsocket_group = daemon\n")
     path = add(vdpad, "a")
@@ -76,6 +78,7 @@ def test_a_device_that_is_deleted_leaves_nothing(vdpad):
     wait_for(lambda: len(vdpad.processes()) == processes, "the end of shims and workers")
 
 
+@hostile(163)
 def test_deleting_a_device_ends_its_front_end_s_connection(vdpad):
     path = add(vdpad, "a")
     with socket.socket(socket.AF_UNIX) as front_end:

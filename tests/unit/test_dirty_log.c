@@ -167,6 +167,7 @@ static void what_is_beyond_the_log_is_counted_and_not_written(void **state)
 	close(fd);
 }
 
+/* hostile(106) */
 static void a_log_that_was_cut_short_is_survived_and_said(void **state)
 {
 	int fd = log_file(SIZE);

@@ -145,6 +145,7 @@ static void what_stays_keeps_its_pointer_and_a_failure_changes_nothing(void **st
 	memset(before, 2, PAGE);
 }
 
+/* hostile(86) */
 static void a_file_that_was_cut_short_reads_as_zeros_and_is_noted(void **state)
 {
 	int fd = add_region(0, 4 * PAGE, 0x50000, 0);

@@ -476,7 +476,7 @@ static void entries_are_where_the_specification_has_them(void **state)
 	assert_int_equal(get16(part, 14), 2);
 }
 
-/* Random bytes: refused, or believed as far as they go, and never more than that. */
+/* Random bytes: refused, or believed as far as they go, and never more than that. hostile(130) */
 static void a_part_with_anything_in_it_does_no_harm(void **state)
 {
 	uint64_t rng = 1;

@@ -88,6 +88,7 @@ static void a_socket_that_nobody_serves_is_replaced(void **state)
 	assert_int_equal(try_connect(SOCK_STREAM), 0);
 }
 
+/* hostile(166) */
 static void a_socket_that_is_served_is_left_alone(void **state)
 {
 	_cleanup_close_ int old = make();
@@ -101,6 +102,7 @@ static void a_socket_that_is_served_is_left_alone(void **state)
 	assert_int_equal(try_connect(SOCK_STREAM), 0);
 }
 
+/* hostile(166) */
 static void what_is_no_socket_is_left_alone(void **state)
 {
 	struct stat st;
@@ -118,6 +120,7 @@ static void what_is_no_socket_is_left_alone(void **state)
 	assert_int_equal(lstat(path, &st), 0);
 }
 
+/* hostile(166) */
 static void a_path_is_as_long_as_an_address_and_no_longer(void **state)
 {
 	char text[120];

@@ -205,6 +205,7 @@ static void check_bad_ring(const struct bad_ring *bad, bool packed, size_t index
 	lab_close(&lab);
 }
 
+/* hostile(169, 170) */
 static void rings_that_break_the_rules_end_their_relay_with_a_reason(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(split_rings); i++)
@@ -213,6 +214,7 @@ static void rings_that_break_the_rules_end_their_relay_with_a_reason(void **stat
 		check_bad_ring(&packed_rings[i], true, i);
 }
 
+/* hostile(170) */
 static void a_chain_of_more_than_4_gib_is_refused(void **state)
 {
 	/* Needs a region of 3 GiB, of which no page is ever touched. */

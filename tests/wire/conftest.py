@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Wire tests: a real worker and a real simnic; the tests are front-end and shim."""
 import os
-import shutil
 import sys
-import tempfile
 from contextlib import ExitStack
 
 import pytest
@@ -11,95 +9,107 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
-from frontend import OFFERED_PF, OFFERED_PF_SHUFFLED, FrontEnd, Guest, Memory  # noqa: E402
-from shimside import Shim  # noqa: E402
+from aftermath import Aftermath, Auditors  # noqa: E402
+from frontend import Memory  # noqa: E402
+from hostile import numbers_of, register  # noqa: E402
 from simnic import Simnic  # noqa: E402
-from waiting import wait_for  # noqa: E402
+from stand import BUILD, Stand  # noqa: E402
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, os.environ.get("VDPAD_BUILD", "build"))
-WORKER = os.path.join(BUILD, "tools/worker/vdpa-worker")
+
+def pytest_configure(config):
+    register(config)
 
 
 @pytest.fixture(scope="session")
-def simnic():
+def auditors():
+    auditors = Auditors()
+    yield auditors
+    auditors.close()
+
+
+@pytest.fixture(scope="session")
+def simnic(auditors):
     with Simnic(BUILD) as nic:
         yield nic
+        auditors.forget(nic)
 
 
 @pytest.fixture(scope="session")
-def bad_simnic():
+def bad_simnic(auditors):
     """One that misbehaves on demand."""
     with Simnic(BUILD, misbehaves=True) as nic:
         yield nic
+        auditors.forget(nic)
 
 
 @pytest.fixture(scope="session")
-def shuffled_simnic():
+def shuffled_simnic(auditors):
     """One that completes in any order, and misbehaves on demand."""
     with Simnic(BUILD, misbehaves=True, shuffled=True) as nic:
         yield nic
+        auditors.forget(nic)
 
 
-class Stand:
-    """A worker in front of a function of its own."""
+@pytest.fixture(scope="session")
+def logging_simnic(auditors):
+    """One that logs pages itself, and so can translate addresses."""
+    with Simnic(BUILD, dirty_log=True) as nic:
+        yield nic
+        auditors.forget(nic)
 
-    def __init__(self, nic, pairs=1, **facts):
-        self.folder = tempfile.mkdtemp(prefix="vdpad-wire-", dir="/tmp")
-        self.nic = nic
-        self.name, mailbox = nic.add(pairs, **facts)
-        self.shim = Shim(WORKER, self.folder, mailbox)
-        self.path = self.shim.path
-        self.offered = OFFERED_PF_SHUFFLED if nic.shuffled else OFFERED_PF
-        self.opened = []
-        self.closed = False
 
-    def front_end(self, negotiate=True):
-        fe = FrontEnd(self.path, self.offered)
-        self.opened.append(fe)
-        if negotiate:
-            fe.negotiate()
-        return fe
+class NoAftermath:
+    """Of a test that is not about hostile input."""
 
-    def guest(self, **facts):
-        guest = Guest(self.path, offered=self.offered, **facts)
-        self.opened.append(guest)
-        return guest
+    def watch(self, stand):
+        pass
 
-    def replace_device(self):
-        """The NIC, which is of this stand only, dies, and another comes in its place."""
-        self.nic.stop()
-        wait_for(lambda: self.shim.has_event("failed"), "the loss of the device")
-        self.nic.start()
-        _, mailbox = self.nic.add(name=self.name)
-        self.shim.device_changed(mailbox)
-        wait_for(lambda: self.shim.has_event("recovered"), "the new device at work")
-
-    def close_now(self):
-        """For tests that make many."""
-        if self.closed:
-            return
-        self.closed = True
-        for thing in self.opened:
-            thing.close()
-        try:
-            self.shim.__exit__()
-        finally:
-            self.nic.delete(self.name)
-            shutil.rmtree(self.folder)
+    check = forget = watch
 
 
 @pytest.fixture
-def make_stand(simnic):
-    with ExitStack() as stands:
-        def make(start=True, **facts):
-            stand = Stand(simnic, **facts)
-            stands.callback(stand.close_now)
-            if start:
-                stand.shim.start()
-            return stand
+def aftermath(request):
+    """What is left of hostile input: stands are watched from their start to their end."""
+    if not numbers_of(request.node):
+        return NoAftermath()
+    return Aftermath(request.getfixturevalue("auditors"))
 
-        yield make
+
+def made(aftermath, nic):
+    """A function that makes stands in front of @nic, and what ends them."""
+    stands = []
+
+    def make(start=True, **facts):
+        stand = Stand(nic, **facts)
+        stands.append(stand)
+        if start:
+            stand.shim.start()
+            aftermath.watch(stand)
+        return stand
+
+    def end():
+        with ExitStack() as ends:
+            for stand in stands:
+                ends.callback(stand.close_now)
+            if nic.misbehaves:
+                nic.order("clear")
+            aftermath.check(stands)
+
+    return make, end
+
+
+@pytest.fixture
+def make_stand(simnic, aftermath):
+    make, end = made(aftermath, simnic)
+    yield make
+    end()
+
+
+@pytest.fixture
+def logging_stand(logging_simnic, aftermath):
+    make, end = made(aftermath, logging_simnic)
+    yield make(pairs=2)
+    end()
 
 
 @pytest.fixture
@@ -108,30 +118,20 @@ def stand(make_stand):
 
 
 @pytest.fixture
-def own_nic_stand(request):
+def own_nic_stand(request, aftermath):
     """Its simnic is nobody else's; the parameter: whether that has a dirty log."""
     with Simnic(BUILD, dirty_log=getattr(request, "param", False)) as nic:
-        stand = Stand(nic)
-        stand.shim.start()
-        yield stand
-        stand.close_now()
+        make, end = made(aftermath, nic)
+        yield make()
+        end()
+        aftermath.forget(nic)
 
 
 @pytest.fixture
-def make_shuffled_stand(shuffled_simnic):
-    stands = []
-
-    def make(**facts):
-        stand = Stand(shuffled_simnic, **facts)
-        stand.order = lambda what, **order: shuffled_simnic.order(what, function=stand.name, **order)
-        stands.append(stand)
-        stand.shim.start()
-        return stand
-
+def make_shuffled_stand(shuffled_simnic, aftermath):
+    make, end = made(aftermath, shuffled_simnic)
     yield make
-    shuffled_simnic.order("clear")
-    for stand in stands:
-        stand.close_now()
+    end()
 
 
 @pytest.fixture
@@ -140,14 +140,11 @@ def shuffled_stand(make_shuffled_stand):
 
 
 @pytest.fixture
-def bad_stand(bad_simnic):
-    """Its `order()` is about this stand's function."""
-    stand = Stand(bad_simnic)
-    stand.order = lambda what, **facts: bad_simnic.order(what, function=stand.name, **facts)
-    stand.shim.start()
-    yield stand
-    bad_simnic.order("clear")
-    stand.close_now()
+def bad_stand(bad_simnic, aftermath):
+    """Its simnic misbehaves when it is told to, by order()."""
+    make, end = made(aftermath, bad_simnic)
+    yield make()
+    end()
 
 
 @pytest.fixture

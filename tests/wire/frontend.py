@@ -23,10 +23,12 @@ GET_SHMEM_CONFIG""".split()
 ID = {name: number for number, name in enumerate(NAMES)}
 
 PF = {"MQ": 0, "LOG_SHMFD": 1, "RARP": 2, "REPLY_ACK": 3, "MTU": 4, "BACKEND_REQ": 5, "PAGEFAULT": 8,
-      "CONFIG": 9, "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "CONFIGURE_MEM_SLOTS": 15, "STATUS": 16,
-      "DEVICE_STATE": 19}
+      "CONFIG": 9, "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "INBAND_NOTIFICATIONS": 14,
+      "CONFIGURE_MEM_SLOTS": 15, "STATUS": 16, "DEVICE_STATE": 19}
 OFFERED_PF_SHUFFLED = sum(1 << bit for bit in PF.values())  # by a device that completes in any order
 OFFERED_PF = OFFERED_PF_SHUFFLED & ~(1 << PF["INFLIGHT_SHMFD"])
+NEED_ACKS = 1 << PF["REPLY_ACK"] | 1 << PF["INBAND_NOTIFICATIONS"]  # what goes without acknowledgements
+MAC = b"\x52\x54\0\0\0\1"  # of a function, unless told otherwise
 F_LOG_ALL = 1 << 26
 F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 35
 F_MRG_RXBUF, F_MQ, F_INDIRECT, F_EVENT_IDX = 1 << 15, 1 << 22, 1 << 28, 1 << 29
@@ -291,8 +293,9 @@ class Guest:
     """A front-end with rings that run: pairs of receive and transmit rings."""
 
     def __init__(self, path, pairs=1, packed=False, size=64, pf=None, start=0, extra=0,
-                 offered=OFFERED_PF):
+                 offered=OFFERED_PF, mac=MAC):
         self.fe = FrontEnd(path, offered)
+        self.mac = mac
         self.memory = Memory(size=(1 << 20) * 2 * pairs + (1 << 20))
         self.packed = packed
         self.rings = [Ring(self.memory, i, (1 << 20) * i, size, packed, start)
@@ -339,7 +342,7 @@ class Guest:
         """Send frames through a NIC that returns them, and check each byte that comes back."""
         for i in range(n):
             body = (payload or bytes([i & 0xff])) * frame_size
-            frame = b"\2\0\0\0\0\x99" + b"\x52\x54\0\0\0\1" + b"\x88\xb5" + body[:frame_size]
+            frame = b"\2\0\0\0\0\x99" + self.mac + b"\x88\xb5" + body[:frame_size]
             self.rings[rx].offer(writable=2048)
             self.rings[rx].notify()
             self.rings[tx].offer(bytes(12) + frame)

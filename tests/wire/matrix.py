@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "common")]
 
 from arrival import Arrival, advise  # noqa: E402
-from conftest import BUILD, Stand  # noqa: E402
+from stand import BUILD, Stand  # noqa: E402
 from frontend import F_LOG_ALL, F_PROTOCOL, ID, PF, Guest, eventfd, single, state, table, u64  # noqa: E402
 from rows import BUILT, ROWS  # noqa: E402
 from simnic import Simnic  # noqa: E402
@@ -27,6 +27,7 @@ from waiting import wait_for  # noqa: E402
 PAGE = HERE.parents[1] / "docs/message-states.md"
 RING = 1  # that messages are about; where rings are taken one by one, the one that is to come
 LOG_BYTES = 1 << 16  # of a log that reaches beyond the guest's memory
+F_ACCESS_PLATFORM = 1 << 33
 MAC = bytes.fromhex("525400000001")
 NEED_REPLY = 9
 ASKING = ["GET_FEATURES", "GET_PROTOCOL_FEATURES", "GET_QUEUE_NUM", "GET_CONFIG", "GET_MAX_MEM_SLOTS",
@@ -122,7 +123,7 @@ class Scene:
             "SEND_RARP": (MAC + b"\0\0", []),
             "NET_SET_MTU": (u64(1500), []),
             "SET_BACKEND_REQ_FD": (b"", [self.pair[1].fileno()]),
-            "IOTLB_MSG": (bytes(32), []),
+            "IOTLB_MSG": (struct.pack("=QQQBB6x", 4096, 4096, memory.uva, 3, 2), []),
             "SET_VRING_ENDIAN": (state(RING, 0), []),
             "GET_CONFIG": (struct.pack("=III", 0, 6, 0) + bytes(6), []),
             "SET_CONFIG": (struct.pack("=III", 0, 6, 1) + MAC, []),
@@ -172,6 +173,12 @@ def look_away(scene):
     scene.fe.accepted("SET_FEATURES", u64(scene.features))
 
 
+def translate(scene):
+    scene.guest.features |= F_ACCESS_PLATFORM
+    scene.features = scene.guest.features
+    scene.run()
+
+
 def suspend(scene):
     scene.log_all()
     scene.fe.vring_base(0)
@@ -207,6 +214,8 @@ STATES = {
     "one stopped": (f"ring {RING}, that the messages are about, was stopped; the other runs", stop_one),
     "logging": ("the device logs pages itself", Scene.log_all),
     "relayed": ("rings run relayed, since pages are logged", Scene.log_all),
+    "translated": ("addresses need translations, and there are none yet; the device completes in order",
+                   translate),
     "suspended": ("pages are logged, the first GET_VRING_BASE came, and that of ring 1 is to come",
                   suspend),
     "stopped": ("pages are logged, and all rings were stopped by GET_VRING_BASE", stop),
@@ -220,7 +229,8 @@ STATES = {
     "failed": ("the device failed", fail),
     "lost": ("the NIC is away", Scene.run),
 }
-LOGS_ITSELF, LOST, RESTING = "logging", "lost", ["suspended", "stopped"]
+LOGS_ITSELF, LOST, RESTING = ["logging", "translated"], "lost", ["suspended", "stopped"]
+IN_ORDER = ["translated"]
 
 
 # ---- one message
@@ -398,7 +408,7 @@ def outcomes(build=BUILD):
 
 def make_nic(name, build=BUILD):
     """One that completes in any order, so that every protocol feature is offered."""
-    return Simnic(build, misbehaves=True, shuffled=True, dirty_log=name == LOGS_ITSELF)
+    return Simnic(build, misbehaves=True, shuffled=name not in IN_ORDER, dirty_log=name in LOGS_ITSELF)
 
 
 # ---- the page
@@ -412,7 +422,8 @@ Of each message that is refused it proves that the device is as it was, in the s
 dump shows. [messages.md](messages.md) has the table of messages.
 
 The front-end has one pair of rings, and the messages that are about a ring are about ring 1. The
-device completes in any order, so that it offers all protocol features that there are.
+device completes in any order unless said otherwise, so that it offers all protocol features that
+there are.
 
 | state | |
 |---|---|

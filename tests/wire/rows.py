@@ -10,8 +10,3 @@ ROWS = {row["name"]: row for row in json.loads(subprocess.run(
     [BUILD / "protocol/print-messages", "--json"], check=True, capture_output=True, text=True).stdout)}
 BUILT = [name for name, row in ROWS.items() if row["served"]]
 NOT_BUILT = [name for name, row in ROWS.items() if not row["served"] and name != "NONE"]
-
-
-def size_of(name):
-    """Bytes of its payload; of one that may have more ("8+") the least."""
-    return int(ROWS[name]["size"].rstrip("+"))

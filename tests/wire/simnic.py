@@ -11,6 +11,7 @@ import tempfile
 from logs import assert_clean
 from waiting import wait_for
 
+DEADLINE = 60
 ADMIN_ADD, ADMIN_ATTACH, ADMIN_DEL = 65, 66, 67
 SPOOF_CHECK, LINK_UP = 1, 2
 NAME = struct.Struct("=64s6sHHHIQ")
@@ -28,6 +29,7 @@ class Simnic:
         self.uplink = uplink
         self.dirty_log = dirty_log
         self.shuffled = shuffled
+        self.misbehaves = misbehaves
         self.test_path = os.path.join(self.folder, "test.sock") if misbehaves else None
         self.process = None
         self.sock = None
@@ -63,6 +65,7 @@ class Simnic:
         except (FileNotFoundError, ConnectionRefusedError):
             sock.close()
             return False
+        sock.settimeout(DEADLINE)
         self.sock = sock
         return True
 
@@ -112,7 +115,7 @@ class Simnic:
         return struct.unpack_from("=IIIIQ", info)[4]
 
     def add(self, pairs=1, features=None, name=None, **facts):
-        """A new function. Return: (name, mailbox)."""
+        """A new function. Return: (name, mailbox). @facts: as of function()"""
         if name is None:
             self.names += 1
             name = f"f{self.names}".encode()

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from frontend import Memory, eventfd, single, table
+from hostile import hostile
 from looks import mapped
 from test_set_mem_table import BAD, region
 from unchanged import unchanged
@@ -18,7 +19,12 @@ def number(i, **facts):
     return one(gpa=i << 20, uva=i + 1 << 24, **facts)
 
 
-@pytest.mark.parametrize("what", [what for what in BAD if what != "one good, one bad"])
+# One by one: half of it stays, or it counts once more.
+TAKEN = ("one good, one bad", "twice the same")
+
+
+@hostile(83, 85, 88)
+@pytest.mark.parametrize("what", [what for what in BAD if what not in TAKEN])
 def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
     *first, last = BAD[what]
     for good in first:
@@ -27,6 +33,7 @@ def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
         fe.refused("ADD_MEM_REG", bytes(8) + last, [memory.fd])
 
 
+@hostile(39)
 def test_refuses_what_is_no_memory(stand, fe):
     with unchanged(stand.shim):
         for fd in (eventfd(), os.open("/dev/zero", os.O_RDWR)):
@@ -34,6 +41,7 @@ def test_refuses_what_is_no_memory(stand, fe):
             os.close(fd)
 
 
+@hostile(97)
 def test_what_is_not_quite_the_same_is_not_added_once_more(stand, fe, memory):
     other = Memory(1 << 20)
     fe.accepted("ADD_MEM_REG", number(1), [memory.fd])
@@ -74,6 +82,7 @@ def test_rings_go_on_while_memory_comes_and_goes(stand):
         memory.close()
 
 
+@hostile(101)
 def test_a_table_takes_the_place_of_all_regions(stand, fe, memory):
     before = len(stand.shim.kept())
     for i in range(20):

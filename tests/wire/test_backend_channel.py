@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from frontend import OFFERED_PF, PF, state
+from hostile import hostile
 from waiting import wait_for
 
 ADMIN_SET = 68
@@ -66,6 +67,15 @@ def test_the_channel_outlives_the_worker(stand, fe, channel):
     assert comes(ours) and ours.recv(100) == CONFIG_CHANGE
 
 
+@pytest.mark.parametrize("own_nic_stand", [False], indirect=True)
+def test_a_device_that_was_replaced_may_have_another_configuration(own_nic_stand, channel):
+    ours, theirs = channel
+    fe = own_nic_stand.front_end()
+    fe.accepted("SET_BACKEND_REQ_FD", fds=[theirs.fileno()])
+    own_nic_stand.replace_device()
+    assert comes(ours) and ours.recv(100) == CONFIG_CHANGE
+
+
 def test_a_front_end_without_the_config_feature_is_told_nothing(stand, channel):
     ours, theirs = channel
     fe = stand.front_end(negotiate=False)
@@ -76,6 +86,7 @@ def test_a_front_end_without_the_config_feature_is_told_nothing(stand, channel):
     assert not comes(ours, 0.2)
 
 
+@hostile(153, 156)
 @pytest.mark.parametrize("how", ["closed", "full"])
 def test_a_channel_that_nobody_reads_holds_nothing_up(stand, channel, how):
     ours, theirs = channel

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from device_state import F_SETPIPE_SZ, SAVE, begin, begin_load, check, pack, read_all
+from hostile import hostile
 from waiting import wait_for
 
 
@@ -13,6 +14,7 @@ def fe(stand):
     return stand.front_end()
 
 
+@hostile(150)
 def test_a_state_that_nobody_reads_is_given_up_when_its_end_is_asked_for(stand, fe):
     read, write = os.pipe()
     fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
@@ -25,6 +27,7 @@ def test_a_state_that_nobody_reads_is_given_up_when_its_end_is_asked_for(stand, 
     os.close(read)
 
 
+@hostile(150)
 def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe):
     write = begin_load(fe)
     os.write(write, pack())
@@ -34,6 +37,7 @@ def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe
     os.close(write)
 
 
+@hostile(150)
 def test_without_a_transfer_there_is_no_end_of_one(stand, fe):
     assert not check(fe)
 

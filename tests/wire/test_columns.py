@@ -7,14 +7,15 @@ import struct
 
 import pytest
 from arrival import reply_with_fd
-from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from frontend import NEED_ACKS, NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from hostile import hostile
 from rows import BUILT, NOT_BUILT, ROWS
 from shimside import REFRESH
 from unchanged import unchanged
 from waiting import wait_for
 
 MAC = bytes.fromhex("525400000001")
-F_MTU = 1 << 3
+F_MTU, F_ACCESS_PLATFORM = 1 << 3, 1 << 33
 REST_RING = 2  # there, and not running
 
 
@@ -23,6 +24,7 @@ GATED = [name for name in BUILT if ROWS[name]["needs"]]
 
 
 SHUFFLED = ["GET_INFLIGHT_FD", "SET_INFLIGHT_FD"]  # offered where chains come back in any order
+IOMMU = ["IOTLB_MSG"]  # of guests whose addresses need translations; no ring runs before there are any
 BEFORE = [*SHUFFLED, "SET_DEVICE_STATE_FD", "CHECK_DEVICE_STATE", "POSTCOPY_LISTEN"]  # not while rings run
 
 
@@ -51,6 +53,7 @@ class Good:
             "SET_VRING_ERR": (u64(REST_RING), [event]),
             "SET_PROTOCOL_FEATURES": (u64(guest.pf), []),
             "SET_VRING_ENABLE": (state(REST_RING, 1), []),
+            "VRING_KICK": (state(REST_RING, 0), []),
             "SEND_RARP": (MAC + b"\0\0", []),
             "NET_SET_MTU": (u64(1500), []),
             "SET_BACKEND_REQ_FD": (b"", [channel]),
@@ -59,6 +62,7 @@ class Good:
             "SET_STATUS": (u64(0xf), []),
             "ADD_MEM_REG": (bytes(8) + struct.pack("=QQQQ", 1 << 40, 4096, 1 << 40, 0), [memory]),
             "REM_MEM_REG": (single(guest.memory), []),
+            "IOTLB_MSG": (struct.pack("=QQQBB6x", 4096, 4096, guest.memory.uva, 3, 2), []),
             "SET_DEVICE_STATE_FD": (struct.pack("=II", 0, 0), [self.pipe[1]]),
             "GET_INFLIGHT_FD": (struct.pack("=QQHHI", 0, 0, 4, 64, 0), []),
             "SET_INFLIGHT_FD": (struct.pack("=QQHHI", LOG_BYTES, 0, 4, 64, 0), [self.log]),
@@ -82,12 +86,15 @@ def stand(request, make_stand):
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     if params.get("name") in SHUFFLED:
         return request.getfixturevalue("shuffled_stand")
+    if params.get("name") in IOMMU:
+        return request.getfixturevalue("logging_stand")
     return make_stand(pairs=2)
 
 
 @pytest.fixture
-def good(stand):
-    guest = stand.guest()
+def good(request, stand):
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    guest = stand.guest(extra=F_ACCESS_PLATFORM if params.get("name") in IOMMU else 0)
     messages = Good(guest)
     messages.guest = guest
     yield messages
@@ -155,6 +162,7 @@ def test_what_is_right_is_accepted(stand, good, name):
     assert takes(ready(good, name), name, *good[name])
 
 
+@hostile(9)
 @pytest.mark.parametrize("name", BUILT)
 def test_another_size_is_refused(stand, good, name):
     payload, fds = good[name]
@@ -164,6 +172,7 @@ def test_another_size_is_refused(stand, good, name):
             good.guest.fe = stand.front_end(negotiate=False)
 
 
+@hostile(24, 25, 111, 128)
 @pytest.mark.parametrize("name", BUILT)
 def test_another_number_of_descriptors_is_refused(stand, good, name):
     payload, fds = good[name]
@@ -182,15 +191,17 @@ def test_a_word_that_says_no_descriptor_comes_with_none(stand, good, name):
         fe.refused(name, u64(REST_RING | NO_FD), [good.event])
 
 
+@hostile(16, 111, 146, 148, 149)
 @pytest.mark.parametrize("name", GATED)
 def test_without_its_protocol_feature_it_is_refused(stand, good, name):
     needed = ROWS[name]["needs"]
     fe = good.guest.fe
-    fe.negotiate(stand.offered & ~(1 << PF[needed]))
+    fe.negotiate(stand.offered & ~(1 << PF[needed]) & ~(1 << PF["INBAND_NOTIFICATIONS"]))
     fe.accepted("SET_FEATURES", *good["SET_FEATURES"])
     refuses(stand.shim, fe, name, *good[name])
 
 
+@hostile(55)
 @pytest.mark.parametrize("index", [4, 255, 256, 0xffffffff])
 @pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["ring"]])
 def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
@@ -199,6 +210,7 @@ def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
     refuses(stand.shim, good.guest.fe, name, struct.pack("=I", index) + payload[4:], fds)
 
 
+@hostile(59)
 @pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["stopped"]])
 def test_a_ring_that_runs_is_refused(stand, good, name):
     payload, fds = good[name]
@@ -207,6 +219,7 @@ def test_a_ring_that_runs_is_refused(stand, good, name):
     good.guest.exchange()
 
 
+@hostile(146)
 @pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["virtio"] >= 0])
 def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, name):
     assert 1 << ROWS[name]["virtio"] == F_MTU
@@ -218,6 +231,7 @@ def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, nam
 
 # ---- messages that are not built
 
+@hostile(16, 78, 151, 152)
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_is_not_built_is_refused(stand, good, name):
     fe = good.guest.setup().fe
@@ -229,6 +243,7 @@ def test_what_is_not_built_is_refused(stand, good, name):
     good.guest.exchange()
 
 
+@hostile(16)
 @pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
 def test_what_is_not_built_ends_the_connection_when_no_answer_is_asked_for(stand, name):
     fe = stand.front_end()
@@ -240,7 +255,7 @@ def test_what_is_not_built_ends_the_connection_when_no_answer_is_asked_for(stand
 @pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
 def test_what_is_not_built_ends_the_connection_when_answers_were_not_negotiated(stand, name):
     fe = stand.front_end(negotiate=False)
-    fe.negotiate(OFFERED_PF & ~(1 << PF["REPLY_ACK"]))
+    fe.negotiate(OFFERED_PF & ~NEED_ACKS)
     fe.send(name, flags=9)
     assert fe.is_closed()
 
@@ -260,7 +275,8 @@ RINGS = [n for n in BUILT if ROWS[n]["ring"]]
 
 
 # REM_MEM_REG: the rings lie in the only region, and a failed device can't be told to leave it.
-@pytest.mark.parametrize("name", [n for n in BUILT if n not in [*RINGS, *BEFORE, "REM_MEM_REG"]])
+@hostile(162)
+@pytest.mark.parametrize("name", [n for n in BUILT if n not in [*RINGS, *BEFORE, *IOMMU, "REM_MEM_REG"]])
 def test_a_failed_device_is_asked_nothing(bad_stand, name):
     guest = failed(bad_stand)
     messages = Good(guest)
@@ -273,12 +289,14 @@ def test_a_failed_device_is_asked_nothing(bad_stand, name):
     messages.close()
 
 
+@hostile(162)
 def test_a_failed_device_still_tells_its_rings_positions(bad_stand):
     guest = failed(bad_stand)
     for ring in guest.rings:
         assert guest.fe.vring_base(ring.index) == 0
 
 
+@hostile(162)
 def test_a_device_that_fails_while_it_stops_still_tells_where_it_stood(bad_stand):
     guest = bad_stand.guest().setup()
     guest.exchange(5)
@@ -328,6 +346,7 @@ def test_a_device_that_failed_while_nobody_used_it_works_for_who_comes(bad_stand
     guest.exchange(3)
 
 
+@hostile(162)
 def test_a_failed_device_works_again_for_the_next_front_end(bad_stand):
     guest = failed(bad_stand)
     guest.fe.close()

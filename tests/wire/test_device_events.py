@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from conftest import Stand
+from stand import Stand
 from waiting import wait_for
 
 EPOLL_WAIT = ("232", "281")  # and epoll_pwait, x86-64

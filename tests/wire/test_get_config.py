@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from frontend import config
+from hostile import hostile
 
 
 def test_get_config_tells_mac_link_pairs_and_mtu(fe):
@@ -22,6 +23,7 @@ def test_get_config_reads_any_part(fe):
             assert part[12:] == whole[offset:offset + size]
 
 
+@hostile(141)
 @pytest.mark.parametrize("offset, size", [(0, 257), (0, 256), (250, 8), (0xffffffff, 1), (25, 0),
                                           (0, 0xffffffff)])
 def test_get_config_beyond_the_end_is_answered_by_nothing(fe, offset, size):

@@ -5,9 +5,11 @@ import os
 
 import pytest
 from inflight_area import SIZE, area, get_area, go_on, guest, packed, part_size
+from hostile import hostile
 from unchanged import unchanged
 
 
+@hostile(132)
 @pytest.mark.parametrize("head", [20, 24])
 def test_an_area_is_made_as_large_as_its_rings_need(guest, packed, head):
     size, offset, fds, rings, ring_size = get_area(guest.fe, 4, head=head)
@@ -19,6 +21,7 @@ def test_an_area_is_made_as_large_as_its_rings_need(guest, packed, head):
     os.close(fds[0])
 
 
+@hostile(124)
 @pytest.mark.parametrize("rings, ring_size", [(0, 64), (5, 64), (65535, 64), (4, 0), (4, 32769), (4, 65535)])
 def test_no_area_is_made_for_rings_that_are_not_there(shuffled_stand, guest, rings, ring_size):
     with unchanged(shuffled_stand.shim):
@@ -34,6 +37,7 @@ def test_no_area_is_made_while_rings_run(shuffled_stand, guest, area):
     guest.exchange(3)
 
 
+@hostile(125)
 def test_areas_one_after_the_other_leave_nothing_behind(shuffled_stand, guest):
     os.close(get_area(guest.fe)[2][0])
     guest.fe.ask_u64("GET_FEATURES")  # with the reply its descriptor goes

@@ -2,9 +2,11 @@
 """GET_VRING_BASE: where a ring stands."""
 import pytest
 from frontend import RINGS_NOT_THERE, state, u64
+from hostile import hostile
 from looks import rings
 
 
+@hostile(55)
 @pytest.mark.parametrize("index", RINGS_NOT_THERE)
 def test_get_vring_base_of_a_ring_that_is_not_there_closes_the_connection(stand, index):
     fe = stand.front_end()
@@ -22,6 +24,7 @@ def test_get_vring_base_tells_where_the_ring_stands(stand, packed, n):
     assert not any(ring["running"] for ring in rings(stand))
 
 
+@hostile(72)
 def test_get_vring_base_ignores_what_its_request_says_and_works_twice(stand):
     guest = stand.guest().setup()
     guest.exchange(4)
@@ -29,6 +32,7 @@ def test_get_vring_base_ignores_what_its_request_says_and_works_twice(stand):
     assert guest.fe.ask("GET_VRING_BASE", state(1, 256)) == state(1, 4)
 
 
+@hostile(72)
 def test_a_ring_that_never_ran_answers_the_base_it_was_given(fe):
     fe.accepted("SET_VRING_BASE", state(1, 77))
     assert fe.vring_base(1) == 77

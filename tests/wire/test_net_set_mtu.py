@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from frontend import config, u64
+from hostile import hostile
 from unchanged import unchanged
 
 
@@ -13,6 +14,7 @@ def test_net_set_mtu_shows_in_the_configuration(fe):
         assert struct.unpack_from("=H", fe.ask("GET_CONFIG", config(10, 2)), 12)[0] == mtu
 
 
+@hostile(146)
 @pytest.mark.parametrize("mtu", [0, 67, 65536, 1 << 32 | 1500, 2**64 - 1])
 def test_net_set_mtu_refuses_what_is_out_of_range(stand, fe, mtu):
     fe.accepted("NET_SET_MTU", u64(1400))

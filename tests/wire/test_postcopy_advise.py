@@ -7,8 +7,9 @@ import struct
 
 import pytest
 from arrival import advise, footprint, reply_with_fd
-from conftest import BUILD, Stand
+from stand import BUILD, Stand  # noqa: E402
 from frontend import OFFERED_PF, PF
+from hostile import hostile
 from simnic import Simnic
 from unchanged import unchanged
 from waiting import wait_for
@@ -26,6 +27,7 @@ def test_the_answer_is_a_userfaultfd(stand, fe):
     assert footprint(stand.nic)[0] == 2  # the front-end's, and the one nobody reads
 
 
+@hostile(134)
 def test_134_it_is_refused_without_its_protocol_feature(stand):
     fe = stand.front_end(negotiate=False)
     fe.negotiate(OFFERED_PF & ~PAGEFAULT)
@@ -46,6 +48,7 @@ def refuse_userfaultfd():
     assert libc.prctl(22, 2, ctypes.c_char_p(filters), 0, 0) == 0
 
 
+@hostile(134)
 def test_134_where_the_kernel_gives_none_it_is_not_offered():
     nic = Simnic(BUILD)
     nic.start(preexec_fn=refuse_userfaultfd)
@@ -63,6 +66,7 @@ def test_134_where_the_kernel_gives_none_it_is_not_offered():
     shutil.rmtree(nic.folder)
 
 
+@hostile(135)
 def test_135_a_second_one_closes_the_first(stand, fe):
     kept = len(stand.shim.kept())
     for _ in range(50):

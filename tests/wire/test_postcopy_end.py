@@ -5,10 +5,12 @@ import os
 import pytest
 from arrival import Arrival, advise, footprint, offer_frame
 from frontend import table, u64
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
 
+@hostile(136)
 @pytest.mark.parametrize("flags", [1, 9], ids=["not-asked-for", "asked-for"])
 def test_136_without_listen_it_has_no_effect(stand, flags):
     guest = stand.guest().setup()

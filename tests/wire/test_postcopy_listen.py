@@ -6,6 +6,7 @@ import struct
 import pytest
 from arrival import advise
 from frontend import F_LOG_ALL, F_PROTOCOL, F_VERSION_1, Memory, table, u64
+from hostile import hostile
 from unchanged import unchanged
 
 
@@ -27,12 +28,14 @@ def test_it_is_answered_asked_for_or_not(stand, advised, flags):
     assert listens(stand)
 
 
+@hostile(136)
 def test_136_without_advise_it_is_refused(stand, fe):
     with unchanged(stand.shim):
         assert fe.ask("POSTCOPY_LISTEN") == u64(1)
     assert not listens(stand)
 
 
+@hostile(136)
 def test_136_with_memory_it_is_refused(stand, advised):
     memory = Memory(1 << 20)
     advised.accepted("SET_MEM_TABLE", table(memory), [memory.fd])

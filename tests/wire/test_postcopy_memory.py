@@ -8,8 +8,9 @@ import time
 
 import pytest
 from arrival import PAGE, UFFDIO_WAKE, Arrival, advise, footprint, offer_frame
-from conftest import BUILD, Stand
+from stand import BUILD, Stand
 from frontend import table, u64
+from hostile import hostile
 from simnic import Simnic
 from waiting import wait_for
 
@@ -120,6 +121,7 @@ WRONG = {
 }
 
 
+@hostile(137)
 @pytest.mark.parametrize("what", WRONG)
 def test_137_anything_but_the_acknowledgement_ends_the_connection(stand, arrival, what):
     before = footprint(stand.nic)
@@ -133,6 +135,7 @@ def test_137_anything_but_the_acknowledgement_ends_the_connection(stand, arrival
     assert arrival.n_pages() == 0
 
 
+@hostile(137)
 def test_137_no_acknowledgement_ends_it_after_five_seconds(stand, arrival):
     before = footprint(stand.nic)
     arrival.listen()
@@ -143,6 +146,7 @@ def test_137_no_acknowledgement_ends_it_after_five_seconds(stand, arrival):
     wait_for(lambda: footprint(stand.nic) == before, "simnic to forget it")
 
 
+@hostile(137)
 def test_137_the_deadline_holds_for_the_next_worker_too(stand, arrival):
     arrival.listen()
     arrival.tell_memory()
@@ -153,6 +157,7 @@ def test_137_the_deadline_holds_for_the_next_worker_too(stand, arrival):
     assert 4 < time.monotonic() - begun < 30
 
 
+@hostile(137)
 @pytest.mark.parametrize("when", ["listening", "told", "arriving", "waiting for a page"])
 def test_137_a_disconnect_leaves_nothing_behind(stand, make_arrival, when):
     before = footprint(stand.nic)
@@ -188,6 +193,7 @@ def on_disk(tmp_path):
     return os.open(path, os.O_RDWR)
 
 
+@hostile(138)
 @pytest.mark.parametrize("make", [sealed, on_disk])
 def test_138_memory_that_can_not_be_waited_for_ends_the_connection(stand, arrival, tmp_path, make):
     before = footprint(stand.nic)
@@ -201,6 +207,7 @@ def test_138_memory_that_can_not_be_waited_for_ends_the_connection(stand, arriva
     stand.guest().setup().exchange(3)
 
 
+@hostile(138)
 def test_138_one_bad_region_refuses_all_of_them(stand, arrival):
     before = footprint(stand.nic)
     fd = sealed(None)
@@ -215,6 +222,7 @@ def test_138_one_bad_region_refuses_all_of_them(stand, arrival):
 
 # ---- a front-end that does not answer
 
+@hostile(139)
 def test_139_a_front_end_that_provides_nothing_stops_nobody_else(simnic, stand, make_stand, make_arrival):
     """Its queues wait; other tenants' frames, and commands for it, do not."""
     before = footprint(simnic)
@@ -256,6 +264,7 @@ def test_139_a_queue_that_waits_costs_no_time(own_nic_stand, make_arrival):
     assert cpu_seconds(own_nic_stand.nic) - before < 0.2
 
 
+@hostile(139)
 @pytest.mark.parametrize("stop", ["GET_VRING_BASE", "SET_STATUS", "RESET_DEVICE"])
 def test_139_its_rings_stop_at_once(stand, make_arrival, stop):
     arrival = make_arrival(stand, deaf=True)
@@ -274,6 +283,7 @@ def test_139_its_rings_stop_at_once(stand, make_arrival, stop):
     arrival.land()
 
 
+@hostile(139)
 def test_139_a_page_that_is_taken_away_again_fails_this_device_only(stand, make_stand, make_arrival):
     """Between the look at a page and its use; here simply later."""
     arrival = make_arrival(stand)

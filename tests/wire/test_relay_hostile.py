@@ -9,6 +9,7 @@ import time
 
 import pytest
 from frontend import F_INDIRECT, F_LOG_ALL, FrontEnd, u64
+from hostile import hostile
 from inflight_area import Area, begin, get_area, go_on
 from test_set_log_base import Log, answer
 
@@ -178,11 +179,13 @@ def struggle(stand, packed, with_area):
     assert n > 2 * EPISODES, f"only {n} pages were written: this tests nothing"
 
 
+@hostile(173)
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_nothing_that_a_guest_rewrites_harms_anyone(make_stand, packed):
     struggle(make_stand(), packed, False)
 
 
+@hostile(131)
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_nothing_that_a_front_end_rewrites_in_the_inflight_area_harms_anyone(make_shuffled_stand, packed):
     struggle(make_shuffled_stand(), packed, True)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """REM_MEM_REG: regions of the guest's memory go."""
 from frontend import single
+from hostile import hostile
 from looks import mapped
 from test_add_mem_reg import number, one
 from unchanged import unchanged
 from waiting import wait_for
 
 
+@hostile(99)
 def test_removes_exactly_what_was_added(stand, fe, memory):
     fe.accepted("ADD_MEM_REG", number(1, size=8192, offset=4096), [memory.fd])
     fe.accepted("ADD_MEM_REG", number(2), [memory.fd])
@@ -20,6 +22,7 @@ def test_removes_exactly_what_was_added(stand, fe, memory):
     assert [part["gpa"] for part in mapped(stand)] == [2 << 20]
 
 
+@hostile(97, 99)
 def test_what_was_added_twice_goes_when_it_was_removed_twice(stand, fe, memory):
     """As by a front-end that says it for each pair of queues."""
     kept = len(stand.shim.kept())
@@ -35,6 +38,7 @@ def test_what_was_added_twice_goes_when_it_was_removed_twice(stand, fe, memory):
         fe.refused("REM_MEM_REG", number(1))
 
 
+@hostile(99)
 def test_a_descriptor_that_comes_with_what_goes_means_nothing(stand, fe, memory):
     before = len(stand.shim.kept())
     fe.accepted("ADD_MEM_REG", one(), [memory.fd])
@@ -52,6 +56,7 @@ def test_what_is_sent_ahead_is_not_mixed_up(stand, fe, memory):
     assert len(mapped(stand)) == 1
 
 
+@hostile(93)
 def test_a_ring_whose_memory_goes_stops_and_runs_again_when_it_is_back(stand):
     guest = stand.guest().setup()
     guest.exchange(3)

@@ -4,6 +4,7 @@ import os
 import socket
 
 from frontend import eventfd
+from hostile import hostile
 from unchanged import unchanged
 
 
@@ -17,6 +18,7 @@ def test_set_backend_req_fd_takes_one_stream_socket_and_replaces_it(stand, fe):
     assert len(stand.shim.kept()) == before + 1
 
 
+@hostile(37)
 def test_set_backend_req_fd_refuses_what_is_no_stream_socket(stand, fe, tmp_path):
     datagrams = socket.socketpair(type=socket.SOCK_DGRAM)
     tcp = socket.socket()

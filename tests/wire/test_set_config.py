@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """SET_CONFIG."""
 from frontend import config
+from hostile import hostile
 from unchanged import unchanged
 
 
+@hostile(142)
 def test_set_config_has_no_field_that_a_driver_may_write(stand, fe):
     with unchanged(stand.shim):
         for flags in (0, 2):

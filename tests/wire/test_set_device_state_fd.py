@@ -8,6 +8,7 @@ import struct
 import pytest
 from device_state import (F_SETPIPE_SZ, LOAD, SAVE, begin, begin_load, check, counters,
                           load, pack, read_all, save, stopped)
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -88,6 +89,7 @@ def test_a_reader_that_goes_away_ends_the_transfer(stand, fe):
     assert save(fe)
 
 
+@hostile(150)
 def test_a_state_that_is_too_long_is_cut_off(stand, fe):
     write = begin_load(fe)
     with pytest.raises(BrokenPipeError):
@@ -130,6 +132,7 @@ def test_a_transfer_ends_with_its_front_end(stand, fe):
     os.close(write)
 
 
+@hostile(149)
 @pytest.mark.parametrize("direction, phase", [(2, 0), (0xffffffff, 0), (0, 1), (1, 1)])
 def test_other_directions_and_phases_are_refused(stand, fe, direction, phase):
     read, write = os.pipe()
@@ -139,6 +142,7 @@ def test_other_directions_and_phases_are_refused(stand, fe, direction, phase):
     os.close(write)
 
 
+@hostile(149)
 def test_what_is_no_pipe_is_refused(stand, fe):
     with unchanged(stand.shim):
         for fd in (os.memfd_create("file"), os.open("/dev/zero", os.O_RDONLY), os.eventfd(0)):
@@ -154,6 +158,7 @@ def test_a_socket_will_do(stand, fe):
     ours.close()
 
 
+@hostile(149)
 def test_nothing_is_moved_while_rings_run(stand):
     guest = stand.guest().setup()
     read, write = os.pipe()
@@ -200,6 +205,7 @@ BAD = {
 }
 
 
+@hostile(150)
 @pytest.mark.parametrize("what", BAD)
 def test_what_was_never_saved_is_refused(stand, fe, what):
     before = counters(stand)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 import pytest
 from frontend import F_PACKED, F_PROTOCOL, F_VERSION_1, state, u64
+from hostile import hostile
 from unchanged import unchanged
 
 GOOD = F_PROTOCOL | F_VERSION_1
@@ -12,12 +13,14 @@ def test_accepts_a_subset_and_the_same_again_while_rings_run(stand):
     guest.exchange()
 
 
+@hostile(53)
 @pytest.mark.parametrize("features", [GOOD | 1 << 63, GOOD | 1 << 33, F_PROTOCOL])
 def test_refuses_what_was_not_offered_and_a_legacy_driver(stand, fe, features):
     with unchanged(stand.shim):
         fe.refused("SET_FEATURES", u64(features))
 
 
+@hostile(46)
 def test_refuses_a_change_while_rings_run_and_they_go_on(stand):
     guest = stand.guest().setup()
     with unchanged(stand.shim):
@@ -26,6 +29,7 @@ def test_refuses_a_change_while_rings_run_and_they_go_on(stand):
     guest.exchange()
 
 
+@hostile(145)
 def test_after_a_refusal_features_are_not_ok(fe):
     fe.refused("SET_FEATURES", u64(1 << 26))
     fe.accepted("SET_STATUS", u64(0xb))
@@ -35,6 +39,7 @@ def test_after_a_refusal_features_are_not_ok(fe):
     assert fe.ask_u64("GET_STATUS") == 0xb
 
 
+@hostile(48)
 def test_another_ring_layout_forgets_what_was_said_of_the_rings(stand, fe):
     fe.accepted("SET_FEATURES", u64(GOOD))
     fe.accepted("SET_VRING_NUM", state(0, 64))

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 from frontend import FrontEnd
+from hostile import hostile
 from inflight_area import AREA, SIZE, Area, area, begin, go_on, guest, packed, part_size
 from unchanged import unchanged
 from waiting import wait_for
@@ -24,12 +25,14 @@ BAD = {
 }
 
 
+@hostile(127, 128)
 @pytest.mark.parametrize("what", BAD)
 def test_an_area_that_can_t_be_is_refused(shuffled_stand, guest, area, what):
     with unchanged(shuffled_stand.shim):
         guest.fe.refused("SET_INFLIGHT_FD", area.payload(**BAD[what]), [area.fd])
 
 
+@hostile(128)
 def test_what_is_no_memory_is_refused(shuffled_stand, guest, area):
     read, write = os.pipe()
     short = os.memfd_create("short")
@@ -167,6 +170,7 @@ def test_a_front_end_that_leaves_finds_nothing_in_flight(shuffled_stand, guest, 
     receiver.receive(len(receiver.out))
 
 
+@hostile(129)
 def test_rings_that_are_not_as_large_as_their_part_run_without(guest, area):
     for step in guest.setup_steps():
         if step[0] == "SET_VRING_NUM" and step[1][:4] == bytes(4):
@@ -181,6 +185,7 @@ def test_rings_that_are_not_as_large_as_their_part_run_without(guest, area):
     assert area.marks(0) == 0
 
 
+@hostile(130)
 def test_an_area_that_says_anything_does_no_harm(make_shuffled_stand, shuffled_stand, guest, area, packed):
     """The ring may fail, or be given what it never held; the device works on, and the next one does."""
     rng = random.Random(3)
@@ -206,6 +211,7 @@ def test_an_area_that_says_anything_does_no_harm(make_shuffled_stand, shuffled_s
     stand.guest(packed=packed).setup().exchange(3)
 
 
+@hostile(132)
 def test_an_area_that_is_cut_short_fails_its_device_only(shuffled_stand, guest, packed):
     fd = os.memfd_create("area")
     os.ftruncate(fd, 2 * part_size(packed))

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from frontend import Memory, eventfd, state, table
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -26,6 +27,9 @@ def test_accepts_one_to_eight_regions(stand, fe, memory):
 
 BAD = {
     "size 0": [region(size=0)],
+    "half of all addresses": [region(size=1 << 63)],
+    "offset is minus the size": [region(size=8192, offset=2**64 - 8192)],
+    "twice the same": [region(), region()],
     "guest address wraps": [region(gpa=2**64 - 4096, size=8192)],
     "user address wraps": [region(uva=2**64 - 4096, size=8192)],
     "offset wraps": [region(offset=2**64 - 4096, size=8192)],
@@ -37,6 +41,7 @@ BAD = {
 }
 
 
+@hostile(83, 85, 88)
 @pytest.mark.parametrize("what", BAD)
 def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
     fe.accepted("SET_MEM_TABLE", table(memory), [memory.fd])
@@ -44,6 +49,7 @@ def test_refuses_regions_that_make_no_sense(stand, fe, memory, what):
         fe.refused("SET_MEM_TABLE", regions(*BAD[what]), [memory.fd] * len(BAD[what]))
 
 
+@hostile(81)
 def test_refuses_a_count_that_does_not_fit_size_or_descriptors(stand, fe, memory):
     with unchanged(stand.shim):
         fe.refused("SET_MEM_TABLE", regions(region()) + region(), [memory.fd])
@@ -54,6 +60,7 @@ def test_refuses_a_count_that_does_not_fit_size_or_descriptors(stand, fe, memory
         fe.refused("SET_MEM_TABLE", b"\1\0\0\0")
 
 
+@hostile(39)
 def test_refuses_what_is_no_memory(stand, fe, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(8192))
@@ -69,6 +76,7 @@ def test_refuses_what_is_no_memory(stand, fe, tmp_path):
         os.close(fd)
 
 
+@hostile(82)
 def test_an_empty_table_is_accepted_only_while_nothing_runs(stand):
     guest = stand.guest().setup()
     with unchanged(stand.shim):
@@ -90,6 +98,7 @@ def test_rings_go_on_while_memory_grows(stand):
     more.close()
 
 
+@hostile(93)
 def test_a_ring_whose_memory_goes_stops_and_runs_again_when_it_is_back(stand):
     guest = stand.guest().setup()
     guest.exchange(3)

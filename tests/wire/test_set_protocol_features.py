@@ -2,10 +2,12 @@
 """SET_PROTOCOL_FEATURES: what was accepted decides which messages are legal."""
 import pytest
 from frontend import OFFERED_PF, PF, u64
+from hostile import hostile
 from unchanged import unchanged
 
 
-@pytest.mark.parametrize("bit", [6, 7, 10, 11, 12, 14, 17, 18, 20, 22, 63])
+@hostile(43, 45)
+@pytest.mark.parametrize("bit", [6, 7, 10, 11, 12, 17, 18, 20, 22, 63])
 def test_what_was_not_offered_is_refused(stand, fe, bit):
     with unchanged(stand.shim):
         fe.refused("SET_PROTOCOL_FEATURES", u64(OFFERED_PF | 1 << bit))
@@ -27,6 +29,7 @@ def test_the_acknowledgement_follows_the_new_value(stand):
     assert fe.silent()
 
 
+@hostile(13)
 def test_no_acknowledgement_without_the_feature(stand):
     fe = stand.front_end(negotiate=False)
     fe.send("SET_OWNER", flags=9)

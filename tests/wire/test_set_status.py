@@ -2,10 +2,12 @@
 """SET_STATUS: rings run when the guest's driver is ready."""
 import pytest
 from frontend import OFFERED_PF, PF, state, u64
+from hostile import hostile
 from looks import running
 from unchanged import unchanged
 
 
+@hostile(143)
 @pytest.mark.parametrize("status", [0x100, 0x10f, 1 << 63])
 def test_more_than_8_bits_are_refused(stand, fe, status):
     with unchanged(stand.shim):
@@ -33,6 +35,7 @@ def test_without_the_status_feature_rings_run_when_they_are_complete(stand):
     guest.exchange()
 
 
+@hostile(144)
 def test_a_reset_by_status_stops_and_a_second_start_runs(stand):
     guest = stand.guest().setup()
     guest.exchange(2)

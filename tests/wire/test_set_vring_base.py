@@ -2,10 +2,12 @@
 """SET_VRING_BASE: where a ring goes on."""
 import pytest
 from frontend import F_PROTOCOL, F_VERSION_1, state, u64
+from hostile import hostile
 from looks import rings
 from unchanged import unchanged
 
 
+@hostile(61)
 def test_set_vring_base_refuses_more_than_16_bits_for_split_rings(stand, fe):
     fe.accepted("SET_FEATURES", u64(F_PROTOCOL | F_VERSION_1))
     with unchanged(stand.shim):
@@ -29,6 +31,7 @@ def test_a_split_base_behind_the_used_index_means_that_index(stand):
     assert guest.fe.vring_base(1) == 15
 
 
+@hostile(62)
 def test_a_base_that_the_ring_can_t_have_is_not_started(stand):
     guest = stand.guest()
     guest.rings[0].base = 65  # of 64 entries, with nothing used
@@ -37,6 +40,7 @@ def test_a_base_that_the_ring_can_t_have_is_not_started(stand):
     assert ring["failed"] and not ring["running"]
 
 
+@hostile(61)
 @pytest.mark.parametrize("base", [64 | 64 << 16, 0x8040, 0x80, 5 | 64 << 16, 0x7fff7fff])
 def test_a_packed_base_beyond_the_ring_is_not_started(stand, base):
     guest = stand.guest(packed=True)
@@ -48,6 +52,7 @@ def test_a_packed_base_beyond_the_ring_is_not_started(stand, base):
     assert rings(stand)[1]["running"]
 
 
+@hostile(61)
 def test_a_base_of_more_than_16_bits_comes_before_the_features_and_does_not_start_a_split_ring(stand):
     guest = stand.guest()
     guest.fe.negotiate()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """SET_VRING_ENABLE."""
 from frontend import F_VERSION_1, state, u64
+from hostile import hostile
 from looks import rings
 from unchanged import unchanged
 from waiting import wait_for
@@ -11,11 +12,14 @@ def test_set_vring_enable_comes_before_everything_else(stand, fe):
     assert rings(stand)[0]["enabled"] == 1
 
 
+@hostile(71)
 def test_set_vring_enable_refuses_other_numbers(stand, fe):
     with unchanged(stand.shim):
-        fe.refused("SET_VRING_ENABLE", state(0, 2))
+        for num in (2, 0x100, 0xffffffff):
+            fe.refused("SET_VRING_ENABLE", state(0, num))
 
 
+@hostile(51)
 def test_set_vring_enable_is_refused_by_rule_without_protocol_features(stand, fe):
     fe.accepted("SET_FEATURES", u64(F_VERSION_1))
     with unchanged(stand.shim):

@@ -3,8 +3,10 @@
 import select
 
 from waiting import wait_for
+from hostile import hostile
 
 
+@hostile(169)
 def test_the_err_descriptor_is_signalled_when_a_ring_breaks_the_rules(stand):
     guest = stand.guest().setup()
     ring = guest.rings[1]

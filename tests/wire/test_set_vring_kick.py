@@ -3,8 +3,10 @@
 import os
 
 from frontend import NO_FD, eventfd, u64
+from hostile import hostile
 
 
+@hostile(36)
 def test_one_descriptor_may_serve_two_rings(fe):
     fd = eventfd()
     fe.accepted("SET_VRING_KICK", u64(0), [fd])

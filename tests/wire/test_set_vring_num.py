@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """SET_VRING_NUM."""
 from frontend import F_PACKED, F_PROTOCOL, F_VERSION_1, state, u64
+from hostile import hostile
 from looks import rings
 from unchanged import unchanged
 
@@ -11,6 +12,7 @@ def test_set_vring_num_accepts_powers_of_two(stand, fe):
     assert rings(stand)[0]["size"] == 32768
 
 
+@hostile(57, 60)
 def test_set_vring_num_refuses_bad_sizes_and_leaves_the_ring_alone(stand, fe):
     fe.accepted("SET_FEATURES", u64(F_PROTOCOL | F_VERSION_1))
     fe.accepted("SET_VRING_NUM", state(0, 64))

@@ -6,11 +6,13 @@ import socket
 
 import pytest
 from frontend import NO_FD, eventfd, u64
+from hostile import hostile
 from unchanged import unchanged
 
 NAMES = ["SET_VRING_KICK", "SET_VRING_CALL", "SET_VRING_ERR"]
 
 
+@hostile(24, 25, 55)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_word_has_to_agree_with_the_descriptors(stand, fe, name):
     fd = eventfd()
@@ -25,6 +27,7 @@ def test_the_word_has_to_agree_with_the_descriptors(stand, fe, name):
     os.close(fd)
 
 
+@hostile(32)
 @pytest.mark.parametrize("name", NAMES)
 def test_only_eventfds_are_taken(stand, fe, name, tmp_path):
     pipe = os.pipe()
@@ -50,6 +53,7 @@ def test_only_eventfds_are_taken(stand, fe, name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_replaced_descriptor_is_given_up(stand, fe, name):
+    fe.accepted(name, u64(0 | NO_FD))
     before = len(stand.shim.kept())
     for _ in range(100):
         fd = eventfd()

@@ -68,6 +68,16 @@ static void report_queues(struct function *f)
 	}
 }
 
+static void report_misses(struct function *f)
+{
+	for (uint16_t i = 0; i < f->n_queues; i++) {
+		uint64_t bit = BIT_ULL(i % 64);
+
+		if (atomic_fetch_and(&f->waiting_queues[i / 64], ~bit) & bit)
+			mailbox_event(f, SIM_EVENT_MISS, i);
+	}
+}
+
 static void report_memory(struct function *f)
 {
 	if (!f->memory_lost || f->failed_said)
@@ -91,6 +101,7 @@ static void on_attention(struct source *source)
 		if (!f || !atomic_exchange(&f->faulty_any, false))
 			continue;
 		report_queues(f);
+		report_misses(f);
 		report_memory(f);
 	}
 }
@@ -155,6 +166,15 @@ static int start_threads(struct nic *nic)
 	return r;
 }
 
+static int open_signaller(struct nic *nic)
+{
+	int r = signaller_open(&nic->signaller);
+
+	if (r < 0)
+		log_error("guests can't be signalled: no asynchronous requests: %s", strerror(-r));
+	return r;
+}
+
 /* As the user that we are now, who may do less than the one who started us. */
 static void find_page_faults(struct nic *nic)
 {
@@ -183,6 +203,8 @@ static int start(struct nic *nic)
 	if (r == 0)
 		r = sandbox_drop(&nic->options);
 	if (r == 0)
+		r = open_signaller(nic);
+	if (r == 0)
 		find_page_faults(nic);
 	if (r == 0)
 		r = start_threads(nic);
@@ -201,6 +223,7 @@ static void stop(struct nic *nic)
 	for (unsigned int i = 0; i < nic->n_threads; i++)
 		thread_free(nic->threads[i]);
 	thread_free(nic->own);
+	signaller_close(&nic->signaller);
 	port_close(nic->uplink);
 }
 

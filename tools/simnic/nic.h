@@ -24,6 +24,7 @@
 #include "tools/simnic/loop.h"
 #include "tools/simnic/macs.h"
 #include "tools/simnic/options.h"
+#include "tools/simnic/signaller.h"
 #include "vdpa/queue.h"
 
 #define NIC_MAX_FUNCTIONS 1024
@@ -32,6 +33,7 @@
 
 #define HELD_MAX 40 /* chains: a burst, and those that stay */
 
+struct backlog;
 struct data_thread;
 struct function;
 struct postcopy;
@@ -57,7 +59,8 @@ struct vq {
 	/* changed while paused */
 	enum sim_queue_status status; /* a data thread sets SIM_QUEUE_ERROR */
 	uint32_t size;
-	uint64_t desc_iova, driver_iova, device_iova;
+	struct sim_queue_setup setup; /* its addresses as they were given */
+	uint64_t desc_iova, driver_iova, device_iova; /* in the function's memory */
 	void *desc, *driver, *device; /* the same in our memory */
 	uint32_t desc_size, driver_size, device_size; /* bytes */
 	int kick_fd, call_fd, err_fd;
@@ -80,6 +83,8 @@ struct vq {
 	struct held held;     /* taken and not yet given back; empty unless @holds */
 	bool ring_missing;    /* @postcopy: the ring was not there yet */
 	bool parked;	      /* a page was missing: nothing to do before it is there */
+	bool waits;	      /* for an address translation; cleared while paused */
+	struct backlog *backlog; /* receive: frames that wait for one; NULL: none ever do */
 	const uint8_t *_Atomic wanted; /* that page, where it is asked for; the helper clears it */
 	uint32_t wrong_index; /* test interface: so much is added to the next used index */
 };
@@ -120,6 +125,7 @@ struct function {
 	/* data threads to control thread */
 	atomic_bool memory_lost;
 	atomic_uint_least64_t faulty[SIM_MAX_QUEUES / 64];
+	atomic_uint_least64_t waiting_queues[SIM_MAX_QUEUES / 64]; /* those that just began to */
 	atomic_bool faulty_any;
 
 	/* control thread */
@@ -139,6 +145,7 @@ struct nic {
 	unsigned int n_threads;
 	struct port *uplink; /* NULL: none */
 	bool page_faults;    /* there is a userfaultfd for us */
+	struct signaller signaller;
 	uid_t owner;	     /* may use the admin socket, as root may */
 
 	/* changed while paused */
@@ -156,6 +163,7 @@ struct nic {
 	struct misbehaviour *misbehaviours;
 	struct data_thread *own; /* what the control thread needs to send frames itself */
 
+	atomic_uint n_backlog; /* frames that wait, of all functions */
 	atomic_uint pauses;
 	unsigned int pause_depth;
 };

@@ -69,6 +69,8 @@ static const int always[] = {
 	/* the loops */
 	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(read),
 	SCMP_SYS(write), SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(clock_gettime),
+	/* signals to guests, see signaller.c */
+	SCMP_SYS(io_submit), SCMP_SYS(io_getevents), SCMP_SYS(io_destroy),
 	/* messages */
 	SCMP_SYS(accept4), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(getsockopt),
 	SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(close),

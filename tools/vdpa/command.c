@@ -125,7 +125,7 @@ static const struct command dev_commands[] = {
 	{ .word = "config", .match = MATCH_PREFIX, .menu = &config_menu },
 	{ .word = "vstats", .menu = &vstats_menu },
 	{ .word = "set",
-		.usage = "set name NAME [ mac MACADDR ] [ spoof_check { on | off } ]\n"
+		.usage = "set name NAME [ mac MACADDR ] [ mtu MTU ] [ spoof_check { on | off } ]\n"
 			 "                    [ log_level { error | warning | info | debug } ]\n"
 			 "                    [ link { up | down } ]",
 		.run = run_change, .op = OP_DEV_SET, .keywords = keywords_set },

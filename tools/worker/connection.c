@@ -11,7 +11,10 @@
 
 #include "tools/worker/worker.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
+
+#define ACCEPT_PAUSE_MS 1000
 
 static int connection_fd(const struct worker *w)
 {
@@ -96,6 +99,45 @@ void connection_watch_transfer(struct worker *w)
 		log_warning("the device's state can't be moved by itself: %s", strerror(errno));
 }
 
+void connection_notify(struct worker *w)
+{
+	session_notify(&w->session);
+}
+
+/* Once for each round: a message may have changed which rings these are. */
+void connection_watch_inband(struct worker *w)
+{
+	bool fresh;
+	int fd = session_inband_fd(&w->session, &fresh);
+
+	if (fd >= 0 && fresh && worker_watch(w, fd, EPOLLIN, WORKER_SOURCE_INBAND) < 0)
+		log_error("in-band notifications can't be waited for");
+}
+
+static void watch_listener(struct worker *w, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.u32 = WORKER_SOURCE_LISTENER };
+
+	if (epoll_ctl(w->epoll, EPOLL_CTL_MOD, fdstore_get(&w->fds, SHIM_SLOT_LISTEN), &event) < 0)
+		log_error("the listener can't be watched: %s", strerror(errno));
+}
+
+/* Who waits to be accepted goes on waiting, and would wake us again at once. */
+static void pause_accept(struct worker *w, const char *reason)
+{
+	log_warning("accept: %s; tried again in %d ms", reason, ACCEPT_PAUSE_MS);
+	watch_listener(w, 0);
+	w->accept_again_ns = clock_now_ns() + ACCEPT_PAUSE_MS * NS_PER_MS;
+}
+
+void connection_resume_accept(struct worker *w)
+{
+	if (w->accept_again_ns == 0 || clock_now_ns() < w->accept_again_ns)
+		return;
+	w->accept_again_ns = 0;
+	watch_listener(w, EPOLLIN);
+}
+
 void connection_accept(struct worker *w)
 {
 	const uint32_t slot = SHIM_SLOT_CONN;
@@ -103,8 +145,8 @@ void connection_accept(struct worker *w)
 		SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			log_warning("accept: %s", strerror(errno));
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			pause_accept(w, strerror(errno));
 		return;
 	}
 	if (connection_fd(w) >= 0) {

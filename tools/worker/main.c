@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 
 #include "tools/worker/worker.h"
+#include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 #include "vdpa/sandbox/sandbox.h"
 
@@ -42,7 +43,21 @@ static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_CONNECTION] = connection_receive,
 	[WORKER_SOURCE_LISTENER] = connection_accept,
 	[WORKER_SOURCE_TRANSFER] = connection_transfer,
+	[WORKER_SOURCE_INBAND] = connection_notify,
 };
+
+/* Milliseconds to sleep at most; -1: until something comes. */
+static int timeout_ms(const struct worker *w)
+{
+	int session = session_timeout_ms(&w->session), accept;
+
+	if (w->more_messages || w->relay_polls)
+		return 0;
+	if (w->accept_again_ns == 0)
+		return session;
+	accept = clock_ms_until(w->accept_again_ns);
+	return session < 0 || accept < session ? accept : session;
+}
 
 /*
  * One round. The connection goes before the listener: its end may be what makes room. Relays come last,
@@ -52,8 +67,7 @@ static int serve_once(struct worker *w)
 {
 	struct epoll_event events[WORKER_N_SOURCES];
 	bool ready[WORKER_N_SOURCES] = { false };
-	int timeout = w->more_messages || w->relay_polls ? 0 : session_timeout_ms(&w->session);
-	int n = epoll_wait(w->epoll, events, WORKER_N_SOURCES, timeout);
+	int n = epoll_wait(w->epoll, events, WORKER_N_SOURCES, timeout_ms(w));
 
 	if (n < 0 && errno != EINTR)
 		return -errno;
@@ -67,7 +81,9 @@ static int serve_once(struct worker *w)
 	}
 	relay_link_serve(w);
 	connection_check_deadline(w);
+	connection_resume_accept(w);
 	connection_watch_transfer(w);
+	connection_watch_inband(w);
 	report_changes(w);
 	return 0;
 }
@@ -88,6 +104,7 @@ static int run(struct worker *w)
 	report_health(w);
 	relay_link_serve(w); /* a predecessor's: what came meanwhile wakes nobody */
 	shim_link_send(w, SHIM_READY);
+	connection_watch_inband(w); /* a predecessor's */
 	while (r == 0 && !w->stopping)
 		r = serve_once(w);
 	return r;

@@ -40,6 +40,7 @@ struct worker {
 	bool relay_polls;	/* something moved a moment ago */
 	uint64_t relay_moved_ns;
 	bool more_messages; /* the session did not get to the end of them */
+	uint64_t accept_again_ns; /* 0: whoever connects is accepted at once */
 
 	struct health *health;
 	struct worker_view view; /* as it was told last */
@@ -83,6 +84,9 @@ int connection_watch(struct worker *w);
 /** connection_accept() - loop: somebody connects. */
 void connection_accept(struct worker *w);
 
+/** connection_resume_accept() - loop: after an accept that failed, when its time has come. */
+void connection_resume_accept(struct worker *w);
+
 /** connection_take() - the shim connected to a front-end; it is in its slot. */
 void connection_take(struct worker *w);
 
@@ -94,6 +98,12 @@ void connection_check_deadline(struct worker *w);
 
 /** connection_transfer() - loop: the device's state can be moved on. */
 void connection_transfer(struct worker *w);
+
+/** connection_notify() - loop: rings have something to say that goes out as messages. */
+void connection_notify(struct worker *w);
+
+/** connection_watch_inband() - loop: wait for that, if there are such rings. */
+void connection_watch_inband(struct worker *w);
 
 /** connection_watch_transfer() - loop: wait until it can be moved on, if there is one under way. */
 void connection_watch_transfer(struct worker *w);
@@ -151,6 +161,7 @@ enum worker_source {
 	WORKER_SOURCE_CONNECTION,
 	WORKER_SOURCE_LISTENER,
 	WORKER_SOURCE_TRANSFER,
+	WORKER_SOURCE_INBAND,
 	WORKER_SOURCE_RELAY,
 	WORKER_N_SOURCES,
 };

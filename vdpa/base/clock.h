@@ -19,4 +19,12 @@ static inline uint64_t clock_now_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/** clock_ms_until() - milliseconds from now to @at_ns, rounded up; 0 when it is over. For timeouts. */
+static inline int clock_ms_until(uint64_t at_ns)
+{
+	uint64_t now = clock_now_ns();
+
+	return now >= at_ns ? 0 : (int)((at_ns - now) / NS_PER_MS) + 1;
+}
+
 #endif

@@ -55,6 +55,8 @@ static const int worker_calls[] = {
 	SCMP_SYS(write),
 	SCMP_SYS(readv),
 	SCMP_SYS(writev),
+	SCMP_SYS(preadv2), /* of a front-end's pipe, without waiting */
+	SCMP_SYS(pwritev2),
 	SCMP_SYS(pread64),
 	SCMP_SYS(pwrite64),
 	SCMP_SYS(lseek),
