@@ -228,16 +228,18 @@ static bool pass_on(struct session *s, uint32_t event)
 {
 	uint32_t ring = event >> 2;
 	enum driver_queue_fd which = event & 3;
-	int channel = session_channel(s, WIRE_PF_INBAND_NOTIFICATIONS), r;
+	enum wire_backend_request request = which == DRIVER_FD_ERR ? WIRE_BACKEND_VRING_ERR :
+								     WIRE_BACKEND_VRING_CALL;
+	int channel = session_channel(s, request), r;
 	int fd = fdstore_get(s->transaction.fds, s->inband.slots[ring][which - DRIVER_FD_CALL]);
 	uint64_t count;
 
-	r = channel < 0 ? 0 : backend_vring(channel, ring, which == DRIVER_FD_ERR);
+	r = channel < 0 ? 0 : backend_vring(channel, ring, request);
 	if (r == -EAGAIN) {
 		wait_for_room(s, channel);
 		return false;
 	}
-	session_channel_used(s, r, which == DRIVER_FD_ERR ? "VRING_ERR" : "VRING_CALL");
+	session_channel_used(s, r, request);
 	if (read(fd, &count, sizeof(count)) < 0)
 		log_debug("in-band notification: %s", strerror(errno));
 	return true;

@@ -31,13 +31,13 @@ static int give(struct session *s, int channel, uint32_t ring)
 		return r;
 	r = backend_host_notifier(channel, ring, fd, offset, (uint64_t)sysconf(_SC_PAGESIZE));
 	if (r < 0)
-		session_channel_used(s, r, "VRING_HOST_NOTIFIER");
+		session_channel_used(s, r, WIRE_BACKEND_VRING_HOST_NOTIFIER);
 	return r;
 }
 
 void session_give_notifiers(struct session *s)
 {
-	int channel = session_channel(s, WIRE_PF_HOST_NOTIFIER);
+	int channel = session_channel(s, WIRE_BACKEND_VRING_HOST_NOTIFIER);
 	bool changed = false;
 
 	if (channel < 0)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/backend.h"
 #include "protocol/offer.h"
 #include "protocol/table.h"
 #include "vdpa/base/bits.h"
@@ -21,10 +22,10 @@ struct word {
 static const char head[] =
 	"# Messages\n"
 	"\n"
-	"Made from the tables in [protocol/table.c](../protocol/table.c) and\n"
-	"[protocol/offer.c](../protocol/offer.c) by `meson compile -C build messages`; a unit test compares\n"
-	"them. What becomes of each message in each state of a device is in\n"
-	"[message-states.md](message-states.md).\n"
+	"Made from the tables in [protocol/table.c](../protocol/table.c),\n"
+	"[protocol/backend.c](../protocol/backend.c) and [protocol/offer.c](../protocol/offer.c) by\n"
+	"`meson compile -C build messages`; a unit test compares them. What becomes of each message in each\n"
+	"state of a device is in [message-states.md](message-states.md).\n"
 	"\n"
 	"## Messages that are served\n"
 	"\n"
@@ -48,6 +49,16 @@ static const char refused_head[] =
 	"\n"
 	"| | message | feature | why |\n"
 	"|---|---|---|---|\n";
+
+static const char backend_head[] =
+	"\n"
+	"## Messages of the back-end\n"
+	"\n"
+	"They go out on the channel of SET_BACKEND_REQ_FD, need BACKEND_REQ, and ask for no reply: the\n"
+	"front-end may be waiting for us meanwhile.\n"
+	"\n"
+	"| | message | bytes | needs | sent when |\n"
+	"|---|---|---|---|---|\n";
 
 static const char features_head[] =
 	"\n"
@@ -122,6 +133,20 @@ static void print_served(uint32_t request, const struct message_desc *row)
 		replies[row->reply].text);
 }
 
+static void print_backend(void)
+{
+	fputs(backend_head, stdout);
+	for (uint32_t i = 0; i < WIRE_BACKEND_N_REQUESTS; i++) {
+		const struct backend_desc *row = backend_find(i);
+		const char *feature = row->when || row->needs ? protocol_feature_name(row->needs) : "";
+
+		if (row->when)
+			printf("| %u | %s | %u | %s | %s |\n", i, row->name, row->size, feature, row->when);
+		else
+			printf("| %u | %s | | %s | never: %s |\n", i, row->name, feature, row->why);
+	}
+}
+
 static void print_offers(void)
 {
 	const struct offer_desc *offer;
@@ -147,6 +172,7 @@ static void print_page(void)
 		if (!row->handle)
 			printf("| %u | %s | %s | %s |\n", i, row->name, protocol_feature(row->needs), row->why);
 	}
+	print_backend();
 	print_offers();
 }
 

@@ -305,20 +305,21 @@ int session_check_deadline(struct session *s)
 		SESSION_ACK_MS / 1000);
 }
 
-int session_channel(const struct session *s, unsigned int feature)
+int session_channel(const struct session *s, enum wire_backend_request request)
 {
-	const uint64_t needs = BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(feature);
+	const uint64_t needs = BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(backend_find(request)->needs);
 
 	if ((s->state->protocol_features & needs) != needs)
 		return -1;
 	return fdstore_get(s->transaction.fds, s->state->backend_slot);
 }
 
-void session_channel_used(struct session *s, int result, const char *what)
+void session_channel_used(struct session *s, int result, enum wire_backend_request request)
 {
 	if (result == 0)
 		return;
-	log_warning("back-end channel: %s not sent: %s", what, strerror(-result));
+	log_warning("back-end channel: %s not sent: %s", backend_find(request)->name,
+		strerror(-result));
 	if (result == -EAGAIN)
 		return;
 	fdstore_remove(s->transaction.fds, s->state->backend_slot);
@@ -327,19 +328,19 @@ void session_channel_used(struct session *s, int result, const char *what)
 
 void session_say_miss(struct session *s, const struct driver_miss *miss)
 {
-	int channel = session_channel(s, WIRE_PF_BACKEND_REQ);
+	int channel = session_channel(s, WIRE_BACKEND_IOTLB_MSG);
 
 	if (channel < 0)
 		log_warning("%#llx is not translated, and the front-end gave no channel to ask for it",
 			(unsigned long long)miss->iova);
 	else
-		session_channel_used(s, backend_iotlb(channel, miss), "IOTLB message");
+		session_channel_used(s, backend_iotlb(channel, miss), WIRE_BACKEND_IOTLB_MSG);
 }
 
 void session_config_changed(struct session *s)
 {
-	int channel = session_channel(s, WIRE_PF_CONFIG);
+	int channel = session_channel(s, WIRE_BACKEND_CONFIG_CHANGE);
 
 	if (channel >= 0)
-		session_channel_used(s, backend_config_change(channel), "CONFIG_CHANGE");
+		session_channel_used(s, backend_config_change(channel), WIRE_BACKEND_CONFIG_CHANGE);
 }

@@ -125,16 +125,16 @@ int session_timeout_ms(const struct session *s);
 int session_check_deadline(struct session *s);
 
 /**
- * session_channel() - where requests of our own that belong to a protocol feature go.
- * Return: a descriptor, lent; -1: nowhere.
+ * session_channel() - where a request of our own goes.
+ * Return: a descriptor, lent; -1: nowhere, or what the request needs was not negotiated.
  */
-int session_channel(const struct session *s, unsigned int feature);
+int session_channel(const struct session *s, enum wire_backend_request request);
 
 /**
  * session_channel_used() - notes what became of a request; a channel that broke is given up.
- * @result: of protocol/backend.h; @what: for the log. The caller commits.
+ * @result: of protocol/backend.h. The caller commits.
  */
-void session_channel_used(struct session *s, int result, const char *what);
+void session_channel_used(struct session *s, int result, enum wire_backend_request request);
 
 /**
  * session_inband_fd() - a descriptor that is readable when session_notify() has something to do; -1: it

@@ -98,11 +98,11 @@ def jobs():
         Job("guest image", "tool", ["tests/guest/build", "build/guest"], ("building build",)),
         suite("migrate", "build"),
         suite("system", "build", needs=guests),
+        *when_there("tests/fuzz/run", Job("fuzzing", "program", [
+            "tests/fuzz/run", "--jobs", "1", "--seconds", "60"], ("building build",))),
         build("build-asan"),
         build("build-tsan"),
         suite("wire", "build", QUICK),
-        *when_there("tests/fuzz/run", Job("fuzzing", "program", ["tests/fuzz/run", "--seconds", "60"],
-                                          ("building build",))),
         suite("wire", "build-tsan", but=CRASH_POINTS),
         suite("wire", "build-asan", but=CRASH_POINTS),
         suite("system", "build-asan", only=WITHOUT_GUESTS),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Waiting for what comes sooner or later."""
+import os
 import time
 
 
@@ -16,9 +17,11 @@ def wait_for(condition, what, seconds=60, tell=lambda: ""):
 
 
 def alive(pid):
-    """Whether there is such a process, and it has not ended."""
+    """Whether there is such a process, and it has not ended. While a thread of it is left, its first one may
+    have ended, and files and sockets are still open."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+            ended = f.read().rsplit(")", 1)[1].split()[0] == "Z"
+        return not ended or len(os.listdir(f"/proc/{pid}/task")) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -177,9 +177,10 @@ def test_devices_come_back_after_the_host_was_started_again(vdpad):
     for name in MACS:
         add(vdpad, name)
     vdpad.kill9()
-    for pid in vdpad.processes():
+    killed = vdpad.processes()
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not vdpad.processes(), "the end of all")
+    wait_for(lambda: not vdpad.processes() and not any(map(alive, killed)), "the end of all")  # and of its sockets
     vdpad.start()
     traffic_works(vdpad)
 

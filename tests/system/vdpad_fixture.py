@@ -141,14 +141,23 @@ class Vdpad:
                 continue
         return found
 
+    def delete(self, name):
+        """Also one that is just being started again, which is refused as long as that goes on."""
+        wait_for(lambda: self.try_cli("dev", "del", name).returncode == 0 or
+                 name not in self.json("dev", "show")["dev"], f"{name} to be deleted", tell=self.log_text)
+
+    def command_lines(self):
+        return [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in self.processes()]
+
     def stop(self):
         """End everything. Fails when something does not end, or a process broke on the way."""
         try:
             if self.process and self.process.poll() is None:
                 for name in list(self.json("dev", "show")["dev"]):
-                    self.try_cli("dev", "del", name)
+                    self.delete(name)
                 assert self.terminate() == 0, self.log_text()
-                wait_for(lambda: not self.processes(), "the end of all processes")
+                wait_for(lambda: not self.processes(), "the end of all processes",
+                         tell=lambda: f"{self.command_lines()}\n{self.log_text()}")
         finally:
             if self.process and self.process.poll() is None:
                 self.kill9()

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "protocol/backend.h"
 #include "protocol/offer.h"
 #include "protocol/table.h"
 #include "vdpa/base/features.h"
@@ -56,6 +57,20 @@ static void what_a_served_message_needs_may_be_offered(void **state)
 	}
 }
 
+static void each_request_of_ours_is_sent_at_times_or_has_a_reason(void **state)
+{
+	for (uint32_t request = 0; request < WIRE_BACKEND_N_REQUESTS; request++) {
+		const struct backend_desc *row = backend_find(request);
+
+		assert_text(row->name, 24);
+		if (row->when)
+			assert_null(row->why);
+		assert_text(row->when ? row->when : row->why, 80);
+		if (row->when)
+			assert_null(offer_find(row->needs)->why);
+	}
+}
+
 static void each_protocol_feature_is_offered_always_sometimes_or_never(void **state)
 {
 	unsigned int bit = 0;
@@ -79,6 +94,7 @@ int main(void)
 		cmocka_unit_test(each_message_has_a_handler_or_a_reason),
 		cmocka_unit_test(each_size_that_is_not_one_number_is_said_in_words),
 		cmocka_unit_test(what_a_served_message_needs_may_be_offered),
+		cmocka_unit_test(each_request_of_ours_is_sent_at_times_or_has_a_reason),
 		cmocka_unit_test(each_protocol_feature_is_offered_always_sometimes_or_never),
 	};
 

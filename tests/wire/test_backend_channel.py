@@ -101,7 +101,7 @@ def test_a_channel_that_nobody_reads_holds_nothing_up(stand, channel, how):
                 theirs.send(bytes(4096))
         theirs.setblocking(True)
     set_link(stand, 0)
-    wait_for(lambda: "CONFIG_CHANGE not sent" in stand.shim.log(), "the attempt")
+    wait_for(lambda: "CONFIG_CHANGE_MSG not sent" in stand.shim.log(), "the attempt")
     set_link(stand, 1)
     guest.exchange(2)
     guest.fe.accepted("SET_VRING_ENABLE", state(0, 1))

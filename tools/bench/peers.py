@@ -14,6 +14,7 @@ REPO = Path(__file__).resolve().parents[2]
 BUILD = REPO / os.environ.get("VDPAD_BUILD", "build")
 FRONTEND = BUILD / "tools/bench/frontend"
 TRAFFIC = BUILD / "tools/bench/traffic"
+NEIGHBOURS = BUILD / "tools/bench/neighbours"
 RELAY_MICRO = BUILD / "tools/bench/relay_micro"
 # Handing memory to another process works without huge pages, for both sides alike.
 EAL = ["--no-huge", "-m", "192", "--no-pci", "--no-telemetry", "--main-lcore", "0"]
