@@ -76,6 +76,15 @@ void stand_end(struct stand *s)
 	fuzz_driver_free(&s->driver);
 }
 
+static bool names_shims_slots(const struct stand *s)
+{
+	uint8_t used[FDSTORE_MAX_SLOTS] = { 0 };
+
+	device_section_slots(&s->device_section, used);
+	session_section_slots(&s->session_section, used);
+	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
+}
+
 static int load_page(struct stand *s)
 {
 	const struct page_section sections[] = {
@@ -90,7 +99,7 @@ static int load_page(struct stand *s)
 	session_section_init(&s->session_section);
 	r = page_open(&s->page, s->page_fd, SHIM_PAGE_SIZE, sections, ARRAY_SIZE(sections), &fresh);
 	if (r == 0 && (device_section_check(&s->device_section) < 0 ||
-			      session_section_check(&s->session_section) < 0)) {
+			      session_section_check(&s->session_section) < 0 || names_shims_slots(s))) {
 		page_close(&s->page);
 		r = -EBADMSG;
 	}
