@@ -76,6 +76,8 @@ void __wrap_listener_remove(const char *path);
 /* A shim: who holds its listening socket is played below. Its process is this one. */
 int __wrap_process_start(char *const argv[], int fd)
 {
+	if (strcmp(argv[0], vdpad.programs[PROGRAM_SHIM]) != 0)
+		return -ENOENT; /* one simnic is enough */
 	for (int i = 0; i < MAX_SHIMS && !shim_fails; i++) {
 		if (shims[i].listener >= 0 || shims[i].fd >= 0)
 			continue;
@@ -370,17 +372,23 @@ static void forget_device(struct device *dev)
 	device_free(dev);
 }
 
-static void end(void)
+static void drop_peers(void)
 {
-	client = close_keep_errno(client);
 	drop_peer(&nic_peer);
 	for (int i = 0; i < MAX_SHIMS; i++)
 		drop_peer(&shims[i]);
+}
+
+static void end(void)
+{
+	client = close_keep_errno(client);
+	drop_peers();
 	vdpad.events = NULL;
 	/* Requests that wait get their answers as channels end; devices that begin go with them. */
 	control_close(control);
 	for (int i = 0; i < 4; i++)
 		run();
+	drop_peers(); /* those that came meanwhile */
 	while (!TAILQ_EMPTY(&vdpad.devices))
 		forget_device(TAILQ_FIRST(&vdpad.devices));
 	while (!TAILQ_EMPTY(&vdpad.nics))
@@ -407,6 +415,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	TAILQ_INIT(&vdpad.nics);
 	TAILQ_INIT(&vdpad.devices);
 	SLIST_INIT(&vdpad.skipped);
+	snprintf(vdpad.programs[PROGRAM_SHIM], PROGRAM_PATH_SIZE, "/shim");
+	snprintf(vdpad.programs[PROGRAM_WORKER], PROGRAM_PATH_SIZE, "/worker");
+	snprintf(vdpad.programs[PROGRAM_SIMNIC], PROGRAM_PATH_SIZE, "/simnic");
 	must(folders_prepare(&vdpad, folder, folder) == 0, "no folders");
 	health = memfile_create("health", HEALTH_SIZE);
 	health_bytes = mmap(NULL, HEALTH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, health, 0);

@@ -14,9 +14,9 @@
 #define MAX_STEPS   24
 #define MAX_FORGES  64
 
-/* What is most often looked at; each is a part of one section. */
+/* What is most often looked at. */
 static const struct {
-	enum { DEVICE, SESSION } section;
+	enum { DEVICE, SESSION, HEADERS, JOURNAL, N_PLACES } place;
 	size_t start, size;
 } parts[] = {
 	{ DEVICE, 0, offsetof(struct device_section, reason) },
@@ -34,19 +34,29 @@ static const struct {
 	{ SESSION, offsetof(struct session_section, trace_next), 16 },
 	{ SESSION, offsetof(struct session_section, reply_slot), 8 },
 	{ SESSION, 0, sizeof(struct session_section) },
+	{ HEADERS, 0, 256 }, /* of the file, and of the layout */
+	{ HEADERS, 64, 64 },
+	{ JOURNAL, 0, 16 },
+	{ JOURNAL, 0, 1024 },
 };
 
-/* Where a section is in the file, as the first page_open() of this program lays it out. */
-static size_t section_at(const struct stand *s, unsigned int section)
-{
-	return (size_t)(s->page.layout - s->page.base) + s->page.offsets[section];
-}
-
+/* Where these are in the file, as page.c lays it out the first time. */
 struct forgery {
 	struct input in;
 	unsigned int n;
-	size_t section[2];
+	size_t at[N_PLACES];
 };
+
+static void find_places(const struct page *p, size_t ret[N_PLACES])
+{
+	uint32_t journal;
+
+	memcpy(&journal, p->layout + sizeof(uint32_t), sizeof(journal));
+	ret[DEVICE] = (size_t)(p->layout - p->base) + p->offsets[0];
+	ret[SESSION] = (size_t)(p->layout - p->base) + p->offsets[1];
+	ret[HEADERS] = 0;
+	ret[JOURNAL] = (size_t)(p->layout - p->base) + journal;
+}
 
 static void forge(void *arg, uint8_t *page)
 {
@@ -60,7 +70,7 @@ static void forge(void *arg, uint8_t *page)
 		uint64_t word = how & 0x80 ? (uint64_t)(int32_t)value : value;
 
 		if (part < 0xf0)
-			at = f->section[parts[part % ARRAY_SIZE(parts)].section] +
+			at = f->at[parts[part % ARRAY_SIZE(parts)].place] +
 			     parts[part % ARRAY_SIZE(parts)].start + at % parts[part % ARRAY_SIZE(parts)].size;
 		else
 			at = (at * (part & 8 ? 16 : 1)) % (SHIM_PAGE_SIZE - sizeof(bytes));
@@ -93,8 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			play_step(&steps[k]);
 	}
 	f.n = head[STEPS_HEAD_SIZE + 1] % MAX_FORGES;
-	f.section[DEVICE] = section_at(play_stand(), 0);
-	f.section[SESSION] = section_at(play_stand(), 1);
+	find_places(&play_stand()->page, f.at);
 	play_forge(forge, &f);
 	for (size_t i = 0; i < MAX_STEPS && f.in.size >= sizeof(struct step); i++) {
 		struct step step;

@@ -110,13 +110,14 @@ static void run(uint32_t budget)
 
 	if (r == 1) {
 		must(!logs || cut || forged, "the relay wrote to %#lx, which is not marked", gpa);
+		lab_hostile_marks(&lab, &gpa); /* of what nobody marks */
 		return;
 	}
 	must(r == 0 || r == -EBADMSG || (r == -EPROTO && (mad || forged)) || (r == -EFAULT && cut) ||
 			(r == -EEXIST && was_hit),
 		"relay_run: %d, %s", r, relay_reason(lab.relay));
 	must(r == 0 || relay_reason(lab.relay), "relay_run fails for no reason: %d", r);
-	must((lab_hostile_marks(&lab, &gpa) || r < 0 || lab.dev.n_taken > 0) || !logs || cut || mad,
+	must(lab_hostile_marks(&lab, &gpa) || r < 0 || !logs || cut || mad,
 		"the device wrote to %#lx, which is not marked", gpa);
 }
 
@@ -196,17 +197,20 @@ static void change_memory(struct input *in)
 	struct memory_table table = lab.table;
 	struct memory_region *more = &table.regions[table.n_regions];
 
-	hit = input_byte(in) & 1;
+	bool hits = input_byte(in) & 1;
+
+	if (cut) /* what is mapped anew would be cut, too */
+		return;
+	hit = hits;
 	was_hit = was_hit || hit;
 	if (hit) {
 		*more = lab.table.regions[0];
-		more->gpa = LAB_SHADOW + 4096;
+		more->gpa = LAB_SHADOW;
 		more->size = LAB_PAGE;
 		more->uva = 0x900000000;
 		table.n_regions++;
 	}
-	if (!cut)
-		must(guestmem_set(&lab.memory, &table, &lab.fds) == 0, "memory that can't be mapped");
+	must(guestmem_set(&lab.memory, &table, &lab.fds) == 0, "memory that can't be mapped");
 }
 
 static void do_step(struct input *in)

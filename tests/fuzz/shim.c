@@ -208,7 +208,8 @@ static void serve(void)
 				note_slots();
 				break;
 			case SOURCE_WORKER:
-				worker_receive(&shim);
+				for (int k = 0; k < 64 && worker_receive(&shim) > 0; k++)
+					;
 				check_slots();
 				break;
 			case SOURCE_EXIT:
@@ -250,7 +251,9 @@ static void say(struct input *in, bool any)
 	if (sizes[which] == sizeof(struct shim_slots)) {
 		m.payload.slots.n = n % (SHIM_FDS_A_MESSAGE + 1);
 		for (uint32_t i = 0; i < SHIM_FDS_A_MESSAGE; i++)
-			m.payload.slots.slot[i] = first < 250 ? SHIM_SLOT_FREE + first + i : SHIM_SLOT_CONN;
+			m.payload.slots.slot[i] = first < 200 ? SHIM_SLOT_FREE + first + i :
+						  first < 250 ? first % 12U :
+								SHIM_SLOT_CONN;
 	} else if (sizes[which] > 0) {
 		m.payload.event.kind = SHIM_EVENT_CONNECTED + n % 13;
 	} else {
@@ -267,7 +270,8 @@ static void say(struct input *in, bool any)
 	for (size_t i = 0; i < n_fds; i++)
 		fds[i] = files_fd((enum file_kind)((first + i) % FILE_N_KINDS));
 	size = sizeof(m.header) + sizes[which] + (any ? (size_t)(int8_t)input_byte(in) : 0);
-	fdmsg_send(worker, &m, size > 0 && size <= sizeof(m) ? size : sizeof(m), fds, n_fds);
+	for (int i = kinds[which] == SHIM_WORKER_EVENT && first > 128 ? 60 : 1; i > 0; i--)
+		fdmsg_send(worker, &m, size > 0 && size <= sizeof(m) ? size : sizeof(m), fds, n_fds);
 }
 
 /* ---------------------------------------------------------------------------------- vdpad */
