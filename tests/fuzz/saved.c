@@ -42,16 +42,40 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* The first byte is how many queues the device has. The copy has no room behind it. */
+/* What the device would say itself, with bytes that are changed: where, and what. Return: how many. */
+static size_t own_words(struct input *in, uint8_t *ret)
+{
+	size_t n = device_save(device(), ret), cut = input_byte(in);
+
+	while (in->size >= 3) {
+		size_t at = input_word(in, 2);
+
+		ret[at % n] = input_byte(in);
+	}
+	return cut & 1 ? n : n - n * cut / 256;
+}
+
+/*
+ * The first byte is how many queues the device has, and whether the rest is all or only changes. What is
+ * loaded has no room behind it.
+ */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const uint8_t head[STEPS_HEAD_SIZE] = { size > 0 ? data[0] : 0 };
-	uint8_t *copy = size > 1 ? malloc(size - 1) : NULL;
+	static uint8_t words[SAVED_MAX_SIZE];
+	struct input in = { data, size };
+	uint8_t first = input_byte(&in), *copy;
+	const uint8_t head[STEPS_HEAD_SIZE] = { first };
+	size_t n = in.size < sizeof(words) ? in.size : sizeof(words);
 
 	play_begin(head);
-	if (copy)
-		memcpy(copy, data + 1, size - 1);
-	load(copy, copy ? size - 1 : 0);
+	if (first & 0x80)
+		n = own_words(&in, words);
+	else if (n > 0)
+		memcpy(words, in.data, n);
+	copy = malloc(n > 0 ? n : 1);
+	must(copy, "no memory");
+	memcpy(copy, words, n);
+	load(copy, n);
 	free(copy);
 	stand_commit(play_stand());
 	play_end();

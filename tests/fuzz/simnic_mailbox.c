@@ -186,7 +186,9 @@ static size_t fill(struct input *in, uint32_t command, union sim_payload *p, int
 		*n_fds = command != SIM_UNMAP;
 		return sizeof(p->map);
 	case SIM_SET_LOG:
-		p->log = (struct sim_log){ .size = how & 1 ? FILES_LOG_SIZE : 0, .offset = how & 2 ? 64 : 0 };
+		p->log = (struct sim_log){ .offset = how & 2 ? 64 : 0 };
+		if (how & 1) /* all, or up to the end of the first region */
+			p->log.size = how & 4 ? (IOVA + FILES_RAM_SIZE) / SIM_LOG_PAGE / 8 : FILES_LOG_SIZE - 64;
 		fds[0] = files_fd(which < 200 ? FILE_LOG : which % FILE_N_KINDS);
 		*n_fds = how & 1;
 		return sizeof(p->log);
