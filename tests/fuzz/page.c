@@ -36,7 +36,9 @@ static const struct {
 	{ SESSION, 0, sizeof(struct session_section) },
 	{ HEADERS, 0, 256 }, /* of the file, and of the layout */
 	{ HEADERS, 64, 64 },
-	{ JOURNAL, 0, 16 },
+	{ JOURNAL, 0, 1 }, /* how many lines, and the first one's place and size */
+	{ JOURNAL, 8, 1 },
+	{ JOURNAL, 12, 1 },
 	{ JOURNAL, 0, 1024 },
 };
 
@@ -117,4 +119,42 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	play_step(&leave);
 	play_end();
 	return 0;
+}
+
+static void some_forgery(uint8_t *at, uint64_t *rng)
+{
+	static const uint32_t values[] = { 0, 1, 2, 3, 7, 8, 9, 63, 64, 255, 256, 509, 510, 1535, 1536, 4096, 32768,
+		65535, 65536, INT32_MAX, 0x7fffff00, 1U << 31, UINT32_MAX };
+	uint32_t value = fuzz_below(rng, 4) ? values[fuzz_below(rng, ARRAY_SIZE(values))] : (uint32_t)fuzz_random(rng);
+
+	at[0] = (uint8_t)fuzz_below(rng, fuzz_below(rng, 16) ? ARRAY_SIZE(parts) : 256);
+	at[1] = (uint8_t)(fuzz_below(rng, 4) | (fuzz_below(rng, 4) ? 0 : fuzz_random(rng) & 0xc0));
+	at[2] = (uint8_t)fuzz_random(rng);
+	at[3] = (uint8_t)fuzz_below(rng, fuzz_below(rng, 2) ? 1 : 256);
+	memcpy(at + 4, &value, sizeof(value));
+}
+
+/* Forgeries are put in and changed as a whole; everything else is bytes. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
+{
+	uint64_t rng = (uint64_t)seed * 0x9e3779b97f4a7c15ULL + 1;
+	size_t n, at;
+
+	if (size < HEAD_SIZE || size + FORGE_SIZE > max_size || fuzz_below(&rng, 3) == 0)
+		return LLVMFuzzerMutate(data, size, max_size);
+	n = data[STEPS_HEAD_SIZE + 1] % MAX_FORGES;
+	n = n < (size - HEAD_SIZE) / FORGE_SIZE ? n : (size - HEAD_SIZE) / FORGE_SIZE;
+	at = HEAD_SIZE + fuzz_below(&rng, (uint32_t)n + 1) * FORGE_SIZE;
+	if (fuzz_below(&rng, 4) == 0)
+		data[STEPS_HEAD_SIZE] = (uint8_t)fuzz_below(&rng, 16);
+	if (n > 0 && at < HEAD_SIZE + n * FORGE_SIZE && fuzz_below(&rng, 2)) {
+		some_forgery(data + at, &rng);
+		return size;
+	}
+	if (n + 1 == MAX_FORGES)
+		return LLVMFuzzerMutate(data, size, max_size);
+	memmove(data + at + FORGE_SIZE, data + at, size - at);
+	some_forgery(data + at, &rng);
+	data[STEPS_HEAD_SIZE + 1] = (uint8_t)(n + 1);
+	return size + FORGE_SIZE;
 }

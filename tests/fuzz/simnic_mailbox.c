@@ -281,6 +281,15 @@ static void open_queues(int sock, bool packed, bool demanded)
 	request(sock, SIM_START, &set, sizeof(set), NULL, 0, demanded);
 }
 
+/* In a log that ends where the memory of open_queues() does. */
+static void log_pages(void)
+{
+	const struct sim_log log = { .size = (IOVA + FILES_RAM_SIZE) / SIM_LOG_PAGE / 8 };
+	const int fd = files_fd(FILE_LOG);
+
+	request(mailbox, SIM_SET_LOG, &log, sizeof(log), &fd, 1, false);
+}
+
 /* --------------------------------------------------------------------------------- guest */
 
 static void put_desc(uint32_t queue, uint32_t i, uint64_t addr, uint32_t len, uint16_t flags, bool packed, bool wrap)
@@ -397,7 +406,10 @@ static void do_step(struct input *in)
 		do_ask(in, true);
 		break;
 	case OP_OPEN:
-		open_queues(mailbox, input_byte(in) & 1, false);
+		how = input_byte(in);
+		open_queues(mailbox, how & 1, false);
+		if (how & 2)
+			log_pages();
 		break;
 	case OP_OFFER:
 	case OP_OFFER_TOO:
