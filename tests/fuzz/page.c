@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A page that a hostile predecessor left: a usual conversation, then bytes of the page that are changed,
- * in the sections or anywhere, and a worker that takes over, is talked to, and leaves.
+ * A page that a hostile predecessor left: a usual conversation, then bytes of the page that are
+ * changed, in the sections or anywhere, and a worker that takes over, is talked to, and leaves.
  */
 #include <string.h>
 
@@ -9,10 +9,10 @@
 #include "tests/fuzz/play.h"
 #include "vdpa/base/bits.h"
 
-#define HEAD_SIZE   (STEPS_HEAD_SIZE + 2)
-#define FORGE_SIZE  8
-#define MAX_STEPS   24
-#define MAX_FORGES  64
+#define HEAD_SIZE  (STEPS_HEAD_SIZE + 2)
+#define FORGE_SIZE 8
+#define MAX_STEPS  24
+#define MAX_FORGES 64
 
 /* What is most often looked at. */
 static const struct {
@@ -20,7 +20,8 @@ static const struct {
 	size_t start, size;
 } parts[] = {
 	{ DEVICE, 0, offsetof(struct device_section, reason) },
-	{ DEVICE, offsetof(struct device_section, driver_slots), sizeof(int32_t) * DEVICE_DRIVER_SLOTS },
+	{ DEVICE, offsetof(struct device_section, driver_slots),
+		sizeof(int32_t) * DEVICE_DRIVER_SLOTS },
 	{ DEVICE, offsetof(struct device_section, rings), 2 * sizeof(struct ring_state) },
 	{ DEVICE, offsetof(struct device_section, memory), 8 + 2 * sizeof(struct memory_region) },
 	{ DEVICE, offsetof(struct device_section, logging), 40 },
@@ -73,12 +74,14 @@ static void forge(void *arg, uint8_t *page)
 
 		if (part < 0xf0)
 			at = f->at[parts[part % ARRAY_SIZE(parts)].place] +
-			     parts[part % ARRAY_SIZE(parts)].start + at % parts[part % ARRAY_SIZE(parts)].size;
+			     parts[part % ARRAY_SIZE(parts)].start +
+			     at % parts[part % ARRAY_SIZE(parts)].size;
 		else
 			at = (at * (part & 8 ? 16 : 1)) % (SHIM_PAGE_SIZE - sizeof(bytes));
 		memcpy(bytes, page + at, sizeof(bytes));
 		for (size_t i = 0; i < sizeof(word); i++)
-			bytes[i] = (uint8_t)(how & 0x40 ? bytes[i] ^ word >> (8 * i) : word >> (8 * i));
+			bytes[i] = (uint8_t)(how & 0x40 ? bytes[i] ^ word >> (8 * i)
+							: word >> (8 * i));
 		memcpy(page + at, bytes, 1U << (how & 3));
 	}
 }
@@ -123,9 +126,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 static void some_forgery(uint8_t *at, uint64_t *rng)
 {
-	static const uint32_t values[] = { 0, 1, 2, 3, 7, 8, 9, 63, 64, 255, 256, 509, 510, 1535, 1536, 4096, 32768,
-		65535, 65536, INT32_MAX, 0x7fffff00, 1U << 31, UINT32_MAX };
-	uint32_t value = fuzz_below(rng, 4) ? values[fuzz_below(rng, ARRAY_SIZE(values))] : (uint32_t)fuzz_random(rng);
+	static const uint32_t values[] = { 0, 1, 2, 3, 7, 8, 9, 63, 64, 255, 256, 509, 510, 1535,
+		1536, 4096, 32768, 65535, 65536, INT32_MAX, 0x7fffff00, 1U << 31, UINT32_MAX };
+	uint32_t value = fuzz_below(rng, 4) ? values[fuzz_below(rng, ARRAY_SIZE(values))]
+					    : (uint32_t)fuzz_random(rng);
 
 	at[0] = (uint8_t)fuzz_below(rng, fuzz_below(rng, 16) ? ARRAY_SIZE(parts) : 256);
 	at[1] = (uint8_t)(fuzz_below(rng, 4) | (fuzz_below(rng, 4) ? 0 : fuzz_random(rng) & 0xc0));

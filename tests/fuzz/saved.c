@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a device takes along, with anything in it. What is refused has changed nothing, and a device that
- * loaded its own words says the same again.
+ * What a device takes along, with anything in it. What is refused has changed nothing, and a device
+ * that loaded its own words says the same again.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,11 +29,14 @@ static void load(const uint8_t *data, size_t size)
 	must(r == 0 || r == -EBADMSG || r == -EPROTO, "device_load: %d", r);
 	if (r < 0) {
 		must(reason[0] != '\0', "it is refused for no reason");
-		must(memcmp(&before, device()->state, sizeof(before)) == 0, "it is refused, and changed something");
+		must(memcmp(&before, device()->state, sizeof(before)) == 0,
+			"it is refused, and changed something");
 	}
 	n = device_save(device(), now);
-	must(n <= sizeof(now) && device_load(device(), now, n, &reason) == 0, "its own words are refused: %s", reason);
-	must(device_save(device(), again) == n && memcmp(now, again, n) == 0, "figures changed on the way");
+	must(n <= sizeof(now) && device_load(device(), now, n, &reason) == 0,
+		"its own words are refused: %s", reason);
+	must(device_save(device(), again) == n && memcmp(now, again, n) == 0,
+		"figures changed on the way");
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -42,7 +45,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* What the device would say itself, with bytes that are changed: where, and what. Return: how many. */
+/* What the device would say itself, with bytes that are changed: where, and what. Return: how many.
+ */
 static size_t own_words(struct input *in, uint8_t *ret)
 {
 	size_t n = device_save(device(), ret), cut = input_byte(in);
@@ -56,8 +60,8 @@ static size_t own_words(struct input *in, uint8_t *ret)
 }
 
 /*
- * The first byte is how many queues the device has, and whether the rest is all or only changes. What is
- * loaded has no room behind it.
+ * The first byte is how many queues the device has, and whether the rest is all or only changes.
+ * What is loaded has no room behind it.
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
