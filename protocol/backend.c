@@ -86,7 +86,7 @@ static int send_with(int sock, enum wire_backend_request request, const void *pa
 	assert(requests[request].when && requests[request].size == size);
 	if (size > 0)
 		memcpy(msg.payload, payload, size);
-	return fdmsg_send(sock, &msg, sizeof(msg.header) + size, fds, n_fds);
+	return fdmsg_send_now(sock, &msg, sizeof(msg.header) + size, fds, n_fds);
 }
 
 static int send_request(int sock, enum wire_backend_request request, const void *payload, size_t size)

@@ -21,6 +21,17 @@
 
 enum section_id { SECTION_DEVICE = 1, SECTION_SESSION = 2 };
 
+/* What belongs to the shim is in no state; a predecessor that says so wants it closed. */
+static bool names_shims_slots(const struct worker *w)
+{
+	static uint8_t used[FDSTORE_MAX_SLOTS];
+
+	memset(used, 0, sizeof(used));
+	device_section_slots(&w->device_section, used);
+	session_section_slots(&w->session_section, used);
+	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
+}
+
 static int load_page(struct worker *w)
 {
 	const struct page_section sections[] = {
@@ -37,7 +48,7 @@ static int load_page(struct worker *w)
 	r = page_open(&w->page, fdstore_get(&w->fds, SHIM_SLOT_PAGE), SHIM_PAGE_SIZE, sections,
 		ARRAY_SIZE(sections), &fresh);
 	if (r == 0 && (device_section_check(&w->device_section) < 0 ||
-			      session_section_check(&w->session_section) < 0)) {
+			      session_section_check(&w->session_section) < 0 || names_shims_slots(w))) {
 		page_close(&w->page);
 		r = -EBADMSG;
 	}
