@@ -10,6 +10,7 @@ import threading
 import time
 
 from aftermath import Auditor, Footprint, disconnected
+from arrival import Arrival, offer_frame
 from frontend import Closed, Guest, Hopeless
 from plan import Plan, number_of
 from shimside import Shim
@@ -102,6 +103,18 @@ class Supervised(Shim):
                 return
             self._again()
 
+    def request(self, kind, fds=()):
+        """As a shim's; it fails when the worker ends meanwhile."""
+        sock, self.seq = self.sock, self.seq + 1
+        seq = self.seq
+        if sock is None:
+            raise OSError("there is no worker")
+        self.send(kind, fds=fds, seq=seq)
+        wait_for(lambda: seq in self.replies or self.sock is not sock, "the worker's reply", PATIENCE)
+        if seq not in self.replies:
+            raise OSError("the worker ended meanwhile")
+        return self.replies[seq]
+
     def stop(self):
         self.ending = True
         super().stop()
@@ -120,6 +133,46 @@ class FaultStand(Stand):
     make_shim = Supervised
 
 
+def leave(stand):
+    """All front-ends go."""
+    for thing in stand.opened:
+        thing.close()
+    stand.opened.clear()
+
+
+def arrive(stand):
+    """Another guest comes by postcopy. Return: whether everything was accepted."""
+    wait_for(lambda: is_free(stand), "the end of the connection", PATIENCE)
+    arrival = Arrival(stand.guest())
+    guest = arrival.guest
+    offer_frame(guest)
+    for ring in guest.rings:
+        ring.hopeless = lambda: stands_still(stand)
+    try:
+        try:
+            arrival.start()
+            guest.rings[1].notify()
+            arrival.land()
+        except (AssertionError, TypeError, struct.error):  # it takes all for granted
+            return False
+        guest.rings[1].wait()
+        guest.rings[0].wait()
+        return True
+    except (Closed, Hopeless, BrokenPipeError, ConnectionResetError):
+        return False
+    finally:
+        arrival.close()
+        leave(stand)
+
+
+def is_free(stand):
+    """Nobody is connected, as far as it can be known now."""
+    try:
+        return stand.shim.ready and disconnected(stand)
+    except (OSError, AssertionError):
+        return False
+
+
 def attach_if_lost(stand):
     """As vdpad does when a function was lost."""
     if not stand.shim.dump()["device"]["lost"]:
@@ -131,12 +184,11 @@ def attach_if_lost(stand):
 def check_stand(stand, before):
     """The next front-end finds all well, and nothing is left of the last one."""
     stand.shim.check()
-    wait_for(lambda: stand.shim.ready, "a worker that is ready", PATIENCE)
+    wait_for(lambda: is_free(stand), "the end of the connection", PATIENCE)
     attach_if_lost(stand)
-    wait_for(lambda: disconnected(stand), "the end of the connection", PATIENCE)
     with Guest(stand.path, offered=stand.offered) as guest:
         guest.setup().exchange(3)
-    wait_for(lambda: disconnected(stand), "the end of the connection", PATIENCE)
+    wait_for(lambda: is_free(stand), "the end of the connection", PATIENCE)
     left = wait_for_nothing(lambda: Footprint(stand.shim.process.pid).excess(before["worker"], 1 << 30))
     kept = len(stand.shim.kept())
     if kept != before["kept"]:
@@ -225,7 +277,8 @@ class WorkerBench(Bench):
             life = Life(stand)
             good = play(stand, life)
             life.close()
-            stand.opened.clear()
+            leave(stand)
+            good = arrive(stand) and good
             self.stop_counting()
             if fault is None:
                 self.note(stand)
@@ -237,7 +290,7 @@ class WorkerBench(Bench):
             stand.close_now()
 
     def note(self, stand):
-        wait_for(lambda: disconnected(stand), "the end of the connection", PATIENCE)
+        wait_for(lambda: is_free(stand), "the end of the connection", PATIENCE)
         self.before["worker"] = Footprint(stand.shim.process.pid)
         self.before["kept"] = len(stand.shim.kept())
 
@@ -284,7 +337,8 @@ class SimnicBench(WorkerBench):
             life = Life(stand)
             good = play(stand, life)
             life.close()
-            stand.opened.clear()
+            leave(stand)
+            good = arrive(stand) and good
             self.stop_counting()
             if fault is None:
                 self.note(stand)

@@ -5,16 +5,18 @@ import mmap
 import os
 import struct
 
-# As in fault.c; the errors are those that the call can have for no fault of its caller's.
+# As in fault.c; the errors are those that the call can have for no fault of its caller's. Not among them:
+# ENOMEM of poll(2), which allocates nothing for so few descriptors, and EAGAIN of recvmsg(2) with something
+# to be received.
 ERRORS = {
     "malloc": "ENOMEM", "calloc": "ENOMEM", "realloc": "ENOMEM", "mmap": "ENOMEM",
-    "recvmsg": "EINTR ENOMEM ECONNRESET EAGAIN", "sendmsg": "EINTR ENOMEM EPIPE EAGAIN",
+    "recvmsg": "EINTR ENOMEM ECONNRESET", "sendmsg": "EINTR ENOMEM EPIPE EAGAIN",
     "recv": "EINTR ENOMEM ECONNRESET", "send": "EINTR ENOBUFS EPIPE EAGAIN",
     "read": "EINTR EIO EAGAIN", "write": "EAGAIN", "pread": "EIO EINTR", "pwrite": "ENOSPC EIO",
     "preadv2": "EINTR EIO EOPNOTSUPP", "pwritev2": "EINTR EPIPE EOPNOTSUPP",
     "fcntl": "EMFILE ENOMEM", "fstat": "EIO ENOMEM", "fstatfs": "EIO ENOMEM", "readlink": "ENOMEM EACCES",
     "epoll_create": "EMFILE ENOMEM", "epoll_ctl": "ENOSPC ENOMEM", "epoll_wait": "EINTR",
-    "poll": "EINTR ENOMEM", "eventfd": "EMFILE ENOMEM", "timerfd_create": "EMFILE",
+    "poll": "EINTR", "eventfd": "EMFILE ENOMEM", "timerfd_create": "EMFILE",
     "timerfd_settime": "ENOMEM", "ftruncate": "ENOSPC EINTR", "accept": "EMFILE ECONNABORTED EINTR ENFILE",
     "getsockopt": "ENOBUFS", "setsockopt": "ENOMEM", "shutdown": "ENOTCONN", "socket": "EMFILE",
     "socketpair": "EMFILE ENFILE", "connect": "EAGAIN EINTR", "ioctl": "ENOMEM EINTR",
