@@ -192,8 +192,8 @@ WRAP_RETURNED(THREAD, int, pthread_create,
 	(pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg),
 	(thread, attr, run, arg))
 WRAP(FORK, -1, pid_t, fork, (void), ())
-WRAP(EXECVE, -1, int, execve, (const char *path, char *const argv[], char *const environ[]),
-	(path, argv, environ))
+WRAP(EXECVE, -1, int, execve, (const char *path, char *const argv[], char *const env[]),
+	(path, argv, env))
 WRAP(WAITID, -1, int, waitid, (idtype_t type, id_t id, siginfo_t *info, int options),
 	(type, id, info, options))
 WRAP(SIGACTION, -1, int, sigaction, (int number, const struct sigaction *new, struct sigaction *old),
