@@ -1,14 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Requests of our own to the front-end. Source: vhost-user, "Back-end message types". */
+/*
+ * Requests of our own to the front-end, on the channel of SET_BACKEND_REQ_FD. None waits, nor asks for a
+ * reply: the front-end may be waiting for us meanwhile. Return, of all: 0; -EAGAIN: there is no room now,
+ * and nothing was sent; -EPIPE or another errno: the channel is of no use any more.
+ *
+ * Source: vhost-user, "Back-end message types".
+ */
 #ifndef PROTOCOL_BACKEND_H
 #define PROTOCOL_BACKEND_H
 
+#include <stdbool.h>
+
+#include "vdpa/driver.h"
+
+/** backend_config_change() - BACKEND_CONFIG_CHANGE_MSG. */
+int backend_config_change(int sock);
+
+/** backend_iotlb() - BACKEND_IOTLB_MSG: a translation is missing, or an access was refused. */
+int backend_iotlb(int sock, const struct driver_miss *miss);
+
+/** backend_vring() - BACKEND_VRING_CALL, or BACKEND_VRING_ERR. */
+int backend_vring(int sock, uint32_t ring, bool error);
+
 /**
- * backend_config_change() - BACKEND_CONFIG_CHANGE_MSG.
- * @sock: the channel of SET_BACKEND_REQ_FD; -1: there is none
- *
- * Never waits, asks for no reply; a front-end that reads nothing loses the message.
+ * backend_host_notifier() - BACKEND_VRING_HOST_NOTIFIER_MSG.
+ * @fd: lent; the page at @offset, of @size bytes, which has to be the host's page size
  */
-void backend_config_change(int sock);
+int backend_host_notifier(int sock, uint32_t ring, int fd, uint64_t offset, uint64_t size);
 
 #endif

@@ -20,6 +20,7 @@
 #include "protocol/table.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
+#include "vdpa/base/features.h"
 #include "vdpa/base/log.h"
 
 #define REFUSALS_LOGGED	 20 /* of a connection, one by one */
@@ -89,11 +90,14 @@ static int check_state(struct session *s, const struct message_desc *desc,
 
 	if (desc->needs != NEEDS_NOTHING &&
 		!(s->state->protocol_features & BIT_ULL(desc->needs - 1)))
-		return refuse(reason, -EOPNOTSUPP, "protocol feature %d was not negotiated",
-			desc->needs - 1);
+		return refuse(reason, -EOPNOTSUPP, "protocol feature %s was not negotiated",
+			protocol_feature_name(desc->needs - 1U));
 	if ((s->device->offered & desc->needs_virtio) != desc->needs_virtio)
 		return refuse(reason, -EOPNOTSUPP, "the device does not offer feature bits %#llx",
 			(unsigned long long)desc->needs_virtio);
+	if ((s->device->state->features & desc->needs_accepted) != desc->needs_accepted)
+		return refuse(reason, -EOPNOTSUPP, "feature bits %#llx were not accepted",
+			(unsigned long long)desc->needs_accepted);
 	if (!(desc->states & BIT(state)))
 		return refuse(reason, -EBUSY, "the device has failed");
 	return 0;
@@ -144,8 +148,10 @@ static int handle(struct session *s, const struct message_desc *desc, struct mes
 	uint32_t ring = 0;
 	int r;
 
-	if (!desc || !desc->handle)
-		return refuse(reason, -EOPNOTSUPP, "not supported");
+	if (!desc)
+		return refuse(reason, -EOPNOTSUPP, "nobody knows it");
+	if (!desc->handle)
+		return refuse(reason, -EOPNOTSUPP, "not served: %s", desc->why);
 	r = check_shape(desc, m, reason);
 	if (r == 0)
 		r = check_state(s, desc, reason);
@@ -183,6 +189,8 @@ static int make_reply(struct session *s, const struct message_desc *desc, const 
 	static const uint8_t zeros[sizeof(struct wire_inflight)];
 	uint64_t ack = result < 0;
 
+	if (result == -EPROTO)
+		return result; /* the specification has no other answer than the end */
 	if (kind == REPLY_ACK_OR_OWN)
 		kind = device_postcopy_listens(s->device) ? REPLY_OWN : REPLY_ACK;
 	if ((kind == REPLY_OWN || kind == REPLY_OWN_EMPTY || kind == REPLY_OWN_ZERO) && result == 0)
@@ -236,6 +244,16 @@ static void log_refusal(struct session *s, const struct message *m, const char *
 		n == REFUSALS_LOGGED ? "; of more of them on this connection only some are logged" : "");
 }
 
+/* Of a message that came to a device which failed, all is kept that the state names, and nothing else. */
+static void drop_unnamed(struct session *s)
+{
+	uint8_t used[FDSTORE_MAX_SLOTS] = { 0 };
+
+	device_section_slots(s->device->state, used);
+	session_section_slots(s->state, used);
+	fdstore_remove_added(s->transaction.fds, used);
+}
+
 int dispatch_message(struct session *s, struct message *m)
 {
 	const struct message_desc *desc = message_find(m->header.request);
@@ -254,6 +272,7 @@ int dispatch_message(struct session *s, struct message *m)
 		transaction_rollback(&s->transaction);
 	if (r < 0) {
 		session_forget_reply(s);
+		drop_unnamed(s);
 		snprintf(s->state->refusal, sizeof(s->state->refusal), "%s: %.80s",
 			message_name(m->header.request), reason);
 		log_refusal(s, m, reason);

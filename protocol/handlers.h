@@ -54,9 +54,16 @@ int on_set_vring_call(struct session *s, struct message *m, uint32_t ring);
 int on_set_vring_err(struct session *s, struct message *m, uint32_t ring);
 int on_set_vring_enable(struct session *s, struct message *m, uint32_t ring);
 
+/* inband.c */
+int on_vring_kick(struct session *s, struct message *m, uint32_t ring);
+
 /* logging.c */
 int on_set_log_base(struct session *s, struct message *m, uint32_t ring);
 int on_set_log_fd(struct session *s, struct message *m, uint32_t ring);
+
+/* iotlb.c */
+int check_iotlb_size(const struct message *m);
+int on_iotlb_msg(struct session *s, struct message *m, uint32_t ring);
 
 /* inflight.c */
 int check_inflight_size(const struct message *m);

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What both sides can do, and the device's status.
- *
- * A protocol feature is offered when every message behind it is built; the offer never changes, so
- * that a front-end finds the same one when it comes back.
+ * What both sides can do, and the device's status. Which protocol features are offered: offer.c.
  *
  * Source: vhost-user specification, "Feature negotiation", "Ring states", "Device status"; virtio
  * 1.2, 2.1 and 3.1.1.
@@ -13,14 +10,10 @@
 #include <string.h>
 
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
+#include "protocol/offer.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/log.h"
-
-#define OFFERED_PROTOCOL_FEATURES                                                                  \
-	(BIT_ULL(WIRE_PF_MQ) | BIT_ULL(WIRE_PF_RARP) | BIT_ULL(WIRE_PF_REPLY_ACK) |                \
-		BIT_ULL(WIRE_PF_MTU) | BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(WIRE_PF_CONFIG) |    \
-		BIT_ULL(WIRE_PF_RESET_DEVICE) | BIT_ULL(WIRE_PF_STATUS) |                    \
-		BIT_ULL(WIRE_PF_DEVICE_STATE) | BIT_ULL(WIRE_PF_CONFIGURE_MEM_SLOTS))
 
 /* What concerns the two of us, not the guest and its device. */
 #define TRANSPORT_FEATURES (BIT_ULL(WIRE_F_PROTOCOL_FEATURES) | BIT_ULL(WIRE_F_LOG_ALL))
@@ -71,26 +64,22 @@ int on_set_features(struct session *s, struct message *m, uint32_t ring)
 	return 0;
 }
 
-static uint64_t offered_protocol_features(const struct session *s)
-{
-	return OFFERED_PROTOCOL_FEATURES |
-	       (device_can_log(s->device) ? BIT_ULL(WIRE_PF_LOG_SHMFD) : 0) |
-	       (device_can_note_inflight(s->device) ? BIT_ULL(WIRE_PF_INFLIGHT_SHMFD) : 0) |
-	       (device_can_postcopy(s->device) ? BIT_ULL(WIRE_PF_PAGEFAULT) : 0);
-}
-
 int on_get_protocol_features(struct session *s, struct message *m, uint32_t ring)
 {
-	reply_u64(s, m, offered_protocol_features(s));
+	reply_u64(s, m, offer_features(s->device));
 	return 0;
 }
 
 int on_set_protocol_features(struct session *s, struct message *m, uint32_t ring)
 {
 	uint64_t features = m->payload.u64;
+	int r;
 
-	if (features & ~offered_protocol_features(s))
+	if (features & ~offer_features(s->device))
 		return -EINVAL;
+	r = offer_check(features);
+	if (r < 0)
+		return r;
 	if (device_runs(s->device) && features != s->state->protocol_features)
 		return -EBUSY;
 	s->state->protocol_features = features;
@@ -152,5 +141,6 @@ int on_reset_device(struct session *s, struct message *m, uint32_t ring)
 {
 	s->state->features_refused = 0;
 	s->state->rings_begin_enabled = 0;
+	inband_forget(s);
 	return device_clear(s->device);
 }

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
+#include "protocol/notifier.h"
 #include "vdpa/base/log.h"
 #include "vdpa/ring.h"
 
@@ -90,6 +92,8 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 		return r;
 	device_set_ring_fd(s->device, ring, DRIVER_FD_KICK, FDSTORE_NONE);
 	device_set_ring_fd(s->device, ring, DRIVER_FD_CALL, FDSTORE_NONE);
+	inband_stopped(s, ring);
+	notifier_ring_stopped(s, ring);
 	reply.num = ring_state(s, ring)->base;
 	session_reply(s, m, &reply, sizeof(reply));
 	return 0;
@@ -122,6 +126,7 @@ static int set_fd(struct session *s, struct message *m, uint32_t ring, enum driv
 		if (slot < 0)
 			return slot;
 	}
+	inband_told(s, ring, which);
 	return device_set_ring_fd(s->device, ring, which, slot);
 }
 
@@ -130,6 +135,8 @@ int on_set_vring_kick(struct session *s, struct message *m, uint32_t ring)
 {
 	int r = set_fd(s, m, ring, DRIVER_FD_KICK);
 
+	if (r == 0)
+		r = inband_started(s, ring);
 	if (r == 0)
 		ring_state(s, ring)->started = 1;
 	return r;

@@ -19,6 +19,8 @@
 #include "protocol/backend.h"
 #include "protocol/dispatch.h"
 #include "protocol/handlers.h"
+#include "protocol/inband.h"
+#include "protocol/notifier.h"
 #include "protocol/progress.h"
 #include "protocol/table.h"
 #include "vdpa/base/clock.h"
@@ -67,6 +69,7 @@ void session_init(struct session *s, struct session_section *state, struct devic
 	s->partial_since_ns = 0;
 	s->reason[0] = '\0';
 	s->transfer.fd = -1; /* one that was under way went with the predecessor */
+	inband_init(s);
 }
 
 __attribute__((format(printf, 3, 4))) static int end(struct session *s, int error,
@@ -220,7 +223,10 @@ void session_end(struct session *s)
 	state->frontend_pid = 0;
 	state->frontend_uid = 0;
 	session_forget_reply(s);
+	inband_forget(s);
+	notifier_forget(s);
 	transfer_abandon(s);
+	state->transfer = TRANSFER_NONE;
 	if (transaction_commit(&s->transaction) < 0)
 		log_error("the end of the connection can't be kept");
 	stream_close(&s->stream);
@@ -266,16 +272,22 @@ static uint64_t partial_deadline_ns(const struct session *s)
 }
 
 /* The earlier one of those that there are; 0: there is none. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* When the connection ends, if nothing comes. */
 static uint64_t deadline_ns(const struct session *s)
 {
 	uint64_t partial = partial_deadline_ns(s), ack = postcopy_deadline_ns(s);
 
-	return partial == 0 || (ack != 0 && ack < partial) ? ack : partial;
+	return earlier(partial, ack);
 }
 
 int session_timeout_ms(const struct session *s)
 {
-	uint64_t at = deadline_ns(s);
+	uint64_t at = earlier(deadline_ns(s), device_iotlb_deadline_ns(s->device));
 
 	return at == 0 ? -1 : clock_ms_until(at);
 }
@@ -284,6 +296,7 @@ int session_check_deadline(struct session *s)
 {
 	uint64_t at = deadline_ns(s);
 
+	device_iotlb_ask_again(s->device);
 	if (at == 0 || clock_now_ns() < at)
 		return 0;
 	if (at == partial_deadline_ns(s))
@@ -292,10 +305,41 @@ int session_check_deadline(struct session *s)
 		SESSION_ACK_MS / 1000);
 }
 
+int session_channel(const struct session *s, unsigned int feature)
+{
+	const uint64_t needs = BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(feature);
+
+	if ((s->state->protocol_features & needs) != needs)
+		return -1;
+	return fdstore_get(s->transaction.fds, s->state->backend_slot);
+}
+
+void session_channel_used(struct session *s, int result, const char *what)
+{
+	if (result == 0)
+		return;
+	log_warning("back-end channel: %s not sent: %s", what, strerror(-result));
+	if (result == -EAGAIN)
+		return;
+	fdstore_remove(s->transaction.fds, s->state->backend_slot);
+	s->state->backend_slot = FDSTORE_NONE;
+}
+
+void session_say_miss(struct session *s, const struct driver_miss *miss)
+{
+	int channel = session_channel(s, WIRE_PF_BACKEND_REQ);
+
+	if (channel < 0)
+		log_warning("%#llx is not translated, and the front-end gave no channel to ask for it",
+			(unsigned long long)miss->iova);
+	else
+		session_channel_used(s, backend_iotlb(channel, miss), "IOTLB message");
+}
+
 void session_config_changed(struct session *s)
 {
-	const uint64_t needs = BIT_ULL(WIRE_PF_BACKEND_REQ) | BIT_ULL(WIRE_PF_CONFIG);
+	int channel = session_channel(s, WIRE_PF_CONFIG);
 
-	if ((s->state->protocol_features & needs) == needs)
-		backend_config_change(fdstore_get(s->transaction.fds, s->state->backend_slot));
+	if (channel >= 0)
+		session_channel_used(s, backend_config_change(channel), "CONFIG_CHANGE");
 }

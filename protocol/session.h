@@ -58,6 +58,16 @@ struct session_section {
 	struct session_trace trace[SESSION_TRACE_SIZE];
 	int32_t reply_slot;	     /* descriptor that goes with @reply; SESSION_NO_SLOT: none */
 	uint32_t transfer;	     /* enum transfer_outcome, of the last one */
+	uint8_t inband[QUEUE_MAX];   /* of each ring, see inband.c */
+	uint8_t notifiers[QUEUE_MAX]; /* the front-end may have a page for the ring, see notifier.c */
+};
+
+/* Eventfds of ours whose signals become messages. */
+struct inband {
+	int fd;	   /* epoll over them; -1: there are none */
+	bool fresh; /* it was made since somebody asked for it */
+	bool full; /* the channel is; then @fd is over that */
+	int32_t slots[QUEUE_MAX][2]; /* call and err of each ring; FDSTORE_NONE: not ours */
 };
 
 struct session {
@@ -66,6 +76,7 @@ struct session {
 	struct transaction transaction;
 	struct stream stream;
 	struct transfer transfer;  /* of the device's state, if there is one under way */
+	struct inband inband;
 	uint64_t partial_since_ns; /* 0: no message is half there */
 	uint64_t n_refused;	   /* on this connection, in this process */
 	char reason[SESSION_REASON_SIZE]; /* why the connection ends */
@@ -112,6 +123,31 @@ int session_timeout_ms(const struct session *s);
 
 /** session_check_deadline() - Return: 0; -ETIMEDOUT: it took too long. */
 int session_check_deadline(struct session *s);
+
+/**
+ * session_channel() - where requests of our own that belong to a protocol feature go.
+ * Return: a descriptor, lent; -1: nowhere.
+ */
+int session_channel(const struct session *s, unsigned int feature);
+
+/**
+ * session_channel_used() - notes what became of a request; a channel that broke is given up.
+ * @result: of protocol/backend.h; @what: for the log. The caller commits.
+ */
+void session_channel_used(struct session *s, int result, const char *what);
+
+/**
+ * session_inband_fd() - a descriptor that is readable when session_notify() has something to do; -1: it
+ * has nothing. @ret_fresh: it is another one than at the last call, and that one was closed.
+ */
+int session_inband_fd(struct session *s, bool *ret_fresh);
+void session_notify(struct session *s);
+
+/** session_give_notifiers() - to rings that run and have none, between two messages. Commits. */
+void session_give_notifiers(struct session *s);
+
+/** session_say_miss() - ask the front-end for a translation, or tell it of a refused access. */
+void session_say_miss(struct session *s, const struct driver_miss *miss);
 
 /** session_config_changed() - tell the front-end that the device's configuration changed. */
 void session_config_changed(struct session *s);

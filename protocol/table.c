@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All messages of the specification. A row without a handler names a message that this program
- * does not speak: it is refused like one that nobody knows, and the protocol feature behind it is
- * not offered.
+ * does not speak, and says why: it is refused like one that nobody knows, and the protocol feature
+ * behind it is not offered.
  *
  * Source: vhost-user specification, "Front-end message types".
  */
 #include "protocol/table.h"
 
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
 #include "protocol/handlers.h"
@@ -18,7 +19,10 @@
 #define ANY_STATE (WORKING | BIT(DEVICE_FAILED))
 
 static const struct message_desc messages[WIRE_N_REQUESTS] = {
-	[WIRE_NONE] = { .name = "NONE" },
+	[WIRE_NONE] = {
+		.name = "NONE",
+		.why = "nothing is asked by it",
+	},
 	[WIRE_GET_FEATURES] = {
 		.name = "GET_FEATURES",
 		.handle = on_get_features,
@@ -46,6 +50,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.handle = on_set_mem_table,
 		.size = 8,
 		.check_size = check_mem_table_size,
+		.sizes = "8, and 32 for each of up to 8 regions",
 		.fds = FDS_PER_REGION,
 		.states = ANY_STATE,
 		.reply = REPLY_ACK_OR_OWN,
@@ -168,13 +173,27 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.needs = NEEDS(WIRE_PF_BACKEND_REQ),
 		.states = ANY_STATE,
 	},
-	[WIRE_IOTLB_MSG] = { .name = "IOTLB_MSG" },
-	[WIRE_SET_VRING_ENDIAN] = { .name = "SET_VRING_ENDIAN" },
+	[WIRE_IOTLB_MSG] = {
+		.name = "IOTLB_MSG",
+		.handle = on_iotlb_msg,
+		.size = WIRE_IOTLB_HEAD,
+		.check_size = check_iotlb_size,
+		.sizes = "26 or 32",
+		.needs_accepted = BIT_ULL(VIRTIO_F_ACCESS_PLATFORM),
+		.states = ANY_STATE,
+		.reply = REPLY_ACK_ALWAYS,
+	},
+	[WIRE_SET_VRING_ENDIAN] = {
+		.name = "SET_VRING_ENDIAN",
+		.why = "a modern device (VERSION_1) is little-endian always",
+		.needs = NEEDS(WIRE_PF_CROSS_ENDIAN),
+	},
 	[WIRE_GET_CONFIG] = {
 		.name = "GET_CONFIG",
 		.handle = on_get_config,
 		.size = WIRE_CONFIG_HEAD,
 		.check_size = check_config_size,
+		.sizes = "12, and up to 256 of the configuration",
 		.needs = NEEDS(WIRE_PF_CONFIG),
 		.states = WORKING,
 		.reply = REPLY_OWN_EMPTY,
@@ -184,11 +203,20 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.handle = on_set_config,
 		.size = WIRE_CONFIG_HEAD,
 		.check_size = check_config_size,
+		.sizes = "12, and up to 256 of the configuration",
 		.needs = NEEDS(WIRE_PF_CONFIG),
 		.states = WORKING,
 	},
-	[WIRE_CREATE_CRYPTO_SESSION] = { .name = "CREATE_CRYPTO_SESSION" },
-	[WIRE_CLOSE_CRYPTO_SESSION] = { .name = "CLOSE_CRYPTO_SESSION" },
+	[WIRE_CREATE_CRYPTO_SESSION] = {
+		.name = "CREATE_CRYPTO_SESSION",
+		.why = "a crypto device's, and this is a network device",
+		.needs = NEEDS(WIRE_PF_CRYPTO_SESSION),
+	},
+	[WIRE_CLOSE_CRYPTO_SESSION] = {
+		.name = "CLOSE_CRYPTO_SESSION",
+		.why = "a crypto device's, and this is a network device",
+		.needs = NEEDS(WIRE_PF_CRYPTO_SESSION),
+	},
 	[WIRE_POSTCOPY_ADVISE] = {
 		.name = "POSTCOPY_ADVISE",
 		.handle = on_postcopy_advise,
@@ -215,6 +243,7 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.handle = on_get_inflight_fd,
 		.size = WIRE_INFLIGHT_HEAD,
 		.check_size = check_inflight_size,
+		.sizes = "20 or 24",
 		.needs = NEEDS(WIRE_PF_INFLIGHT_SHMFD),
 		.states = WORKING,
 		.reply = REPLY_OWN_ZERO,
@@ -224,18 +253,29 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.handle = on_set_inflight_fd,
 		.size = WIRE_INFLIGHT_HEAD,
 		.check_size = check_inflight_size,
+		.sizes = "20 or 24",
 		.fds = FDS_ONE,
 		.needs = NEEDS(WIRE_PF_INFLIGHT_SHMFD),
 		.states = WORKING,
 	},
-	[WIRE_GPU_SET_SOCKET] = { .name = "GPU_SET_SOCKET" },
+	[WIRE_GPU_SET_SOCKET] = {
+		.name = "GPU_SET_SOCKET",
+		.why = "a GPU's, and this is a network device",
+	},
 	[WIRE_RESET_DEVICE] = {
 		.name = "RESET_DEVICE",
 		.handle = on_reset_device,
 		.needs = NEEDS(WIRE_PF_RESET_DEVICE),
 		.states = ANY_STATE,
 	},
-	[WIRE_VRING_KICK] = { .name = "VRING_KICK" },
+	[WIRE_VRING_KICK] = {
+		.name = "VRING_KICK",
+		.handle = on_vring_kick,
+		.size = sizeof(struct wire_vring_state),
+		.ring = RING_IN_STATE,
+		.needs = NEEDS(WIRE_PF_INBAND_NOTIFICATIONS),
+		.states = ANY_STATE,
+	},
 	[WIRE_GET_MAX_MEM_SLOTS] = {
 		.name = "GET_MAX_MEM_SLOTS",
 		.handle = on_get_max_mem_slots,
@@ -274,7 +314,11 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.states = ANY_STATE,
 		.reply = REPLY_OWN,
 	},
-	[WIRE_GET_SHARED_OBJECT] = { .name = "GET_SHARED_OBJECT" },
+	[WIRE_GET_SHARED_OBJECT] = {
+		.name = "GET_SHARED_OBJECT",
+		.why = "a network device shares no buffers with other devices",
+		.needs = NEEDS(WIRE_PF_SHARED_OBJECT),
+	},
 	[WIRE_SET_DEVICE_STATE_FD] = {
 		.name = "SET_DEVICE_STATE_FD",
 		.handle = on_set_device_state_fd,
@@ -291,7 +335,11 @@ static const struct message_desc messages[WIRE_N_REQUESTS] = {
 		.states = ANY_STATE,
 		.reply = REPLY_ACK_ALWAYS,
 	},
-	[WIRE_GET_SHMEM_CONFIG] = { .name = "GET_SHMEM_CONFIG" },
+	[WIRE_GET_SHMEM_CONFIG] = {
+		.name = "GET_SHMEM_CONFIG",
+		.why = "a network device has no shared memory regions",
+		.needs = NEEDS(WIRE_PF_SHMEM),
+	},
 };
 
 const struct message_desc *message_find(uint32_t request)

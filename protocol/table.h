@@ -44,28 +44,34 @@ enum message_ring_state {
 /**
  * struct message_desc - a row.
  * @name:   as in the specification
- * @handle: NULL: not built; refused like an unknown message
+ * @handle: NULL: nobody serves it; refused like an unknown message
+ * @why:    why nobody does, for people, 60 characters at most; NULL with a @handle
  * @size:   payload bytes, exactly; with @check_size the least
  * @check_size: further demands on the size; NULL: exactly @size.
  *          Return: 0 or -EBADMSG
+ * @sizes:  what @check_size demands, in words; NULL without it
  * @fds:    how many descriptors come with it
  * @ring:   where the ring's index is
  * @ring_state: what the ring has to be doing
- * @needs:  NEEDS() of a protocol feature
+ * @needs:  NEEDS() of the protocol feature that it belongs to
  * @needs_virtio: virtio feature bits that the device must offer
+ * @needs_accepted: virtio feature bits that the guest's driver must have accepted
  * @states: BIT(enum device_state) in which it is legal
  * @reply:  which kind
  */
 struct message_desc {
 	const char *name;
 	int (*handle)(struct session *s, struct message *m, uint32_t ring);
+	const char *why;
 	uint16_t size;
 	int (*check_size)(const struct message *m);
+	const char *sizes;
 	enum message_fds fds;
 	enum message_ring ring;
 	enum message_ring_state ring_state;
 	uint8_t needs;
 	uint64_t needs_virtio;
+	uint64_t needs_accepted;
 	uint8_t states;
 	enum message_reply reply;
 };

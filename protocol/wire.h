@@ -73,7 +73,11 @@ enum wire_request {
 
 /* Requests that a back-end sends, on a channel of its own. */
 enum wire_backend_request {
+	WIRE_BACKEND_IOTLB_MSG = 1,
 	WIRE_BACKEND_CONFIG_CHANGE = 2,
+	WIRE_BACKEND_VRING_HOST_NOTIFIER = 3,
+	WIRE_BACKEND_VRING_CALL = 4,
+	WIRE_BACKEND_VRING_ERR = 5,
 };
 
 enum wire_protocol_feature {
@@ -97,6 +101,8 @@ enum wire_protocol_feature {
 	WIRE_PF_XEN_MMAP = 17,
 	WIRE_PF_SHARED_OBJECT = 18,
 	WIRE_PF_DEVICE_STATE = 19,
+	WIRE_PF_GET_VRING_BASE_INFLIGHT = 20,
+	WIRE_PF_GPA_ADDRESSES = 21,
 	WIRE_PF_SHMEM = 22,
 };
 
@@ -173,6 +179,30 @@ struct wire_transfer {
 	uint32_t phase;
 };
 
+enum wire_iotlb_type {
+	WIRE_IOTLB_MISS = 1, /* from the back-end */
+	WIRE_IOTLB_UPDATE = 2,
+	WIRE_IOTLB_INVALIDATE = 3,
+	WIRE_IOTLB_ACCESS_FAIL = 4, /* from the back-end */
+};
+
+struct wire_iotlb {
+	uint64_t iova;
+	uint64_t size;
+	uint64_t uva;
+	uint8_t perm; /* 1 read, 2 write */
+	uint8_t type; /* enum wire_iotlb_type */
+	uint8_t padding[6]; /* that some front-ends do not send */
+};
+
+#define WIRE_IOTLB_HEAD 26 /* bytes before wire_iotlb.padding */
+
+struct wire_vring_area {
+	uint64_t word; /* WIRE_VRING_INDEX_MASK, WIRE_VRING_NO_FD */
+	uint64_t size;
+	uint64_t offset;
+};
+
 #define WIRE_CONFIG_F_MIGRATION 1U
 
 struct wire_config {
@@ -195,6 +225,7 @@ union wire_payload {
 	struct wire_log log;
 	struct wire_inflight inflight;
 	struct wire_transfer transfer;
+	struct wire_iotlb iotlb;
 	uint8_t bytes[WIRE_MAX_PAYLOAD];
 };
 

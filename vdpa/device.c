@@ -35,6 +35,8 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->driver = driver;
 	d->fds = fds;
 	d->offered = caps->features & features;
+	if (!device_can_translate(caps))
+		d->offered &= ~BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
 	d->n_queues = caps->n_queues;
 	if (max_pairs > 0 && 2U * max_pairs < d->n_queues)
 		d->n_queues = 2U * max_pairs;
@@ -46,7 +48,9 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	d->log = NULL;
 	d->inflight = NULL;
 	d->relay_waits = false;
+	d->doorbell_allowed = false;
 	d->relays = NULL;
+	d->iotlb = NULL;
 }
 
 int device_checkpoint(struct device *d)
@@ -169,8 +173,10 @@ static bool ring_describe(struct device *d, uint32_t index, struct driver_queue 
 	const struct ring_state *ring = &d->state->rings[index];
 	int r = ring_size_ok(ring->size, device_is_packed(d)) ? ring_locate(d, index, q) : -EINVAL;
 
-	if (r == -EFAULT)
-		return false; /* memory may still come */
+	if (r == -EFAULT) { /* memory may still come, or a translation */
+		ring_ask_for(d, index);
+		return false;
+	}
 	if (r == 0)
 		r = ring_position(d, q, &q->position);
 	if (r == 0 && !device_log_reaches(d, index, ring->addr_flags, ring->log_addr))
@@ -193,8 +199,10 @@ static bool ring_describe(struct device *d, uint32_t index, struct driver_queue 
 /* The device, or what relays for it, does not take the ring. */
 static void ring_refused(struct device *d, uint32_t index, int r)
 {
+	bool away = device_is_away(d) || device_check(d, r, "prepare queues") == -EIO || d->lost;
+
 	ring_relay_forget(d, index);
-	if (device_is_away(d) || device_check(d, r, "prepare queues") == -EIO || d->lost)
+	if (away)
 		return;
 	log_warning("queue %u: the device refuses its ring: %s", index, strerror(-r));
 	device_ring_failed(d, index);
@@ -251,25 +259,14 @@ static void wake_device(const struct device *d, uint32_t index)
 		signal_eventfd(fdstore_get(d->fds, ring->kick_slot));
 }
 
-static int start_wanted(struct device *d)
+/* Return: 0; -EIO; then none of them runs, and the same when the device is gone. */
+static int start_prepared(struct device *d, const struct driver_queue *queues, size_t n)
 {
-	struct driver_queue queues[QUEUE_MAX];
 	struct queue_set set = { 0 };
-	size_t n = 0;
 	int r;
 
-	for (uint32_t i = 0; i < d->n_queues && !device_is_away(d); i++) {
-		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_begin(d, i, &queues[n]))
-			n++;
-	}
-	n = prepare_all(d, queues, n);
-	if (device_is_away(d))
-		return d->lost ? 0 : -EIO;
 	for (size_t i = 0; i < n; i++)
 		queue_set_add(&set, queues[i].index);
-	if (queue_set_empty(&set))
-		return 0;
-
 	r = d->driver->ops->start(d->driver, &set);
 	if (r < 0) {
 		r = device_check(d, r, "start queues");
@@ -279,10 +276,30 @@ static int start_wanted(struct device *d)
 		if (!queue_set_has(&set, i))
 			continue;
 		d->state->rings[i].running = 1;
+		d->state->rings[i].resubmits = 0;
 		wake_device(d, i);
 	}
 	migration_step(&d->state->migration, MIGRATION_RING_STARTED, clock_now_ns());
 	return 0;
+}
+
+static int start_wanted(struct device *d)
+{
+	struct driver_queue queues[QUEUE_MAX];
+	size_t n = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < d->n_queues && !device_is_away(d); i++) {
+		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_begin(d, i, &queues[n]))
+			n++;
+	}
+	if (!device_is_away(d))
+		n = prepare_all(d, queues, n);
+	if (!device_is_away(d) && n > 0)
+		r = start_prepared(d, queues, n);
+	for (size_t i = 0; i < n && device_is_away(d); i++)
+		ring_relay_forget(d, queues[i].index);
+	return d->state->failed ? -EIO : r;
 }
 
 static void ring_stopped_at(struct device *d, uint32_t index, struct queue_position position)
@@ -410,7 +427,8 @@ int device_update(struct device *d)
 int device_set_features(struct device *d, uint64_t features)
 {
 	struct device_section *state = d->state;
-	bool relayout = (state->features ^ features) & BIT_ULL(VIRTIO_F_RING_PACKED);
+	bool relayout = (state->features ^ features) &
+			(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM));
 	int r;
 
 	if (features & ~d->offered)
@@ -424,6 +442,7 @@ int device_set_features(struct device *d, uint64_t features)
 		if (r < 0 && (r = device_check(d, r, "set features")) < 0)
 			return r;
 	}
+	iotlb_forget(d);
 	if (relayout)
 		device_forget_inflight(d);
 	for (uint32_t i = 0; i < d->n_queues && relayout && state->has_features; i++) {
@@ -472,7 +491,7 @@ int device_stop_ring(struct device *d, uint32_t index)
 	}
 	ring->started = 0;
 	ring->failed = 0;
-	return r;
+	return r < 0 ? r : iotlb_rings_stopped(d);
 }
 
 int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int32_t slot)
@@ -507,7 +526,7 @@ int device_stop_all(struct device *d)
 		d->state->rings[i].started = 0;
 		d->state->rings[i].failed = 0;
 	}
-	return r;
+	return r < 0 ? r : iotlb_rings_stopped(d);
 }
 
 static void ring_forget_fds(struct device *d, struct ring_state *ring)
@@ -526,6 +545,7 @@ int device_clear(struct device *d)
 		ring_state_init(&d->state->rings[i]);
 	}
 	device_forget_inflight(d);
+	iotlb_forget(d);
 	d->state->features = 0;
 	d->state->has_features = 0;
 	d->state->status = 0;
@@ -551,10 +571,13 @@ int device_release(struct device *d)
 		ring_forget_fds(d, &state->rings[i]);
 	device_forget_log(d);
 	device_forget_inflight(d);
+	iotlb_forget(d);
 	device_section_forget(state);
 	if (relays_memory_changed(d) < 0)
 		log_warning("the guest's memory stays mapped for a while");
-	return r < 0 ? device_check(d, r, "reset") : 0;
+	if (r < 0 && device_check(d, r, "reset") < 0 && !state->failed)
+		device_fail(d, "reset: %s", strerror(-r)); /* it may still reach that memory */
+	return state->failed ? -EIO : 0;
 }
 
 /* Sorts the answer to a question whose refusal changes nothing. */
@@ -584,4 +607,38 @@ int device_announce(struct device *d, const uint8_t mac[6])
 	if (device_is_away(d))
 		return -EBUSY;
 	return asked(d, d->driver->ops->announce(d->driver, mac), "announce");
+}
+
+bool device_has_doorbell(const struct device *d)
+{
+	return d->doorbell_allowed && d->driver->ops->caps(d->driver)->doorbell;
+}
+
+int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret)
+{
+	int r;
+
+	if (!device_has_doorbell(d))
+		return -EOPNOTSUPP;
+	if (device_is_away(d))
+		return -EBUSY;
+	r = asked(d, d->driver->ops->doorbell(d->driver, true, (uint16_t)index, ret_fd, ret),
+		"open the doorbell page");
+	if (r == 0)
+		d->state->doorbell = 1;
+	return r;
+}
+
+int device_close_doorbell(struct device *d)
+{
+	int none = -1;
+	uint64_t nowhere;
+	int r = 0;
+
+	if (!d->state->doorbell)
+		return 0;
+	d->state->doorbell = 0;
+	if (!device_is_away(d))
+		r = d->driver->ops->doorbell(d->driver, false, 0, &none, &nowhere);
+	return r < 0 ? device_check(d, r, "close the doorbell page") : 0;
 }

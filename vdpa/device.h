@@ -121,10 +121,12 @@ struct device_section {
 	struct carried_queue carried_queues[QUEUE_MAX];
 	uint8_t postcopy;	/* enum postcopy_phase */
 	uint8_t postcopy_blind;	/* the device that was advised is gone */
-	uint8_t pad3[6];
+	uint8_t doorbell;	/* guests may ring the device itself */
+	uint8_t pad3[5];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 };
 
+struct device_iotlb;
 struct device_relays;
 struct dirty_log;
 struct inflight_map;
@@ -137,10 +139,15 @@ struct device {
 	uint32_t n_queues;	    /* offered */
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
+	bool doorbell_allowed;	    /* by its operator; set after device_init() */
 	bool relay_waits;	    /* a ring needs a relay, which waits for the end of postcopy */
 	struct dirty_log *log;	    /* the state's log, mapped; NULL: none */
 	struct inflight_map *inflight; /* the state's inflight area, mapped; NULL: none */
 	struct device_relays *relays; /* NULL: no ring was relayed yet */
+	struct device_iotlb *iotlb;   /* NULL: nothing was translated yet */
+
+	/* Asks the front-end for a translation, or tells it of a refused access. Never waits, nor fails. */
+	void (*say_miss)(struct device *d, const struct driver_miss *miss);
 
 	/* Makes the state lasting in the middle of a change. Return: 0; negative: the process ends. */
 	int (*checkpoint)(struct device *d);
@@ -359,6 +366,44 @@ void device_fail(struct device *d, const char *format, ...) __attribute__((forma
 
 /** device_ring_failed() - the device gave @index up. */
 void device_ring_failed(struct device *d, uint32_t index);
+
+/** device_has_doorbell() - may a guest be given a page of the device, to kick it without us? */
+bool device_has_doorbell(const struct device *d);
+
+/**
+ * device_open_doorbell() - let the guest kick @index by a page.
+ * @ret_fd: the file, the caller's; @ret: where in it
+ * From now on rings that are relayed are polled: what is rung nobody hears but the device.
+ * Return: 0; -EOPNOTSUPP; -EBUSY the device is away; -EIO; another refusal.
+ */
+int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret);
+
+/** device_close_doorbell() - nobody has a page any more. Return: 0; -EIO. */
+int device_close_doorbell(struct device *d);
+
+/**
+ * device_iotlb_update() - the front-end translates a range of the driver's addresses.
+ * @iova, @size: the range, bytes; @uva: where it is for the front-end; @perm: DRIVER_PERM_ bits
+ * Return: 0; -EOPNOTSUPP nothing is to be translated; -EINVAL nonsense, or not all in memory; -EIO.
+ */
+int device_iotlb_update(struct device *d, uint64_t iova, uint64_t size, uint64_t uva, uint32_t perm);
+
+/**
+ * device_iotlb_invalidate() - a range is not translated any more. When it returns, the device uses
+ * nothing of it, and rings that lie there stand still.
+ * @size: may reach beyond the end of the address space. Return: 0; -EOPNOTSUPP; -EINVAL; -EIO.
+ */
+int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size);
+
+/** device_iotlb_look() - what does @index wait for, or was given up for? Asks, or tells. */
+void device_iotlb_look(struct device *d, uint32_t index);
+
+/** device_iotlb_resume() - a predecessor may have died between hearing and asking. */
+void device_iotlb_resume(struct device *d);
+
+/** device_iotlb_deadline_ns() - when to ask again, CLOCK_MONOTONIC; 0: nothing is awaited. */
+uint64_t device_iotlb_deadline_ns(const struct device *d);
+void device_iotlb_ask_again(struct device *d);
 
 /**
  * device_returned() - a device that was lost is there again: give it all that it had, and go on

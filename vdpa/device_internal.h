@@ -62,6 +62,35 @@ bool postcopy_makes_wait(struct device *d);
 /** postcopy_note_loss() - the device has forgotten all it was told. */
 void postcopy_note_loss(struct device *d);
 
+/* device_iotlb.c */
+
+/** device_can_translate() - may such a device be offered with VIRTIO_F_ACCESS_PLATFORM? */
+bool device_can_translate(const struct driver_caps *caps);
+
+/** device_translates() - are addresses the driver's, and need a translation? */
+bool device_translates(const struct device *d);
+
+/** iotlb_forget() - nothing is translated; the device's own table is empty, or will be. */
+void iotlb_forget(struct device *d);
+
+/**
+ * iotlb_locate() - where a range is in guest-physical space, in one piece.
+ * @perm: DRIVER_PERM_ bits. Return: 0; -EFAULT not known, or not for @perm.
+ */
+int iotlb_locate(const struct device *d, uint64_t iova, uint64_t size, uint32_t perm, uint64_t *ret);
+
+/** iotlb_ask_for() - have the front-end asked for the first address of a range that is missing. */
+void iotlb_ask_for(struct device *d, uint64_t iova, uint64_t size, uint32_t perm);
+
+/**
+ * iotlb_memory_changes() - memory that translations lead to is about to go: forget them all. Rings
+ * stop, and run again when the front-end has answered once more. Return: 0; -EIO.
+ */
+int iotlb_memory_changes(struct device *d);
+
+/** iotlb_rings_stopped() - some were, for good; if it was the last one, nothing is translated any more. */
+int iotlb_rings_stopped(struct device *d);
+
 /* device_log.c */
 
 /** device_logs_itself() - does it mark what it writes, whatever it does? */
@@ -111,7 +140,7 @@ bool ring_runs_wrongly(const struct device *d, uint32_t index);
  * ring_relay_start() - make a shadow for a ring.
  * @q: in: the guest's ring, with its position; out: the shadow, for the driver
  * Nothing moves before device_relay_run(), which is not called before this is lasting.
- * Return: 0; a refusal, a driver's error; then nothing is left.
+ * Return: 0; a refusal, a driver's error; then the caller has that noted, and what there is forgotten.
  */
 int ring_relay_start(struct device *d, uint32_t index, struct driver_queue *q);
 

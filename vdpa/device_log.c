@@ -6,7 +6,8 @@
  * or for a ring's log address is refused, since a page that can't be marked is lost on the other side.
  *
  * Who marks: the device, if it has a dirty log of its own. What it marked for a ring that it gives
- * back is completed here, from the ring's log address: a ring may be logged elsewhere than it lies.
+ * back is completed here, from the ring's log address: a ring may be logged elsewhere than it lies. The
+ * log address of a ring that needs a translation needs one too; such a ring is logged where it lies.
  */
 #include <errno.h>
 
@@ -52,7 +53,7 @@ bool log_covers_memory(const struct device *d, const struct memory_table *table)
 
 bool device_log_reaches(const struct device *d, uint32_t index, uint32_t flags, uint64_t log_addr)
 {
-	return !d->log || !(flags & RING_F_LOG) ||
+	return !d->log || !(flags & RING_F_LOG) || device_translates(d) ||
 	       dirty_log_reaches(d->log, log_addr, ring_used_size(d, index));
 }
 
@@ -115,7 +116,7 @@ static bool covers_rings(struct device *d, const struct dirty_log *log)
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		const struct ring_state *ring = &d->state->rings[i];
 
-		if (ring->running && ring->addr_flags & RING_F_LOG &&
+		if (ring->running && ring->addr_flags & RING_F_LOG && !device_translates(d) &&
 			!dirty_log_reaches(log, ring->log_addr, ring_used_size(d, i)))
 			return false;
 	}
@@ -194,15 +195,15 @@ void log_note_stop(struct device *d, uint64_t begun_ns)
 void log_mark_ring(struct device *d, uint32_t index)
 {
 	const struct ring_state *ring = &d->state->rings[index];
-	struct driver_queue q;
+	struct ring_place place;
 
 	if (!d->state->logging || !d->log)
 		return;
-	if (ring_locate(d, index, &q) == 0) {
-		dirty_log_mark(d->log, q.device, ring_used_size(d, index));
+	if (ring_find(d, index, &place) == 0) {
+		dirty_log_mark(d->log, place.device, ring_used_size(d, index));
 		if (device_is_packed(d))
-			dirty_log_mark(d->log, q.desc, ring_desc_size(d, index));
+			dirty_log_mark(d->log, place.desc, ring_desc_size(d, index));
 	}
-	if (ring->addr_flags & RING_F_LOG)
+	if (ring->addr_flags & RING_F_LOG && !device_translates(d))
 		dirty_log_mark(d->log, ring->log_addr, ring_used_size(d, index));
 }

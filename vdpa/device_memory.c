@@ -61,6 +61,18 @@ static struct queue_set affected_rings(const struct device *d, const struct memo
 	return set;
 }
 
+/* Does a region go away, or change its place? */
+static bool loses_memory(const struct memory_table *now, const struct memory_table *next)
+{
+	for (uint32_t i = 0; i < now->n_regions; i++) {
+		const struct memory_region *same = find_same(next, &now->regions[i]);
+
+		if (!same || same->uva != now->regions[i].uva)
+			return true;
+	}
+	return false;
+}
+
 struct driver_map memory_driver_map(const struct device *d, const struct memory_region *region)
 {
 	return (struct driver_map){
@@ -89,32 +101,39 @@ int memory_map_all(struct device *d)
 	return r;
 }
 
-/*
- * Unmaps what only @from has and maps what only @to has. On failure the device reaches what it
- * can of @to; calling it the other way round brings @from back.
- */
-static int change_maps(struct device *d, const struct memory_table *from,
-	const struct memory_table *to)
+/* Step @step from one table to another, or @back: unmap what only @from has, then map what only @to has. */
+static int change_one(struct device *d, const struct memory_table *from, const struct memory_table *to,
+	uint32_t step, bool back)
+{
+	bool comes = step >= from->n_regions;
+	const struct memory_region *region = comes ? &to->regions[step - from->n_regions] : &from->regions[step];
+
+	if (find_same(comes ? from : to, region))
+		return 0;
+	return comes != back ? map_region(d, region) : d->driver->ops->unmap(d->driver, region->gpa, region->size);
+}
+
+/* @ret_done: steps that were done, also on failure; the one that failed changed nothing. */
+static int change_maps(struct device *d, const struct memory_table *from, const struct memory_table *to,
+	uint32_t *ret_done)
 {
 	int r = 0;
 
-	for (uint32_t i = 0; i < from->n_regions && r == 0; i++) {
-		if (!find_same(to, &from->regions[i]))
-			r = d->driver->ops->unmap(d->driver, from->regions[i].gpa,
-				from->regions[i].size);
-	}
-	for (uint32_t i = 0; i < to->n_regions && r == 0; i++) {
-		if (!find_same(from, &to->regions[i]))
-			r = map_region(d, &to->regions[i]);
+	for (*ret_done = 0; *ret_done < from->n_regions + to->n_regions; ++*ret_done) {
+		r = change_one(d, from, to, *ret_done, false);
+		if (r < 0)
+			break;
 	}
 	return r;
 }
 
-static void undo_maps(struct device *d, const struct memory_table *from,
-	const struct memory_table *to)
+static void undo_maps(struct device *d, const struct memory_table *from, const struct memory_table *to,
+	uint32_t done)
 {
-	int r = change_maps(d, to, from);
+	int r = 0;
 
+	while (done-- > 0 && r == 0)
+		r = change_one(d, from, to, done, true);
 	if (r < 0 && device_check(d, r, "restore memory") < 0 && !d->state->failed)
 		device_fail(d, "restore memory: %s", strerror(-r));
 }
@@ -139,6 +158,7 @@ static void take_table(struct device *d, const struct memory_table *next)
 int device_set_memory(struct device *d, const struct memory_table *next)
 {
 	struct queue_set affected;
+	uint32_t done;
 	int r;
 
 	r = memory_table_check(next);
@@ -149,12 +169,14 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 
 	affected = affected_rings(d, next);
 	r = device_stop_set(d, &affected);
+	if (r == 0 && loses_memory(&d->state->memory, next))
+		r = iotlb_memory_changes(d);
 	if (r == 0 && !device_is_away(d) && !postcopy_hides_memory(d)) {
-		r = change_maps(d, &d->state->memory, next);
+		r = change_maps(d, &d->state->memory, next, &done);
 		if (r < 0)
 			r = device_check(d, r, "map memory");
 		if (r < 0 && !device_is_away(d))
-			undo_maps(d, &d->state->memory, next);
+			undo_maps(d, &d->state->memory, next, done);
 	}
 	if (r == 0) {
 		take_table(d, next);
@@ -170,13 +192,26 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 	return r;
 }
 
+/* The page that a guest may have stays where it is; what is rung there is another device's by now. */
+static int open_doorbell_again(struct device *d)
+{
+	_cleanup_close_ int fd = -1;
+	uint64_t offset;
+
+	return d->driver->ops->doorbell(d->driver, true, 0, &fd, &offset);
+}
+
 /* To a device that has nothing: features, and all maps instead of a difference. */
 static int give_all(struct device *d)
 {
 	int r = 0;
 
+	iotlb_forget(d);
+
 	if (d->state->has_features)
 		r = d->driver->ops->set_features(d->driver, d->state->features);
+	if (r == 0 && d->state->doorbell)
+		r = open_doorbell_again(d);
 	postcopy_note_loss(d);
 	if (r == 0 && !postcopy_hides_memory(d))
 		r = memory_map_all(d);
@@ -200,11 +235,11 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 {
 	int r;
 
+	d->lost = true; /* also when nobody noticed yet */
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (d->state->rings[i].running)
 			device_note_lost_position(d, i);
 	}
-	d->lost = true;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	if (device_checkpoint(d) < 0)
@@ -214,11 +249,11 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 		r = give_all(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
-	if (r < 0) {
+	d->lost = false;
+	if (r < 0) { /* it is there, and a reset may help */
 		device_fail(d, "take the device back: %s", strerror(-r));
 		return -EIO;
 	}
-	d->lost = false;
 	if (!postcopy_hides_memory(d))
 		log_info("device is back; %u memory regions mapped again",
 			d->state->memory.n_regions);

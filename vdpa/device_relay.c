@@ -344,13 +344,11 @@ int ring_relay_start(struct device *d, uint32_t index, struct driver_queue *q)
 		r = map_shadow(d, index);
 	if (r < 0) {
 		log_warning("queue %u: can't be relayed: %s", index, strerror(-r));
-		ring_relay_forget(d, index);
 		return r;
 	}
 	q->kick_fd = fdstore_get(d->fds, d->state->relays[index].kick_slot);
 	q->call_fd = fdstore_get(d->fds, d->state->relays[index].call_slot);
 	q->err_fd = -1;
-	d->state->rings[index].resubmits = 0;
 	relays_sync_log(d);
 	return 0;
 }
@@ -493,7 +491,7 @@ bool device_relay_run(struct device *d)
 
 bool device_relay_sleep(struct device *d)
 {
-	bool may_sleep = true;
+	bool may_sleep = !d->state->doorbell || !d->relays || d->relays->n_active == 0;
 
 	for (uint32_t i = 0; i < d->n_queues && d->relays && d->relays->n_active > 0; i++) {
 		struct relay *relay = d->relays->rings[i].relay;

@@ -80,14 +80,15 @@ int device_section_check(const struct device_section *state)
 		state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot) ||
 		state->inflight.slot < DEVICE_NO_INFLIGHT || !slot_ok(state->inflight.slot))
 		return -EBADMSG;
-	if (state->postcopy >= POSTCOPY_N_PHASES || state->postcopy_blind > 1)
+	if (state->postcopy >= POSTCOPY_N_PHASES || state->postcopy_blind > 1 || state->doorbell > 1)
 		return -EBADMSG;
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const struct ring_state *ring = &state->rings[i];
+		bool serves = ring->running || state->relays[i].kept_slot != RELAY_NO_SLOT;
 
 		if (!slot_ok(ring->kick_slot) || !slot_ok(ring->call_slot) ||
 			!slot_ok(ring->err_slot) ||
-			(ring->size > 0 && !ring_size_ok(ring->size, packed)))
+			(ring->size > 0 && !ring_size_ok(ring->size, packed || !serves)))
 			return -EBADMSG;
 		if (!relay_slots_ok(&state->relays[i]) ||
 			(state->relays[i].kept_slot != RELAY_NO_SLOT && ring->size == 0))

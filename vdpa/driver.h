@@ -53,6 +53,10 @@ enum driver_start_position {
  * @page_faults:    the device can work in memory whose pages are still on their way, see
  *                  @postcopy_advise
  * @dirty_log:      the device can mark the pages it writes
+ * @doorbell:       the device has a page in which a guest may ring itself, see @doorbell
+ * @iotlb:          the device translates what the guest's driver calls an address, by a table that the
+ *                  core fills, and asks for what is missing; a device that does not, never offers
+ *                  VIRTIO_F_ACCESS_PLATFORM. See @iotlb_update
  */
 struct driver_caps {
 	uint64_t features;
@@ -62,6 +66,8 @@ struct driver_caps {
 	bool in_order;
 	bool page_faults;
 	bool dirty_log;
+	bool doorbell;
+	bool iotlb;
 };
 
 /* The part of virtio-net's configuration that the device decides. */
@@ -91,6 +97,32 @@ struct driver_map {
 	uint32_t perm;
 };
 
+/**
+ * struct driver_iotlb - one translation.
+ * @iova:    first address, as the guest's driver calls it
+ * @size:    bytes, not 0; neither range wraps
+ * @address: the same in what @map made known
+ * @perm:    DRIVER_PERM_ bits
+ */
+struct driver_iotlb {
+	uint64_t iova;
+	uint64_t size;
+	uint64_t address;
+	uint32_t perm;
+};
+
+/**
+ * struct driver_miss - an address that a queue could not translate.
+ * @iova:    the first one that was needed
+ * @perm:    what for, DRIVER_PERM_ bits
+ * @refused: it is known, and not for this; the queue was given up. Else the queue waits
+ */
+struct driver_miss {
+	uint64_t iova;
+	uint32_t perm;
+	bool refused;
+};
+
 #define DRIVER_LOG_PAGE 4096U /* bytes of IOVA that one bit of a log stands for */
 
 /**
@@ -113,7 +145,8 @@ struct driver_log {
  * struct driver_queue - all that a queue needs to run.
  * @index:    0 .. n_queues-1; even receives, odd transmits
  * @size:     descriptors, 1..max_queue_size; a power of two unless packed
- * @desc:     IOVA of the descriptor table (packed: of the ring)
+ * @desc:     IOVA of the descriptor table (packed: of the ring); with VIRTIO_F_ACCESS_PLATFORM, here
+ *            and in descriptors, an address that the IOTLB translates to one
  * @driver:   IOVA of the available ring (packed: driver event area)
  * @device:   IOVA of the used ring (packed: device event area)
  * @position: where to begin
@@ -169,6 +202,7 @@ enum driver_event_kind {
 	DRIVER_EVENT_QUEUE_ERROR, /* @queue was given up */
 	DRIVER_EVENT_FAILED,	  /* device does not work any more, but answers */
 	DRIVER_EVENT_GONE,	  /* device was removed or reset behind our back */
+	DRIVER_EVENT_MISS,	  /* @queue waits for a translation: see @queue_miss */
 };
 
 struct driver_event {
@@ -303,6 +337,38 @@ struct driver_ops {
 		uint64_t *ret_address);
 	int (*postcopy_register)(struct driver_device *device);
 	int (*postcopy_end)(struct driver_device *device);
+
+	/**
+	 * @iotlb_update, @iotlb_invalidate, @queue_miss: the table of translations. Called only when
+	 * caps say @iotlb, and the update only with VIRTIO_F_ACCESS_PLATFORM; may be NULL otherwise.
+	 * The table is empty after @set_features, @reset and @reopen. The device may forget entries, but
+	 * none of prepared queues' rings.
+	 *
+	 * @iotlb_update: @entry holds from now on, whatever held before for its range. All queues that
+	 * wait look again. Return: 0; -EINVAL; -EBUSY a running queue's ring would lie elsewhere by it;
+	 * a prepared queue has to be prepared again then.
+	 *
+	 * @iotlb_invalidate: nothing in [@iova, @iova + @size) is translated any more; @size may reach
+	 * beyond the end of the address space. From the return on the device uses nothing of it.
+	 * Return: 0; -EBUSY a running queue's ring lies there.
+	 *
+	 * @queue_miss: what a queue waits for, or was given up for. A queue that waits says so by
+	 * DRIVER_EVENT_MISS, once; whoever opens the instance has to ask. A queue that waits can be
+	 * stopped. Return: 0; -ENOENT nothing.
+	 */
+	int (*iotlb_update)(struct driver_device *device, const struct driver_iotlb *entry);
+	int (*iotlb_invalidate)(struct driver_device *device, uint64_t iova, uint64_t size);
+	int (*queue_miss)(struct driver_device *device, uint16_t queue, struct driver_miss *ret);
+
+	/**
+	 * @doorbell: let guests kick all queues by writing to a page, or not any more; their kick eventfds
+	 * work as well. Called only when caps say @doorbell; may be NULL otherwise. Off after @reset and
+	 * @reopen.
+	 * @ret_fd, @ret: with @on: the file, the caller's, and where in it the page of @queue is, one of
+	 * the host's pages. Whoever maps it reaches nothing but this device.
+	 */
+	int (*doorbell)(struct driver_device *device, bool on, uint16_t queue, int *ret_fd,
+		uint64_t *ret);
 
 	/**
 	 * @prepare: make queues ready, outside any downtime. May be slow.

@@ -105,6 +105,14 @@ void fdstore_rollback(struct fdstore *store)
 	store->n_removed = 0;
 }
 
+void fdstore_remove_added(struct fdstore *store, const uint8_t *used)
+{
+	for (size_t i = 0; i < store->n_added; i++) {
+		if (!used[store->added[i]])
+			fdstore_remove(store, (int32_t)store->added[i]);
+	}
+}
+
 void fdstore_retain(struct fdstore *store, const uint8_t *used)
 {
 	for (uint32_t slot = store->first_free; slot < FDSTORE_MAX_SLOTS; slot++) {

@@ -62,6 +62,12 @@ void fdstore_after_commit(struct fdstore *store);
 void fdstore_rollback(struct fdstore *store);
 
 /**
+ * fdstore_remove_added() - of what was added since the last commit, remove what is not in @used.
+ * @used: as fdstore_retain()
+ */
+void fdstore_remove_added(struct fdstore *store, const uint8_t *used);
+
+/**
  * fdstore_retain() - drop every slot from first_free on that is not in @used.
  * @used: FDSTORE_MAX_SLOTS bytes, not 0 where the slot is named by the state
  */

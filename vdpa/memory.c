@@ -87,3 +87,16 @@ const struct memory_region *memory_find_uva(const struct memory_table *table, ui
 	}
 	return NULL;
 }
+
+const struct memory_region *memory_find_gpa(const struct memory_table *table, uint64_t gpa,
+	uint64_t size)
+{
+	for (uint32_t i = 0; i < table->n_regions; i++) {
+		const struct memory_region *region = &table->regions[i];
+
+		if (gpa >= region->gpa && size <= region->size &&
+			gpa - region->gpa <= region->size - size)
+			return region;
+	}
+	return NULL;
+}

@@ -63,4 +63,8 @@ bool memory_gpa_overlap(const struct memory_region *a, const struct memory_regio
 const struct memory_region *memory_find_uva(const struct memory_table *table, uint64_t uva,
 	uint64_t size);
 
+/** memory_find_gpa() - the same in guest-physical space. */
+const struct memory_region *memory_find_gpa(const struct memory_table *table, uint64_t gpa,
+	uint64_t size);
+
 #endif

@@ -13,33 +13,36 @@
 
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/device_internal.h"
 #include "vdpa/position.h"
 
 enum ring_area { AREA_DESC, AREA_DRIVER, AREA_DEVICE, N_AREAS };
 
 struct area {
-	uint64_t uva;
+	uint64_t uva; /* or the driver's address, with device_translates() */
 	uint64_t size;
 	uint64_t align;
+	uint32_t perm; /* DRIVER_PERM_, what the device does there */
 };
 
 /* Source: virtio 1.2, 2.7 "Split Virtqueues" and 2.8.10 "Driver and Device event suppression". */
 static struct area area_of(const struct device *d, const struct ring_state *ring,
 	enum ring_area which)
 {
+	const uint32_t read = DRIVER_PERM_READ, write = DRIVER_PERM_WRITE;
 	uint64_t n = ring->size;
 	uint64_t event = d->state->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
 	bool packed = device_is_packed(d);
 
 	switch (which) {
 	case AREA_DESC:
-		return (struct area){ ring->desc_uva, 16 * n, 16 };
+		return (struct area){ ring->desc_uva, 16 * n, 16, packed ? read | write : read };
 	case AREA_DRIVER:
-		return packed ? (struct area){ ring->avail_uva, 4, 4 }
-			      : (struct area){ ring->avail_uva, 4 + 2 * n + event, 2 };
+		return packed ? (struct area){ ring->avail_uva, 4, 4, read }
+			      : (struct area){ ring->avail_uva, 4 + 2 * n + event, 2, read };
 	default:
-		return packed ? (struct area){ ring->used_uva, 4, 4 }
-			      : (struct area){ ring->used_uva, 4 + 8 * n + event, 4 };
+		return packed ? (struct area){ ring->used_uva, 4, 4, write }
+			      : (struct area){ ring->used_uva, 4 + 8 * n + event, 4, write };
 	}
 }
 
@@ -58,52 +61,99 @@ uint64_t ring_desc_size(const struct device *d, uint32_t index)
 	return area_of(d, &d->state->rings[index], AREA_DESC).size;
 }
 
-static const struct memory_region *find_area(const struct device *d, struct area area)
+/* The region that has all of @area, and where it is there. Return: 0; -EFAULT. */
+static int find_area(const struct device *d, struct area area, const struct memory_region **ret,
+	uint64_t *ret_gpa)
 {
-	return memory_find_uva(&d->state->memory, area.uva, area.size);
+	if (device_translates(d)) {
+		if (iotlb_locate(d, area.uva, area.size, area.perm, ret_gpa) < 0)
+			return -EFAULT;
+		*ret = memory_find_gpa(&d->state->memory, *ret_gpa, area.size);
+		return *ret ? 0 : -EFAULT;
+	}
+	*ret = memory_find_uva(&d->state->memory, area.uva, area.size);
+	if (!*ret)
+		return -EFAULT;
+	*ret_gpa = (*ret)->gpa + (area.uva - (*ret)->uva);
+	return 0;
 }
 
 static int locate(const struct device *d, struct area area, uint64_t *ret)
 {
-	const struct memory_region *region = find_area(d, area);
+	const struct memory_region *region;
 	uint64_t gpa;
+	int r = find_area(d, area, &region, &gpa);
 
-	if (!region)
-		return -EFAULT;
-	gpa = region->gpa + (area.uva - region->uva);
+	if (r < 0)
+		return r;
 	if (gpa % area.align)
 		return -EINVAL;
 	*ret = gpa;
 	return 0;
 }
 
+int ring_find(const struct device *d, uint32_t index, struct ring_place *ret)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	int r = locate(d, area_of(d, ring, AREA_DESC), &ret->desc);
+
+	if (r == 0)
+		r = locate(d, area_of(d, ring, AREA_DRIVER), &ret->driver);
+	if (r == 0)
+		r = locate(d, area_of(d, ring, AREA_DEVICE), &ret->device);
+	return r;
+}
+
 int ring_locate(const struct device *d, uint32_t index, struct driver_queue *q)
 {
 	const struct ring_state *ring = &d->state->rings[index];
-	int r;
+	struct ring_place place;
+	int r = ring_find(d, index, &place);
 
 	q->index = (uint16_t)index;
 	q->size = ring->size;
-	r = locate(d, area_of(d, ring, AREA_DESC), &q->desc);
-	if (r == 0)
-		r = locate(d, area_of(d, ring, AREA_DRIVER), &q->driver);
-	if (r == 0)
-		r = locate(d, area_of(d, ring, AREA_DEVICE), &q->device);
-	return r;
+	if (r < 0)
+		return r;
+	if (device_translates(d))
+		place = (struct ring_place){ ring->desc_uva, ring->avail_uva, ring->used_uva };
+	q->desc = place.desc;
+	q->driver = place.driver;
+	q->device = place.device;
+	return 0;
+}
+
+void ring_ask_for(struct device *d, uint32_t index)
+{
+	for (int which = 0; which < N_AREAS && device_translates(d); which++) {
+		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
+
+		iotlb_ask_for(d, area.uva, area.size, area.perm);
+	}
+}
+
+bool ring_asks_in(const struct device *d, uint32_t index, uint64_t first, uint64_t last)
+{
+	for (int which = 0; which < N_AREAS; which++) {
+		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
+
+		if (area.uva <= last && first <= area.uva + (area.size - 1))
+			return true;
+	}
+	return false;
 }
 
 /* Reads guest memory at @area, from @offset on. */
 static int read_area(const struct device *d, struct area area, uint64_t offset, void *data,
 	size_t size)
 {
-	const struct memory_region *region = find_area(d, area);
-	uint64_t at;
+	const struct memory_region *region;
+	uint64_t gpa, at;
 	int fd;
 
-	if (!region)
+	if (find_area(d, area, &region, &gpa) < 0)
 		return -EFAULT;
 	fd = fdstore_get(d->fds, region->slot);
-	at = region->offset + (area.uva - region->uva) + offset;
+	at = region->offset + (gpa - region->gpa) + offset;
 	if (fd < 0 || pread(fd, data, size, (off_t)at) != (ssize_t)size)
 		return -EFAULT;
 	return 0;
@@ -146,9 +196,10 @@ bool ring_lies_in(const struct device *d, uint32_t index, const struct memory_re
 {
 	for (int which = 0; which < N_AREAS; which++) {
 		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
-		const struct memory_region *found = find_area(d, area);
+		const struct memory_region *found;
+		uint64_t gpa;
 
-		if (!found || memory_gpa_overlap(found, region))
+		if (find_area(d, area, &found, &gpa) < 0 || memory_gpa_overlap(found, region))
 			return true;
 	}
 	return false;

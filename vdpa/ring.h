@@ -18,10 +18,24 @@ bool ring_size_ok(uint32_t size, bool packed);
 uint64_t ring_used_size(const struct device *d, uint32_t index);
 uint64_t ring_desc_size(const struct device *d, uint32_t index);
 
+/* Where a ring's three areas are, in guest-physical space; as for struct driver_queue. */
+struct ring_place {
+	uint64_t desc, driver, device;
+};
+
+/** ring_find() - each area over its full length. Return: as ring_locate(). */
+int ring_find(const struct device *d, uint32_t index, struct ring_place *ret);
+
+/** ring_ask_for() - have the front-end asked for translations that the ring lacks, if it needs any. */
+void ring_ask_for(struct device *d, uint32_t index);
+
+/** ring_asks_in() - has an area of the ring an address in [first, last], as the driver calls it? */
+bool ring_asks_in(const struct device *d, uint32_t index, uint64_t first, uint64_t last);
+
 /**
  * ring_locate() - translate a ring's three areas, each over its full length.
  * @q: index, size, desc, driver and device are written
- * Return: 0; -EFAULT an area is not in one memory region; -EINVAL it is not aligned.
+ * Return: 0; -EFAULT an area is not in one memory region, or not translated; -EINVAL it is not aligned.
  */
 int ring_locate(const struct device *d, uint32_t index, struct driver_queue *q);
 

@@ -15,6 +15,13 @@
  * addresses and buffer addresses are IOVAs looked up in that table, over their full length. An
  * access outside it stops that queue with SIM_QUEUE_ERROR and signals its err eventfd.
  *
+ * With VIRTIO_F_ACCESS_PLATFORM there is a stage before that: what the guest's driver calls an address
+ * is looked up in the function's IOTLB, filled by SIM_IOTLB_UPDATE, whose entries lead to addresses in
+ * that table. A queue that needs an address which is not there waits, says so in its struct sim_miss,
+ * and goes on after the next SIM_IOTLB_UPDATE; frames for it wait too, as far as there is room. One that
+ * may not access what is there so is stopped as above. The device forgets the oldest entries, but those
+ * of rings that are prepared, when it has no room for more.
+ *
  * Events: the device may send a message with command SIM_EVENT and seq 0 on the mailbox at any
  * time (link or configuration changed, queue error).
  *
@@ -36,12 +43,13 @@
 
 /* ---------------------------------------------------------------- the BAR */
 
-#define SIM_BAR_DOORBELL_OFFSET 0	 /* one 4 KiB page, may be mapped into a front-end */
 #define SIM_BAR_REGS_OFFSET	4096	 /* struct sim_regs */
 #define SIM_BAR_SIZE		(32 * 1024)
 
-/* Doorbells: uint32_t [SIM_MAX_QUEUES] at SIM_BAR_DOORBELL_OFFSET; any value written is a kick.
- * A write there wakes nobody: the device polls a function whose SIM_DOORBELL is on. */
+/* The doorbell page is a file of its own, SIM_DOORBELL_SIZE bytes, since a guest may write to all of it.
+ * What is written there, and where, does not matter, and wakes nobody: the device polls a function whose
+ * SIM_DOORBELL is on. */
+#define SIM_DOORBELL_SIZE 4096
 
 enum sim_queue_status {
 	SIM_QUEUE_DISABLED = 0,
@@ -82,6 +90,19 @@ enum sim_function_status {
 	SIM_FUNCTION_FAILED = 1,  /* memory vanished under it (truncated file); needs SIM_RESET */
 };
 
+enum sim_miss_state {
+	SIM_MISS_NONE = 0,
+	SIM_MISS_WAITS,	  /* for SIM_IOTLB_UPDATE with @iova, for @perm */
+	SIM_MISS_REFUSED, /* stopped: @iova is there, and not for @perm */
+};
+
+/* What a queue could not translate. */
+struct sim_miss {
+	uint64_t iova;
+	uint32_t perm;	/* SIM_PERM_ */
+	uint32_t state; /* enum sim_miss_state, written last */
+};
+
 struct sim_regs {
 	uint32_t version;	/* SIM_INTERFACE_VERSION */
 	uint32_t status;	/* enum sim_function_status */
@@ -95,6 +116,7 @@ struct sim_regs {
 	uint64_t last_spoof_mac; /* bytes 0-5: source of the last spoofed frame */
 	uint8_t pad[64 - 16];
 	struct sim_queue_regs queues[SIM_MAX_QUEUES];
+	struct sim_miss misses[SIM_MAX_QUEUES];
 };
 
 /* ----------------------------------------------------------- the messages */
@@ -121,7 +143,8 @@ enum sim_command {
 	SIM_GET_CONFIG,	   /* reply: sim_config */
 	SIM_SET_MTU,	   /* sim_u64: largest payload, 68..65535 */
 	SIM_ANNOUNCE,	   /* sim_u64: MAC in bytes 0-5; the device sends a RARP to the switch */
-	SIM_DOORBELL,	   /* sim_u64: 1 polls the doorbell page, 0 does not */
+	SIM_DOORBELL,	   /* sim_u64: 1 polls the function; reply: none, fd: the doorbell page. 0: does
+			    * not, and no fd */
 	SIM_RESET,	   /* back to the state after SIM_ADMIN_ADD; memory unmapped, no log */
 	SIM_SET_LOG,	   /* sim_log, fd: the log; or zeros and no fd: no log. Also while queues run,
 			    * see @set_log of vdpa/driver.h. The same request again is accepted */
@@ -137,13 +160,21 @@ enum sim_command {
 	SIM_POSTCOPY_END,    /* all memory is complete, and is as that of SIM_MAP. Without
 			      * SIM_POSTCOPY_ADVISE: accepted, without effect */
 
+	/* mailbox: the function's IOTLB, where SIM_HELLO_IOTLB is set. Refused with EINVAL unless
+	 * VIRTIO_F_ACCESS_PLATFORM was negotiated, and with EBUSY when a running queue's ring would be
+	 * elsewhere by it; a prepared queue becomes SIM_QUEUE_DISABLED then. SIM_SET_FEATURES forgets
+	 * all entries */
+	SIM_IOTLB_UPDATE,    /* sim_iotlb: holds from now on, whatever was there */
+	SIM_IOTLB_INVALIDATE, /* sim_iotlb (iova and size, which may be UINT64_MAX for all that follows):
+			       * when the reply is sent the device uses nothing of it any more */
+
 	/* admin */
 	SIM_ADMIN_INFO = 64, /* reply: sim_nic_info */
 	SIM_ADMIN_ADD,	     /* sim_function; reply: none, fd: the mailbox */
 	SIM_ADMIN_ATTACH,    /* sim_function (name counts); reply: none, fd: a new mailbox */
 	SIM_ADMIN_DEL,	     /* sim_function (name counts) */
-	SIM_ADMIN_SET,	     /* sim_function: mac, spoof_check, link_up take effect; others must be
-			      * as they are */
+	SIM_ADMIN_SET,	     /* sim_function: mac, mtu, spoof_check, link_up take effect; others must
+			      * be as they are */
 	SIM_ADMIN_LIST,	     /* sim_u64: index from 0; reply: sim_function, or ENOENT at the end */
 
 	/* device to driver, seq 0, no reply */
@@ -176,6 +207,8 @@ struct sim_hello_reply {
 
 #define SIM_HELLO_PAGE_FAULTS 8 /* SIM_POSTCOPY_ commands are there */
 #define SIM_HELLO_SETS 16 /* SIM_PREPARE takes several */
+#define SIM_HELLO_IOTLB 32 /* SIM_IOTLB_ commands are there */
+#define SIM_HELLO_DOORBELL 64 /* SIM_DOORBELL gives a page */
 
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2
@@ -185,6 +218,14 @@ struct sim_map {
 	uint64_t size;	 /* bytes, not 0 */
 	uint64_t offset; /* in the file */
 	uint32_t perm;	 /* SIM_PERM_ */
+	uint32_t pad;
+};
+
+struct sim_iotlb {
+	uint64_t iova;
+	uint64_t size;	  /* bytes, not 0 */
+	uint64_t address; /* of SIM_MAP's, where @iova is */
+	uint32_t perm;	  /* SIM_PERM_ */
 	uint32_t pad;
 };
 
@@ -264,17 +305,19 @@ enum sim_event_kind {
 	SIM_EVENT_CONFIG = 1, /* mac, mtu or link changed: read SIM_GET_CONFIG */
 	SIM_EVENT_QUEUE_ERROR,
 	SIM_EVENT_FUNCTION_FAILED,
+	SIM_EVENT_MISS, /* a queue waits, see sim_miss */
 };
 
 struct sim_event {
 	uint32_t kind;	/* enum sim_event_kind */
-	uint32_t queue; /* for SIM_EVENT_QUEUE_ERROR */
+	uint32_t queue; /* for SIM_EVENT_QUEUE_ERROR and SIM_EVENT_MISS */
 };
 
 union sim_payload {
 	struct sim_u64 u64;
 	struct sim_hello_reply hello;
 	struct sim_map map;
+	struct sim_iotlb iotlb;
 	struct sim_log log;
 	struct sim_queue_setup setups[SIM_PREPARE_MAX];
 	struct sim_queue_fds fds;

@@ -164,6 +164,8 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
+		.doorbell = (reply.flags & SIM_HELLO_DOORBELL) != 0,
+		.iotlb = (reply.flags & SIM_HELLO_IOTLB) != 0,
 	};
 	*ret_bar_fd = TAKE_FD(bar_fd);
 	return 0;
@@ -382,6 +384,78 @@ static int sim_postcopy_end(struct driver_device *device)
 }
 
 /* The descriptors that are there, in the order of the SIM_FD_ bits. */
+static int call_iotlb(struct sim_device *sim, enum sim_command command, struct sim_iotlb payload)
+{
+	return call(sim,
+		(struct sim_request){
+			.command = command,
+			.payload = &payload,
+			.size = sizeof(payload),
+		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
+static int sim_iotlb_update(struct driver_device *device, const struct driver_iotlb *entry)
+{
+	return call_iotlb(sim_device(device), SIM_IOTLB_UPDATE,
+		(struct sim_iotlb){
+			.iova = entry->iova,
+			.size = entry->size,
+			.address = entry->address,
+			.perm = entry->perm,
+		});
+}
+
+static int sim_iotlb_invalidate(struct driver_device *device, uint64_t iova, uint64_t size)
+{
+	return call_iotlb(sim_device(device), SIM_IOTLB_INVALIDATE,
+		(struct sim_iotlb){ .iova = iova, .size = size });
+}
+
+static int sim_queue_miss(struct driver_device *device, uint16_t queue, struct driver_miss *ret)
+{
+	const struct sim_device *sim = sim_device(device);
+	const struct sim_miss *miss;
+	uint32_t state;
+
+	if (!sim->regs || queue >= sim->caps.n_queues)
+		return -ENOENT;
+	miss = &sim->regs->misses[queue];
+	state = __atomic_load_n(&miss->state, __ATOMIC_ACQUIRE);
+	if (state != SIM_MISS_WAITS && state != SIM_MISS_REFUSED)
+		return -ENOENT;
+	*ret = (struct driver_miss){
+		.iova = miss->iova,
+		.perm = miss->perm & (DRIVER_PERM_READ | DRIVER_PERM_WRITE),
+		.refused = state == SIM_MISS_REFUSED,
+	};
+	return ret->perm == 0 ? -ENOENT : 0;
+}
+
+/* One page for all queues. */
+static int sim_doorbell(struct driver_device *device, bool on, uint16_t queue, int *ret_fd, uint64_t *ret)
+{
+	struct sim_device *sim = sim_device(device);
+	const struct sim_u64 payload = { .value = on };
+	struct sim_request request = {
+		.command = SIM_DOORBELL,
+		.payload = &payload,
+		.size = sizeof(payload),
+	};
+	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
+
+	note_events(sim);
+	if (r == 0 && on && request.reply_fd < 0)
+		r = -EPROTO;
+	if (r < 0 || !on) {
+		close_keep_errno(request.reply_fd);
+		return r;
+	}
+	*ret_fd = request.reply_fd;
+	*ret = 0;
+	return 0;
+}
+
 static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
 {
 	uint32_t have = 0;
@@ -622,6 +696,7 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 		[SIM_EVENT_CONFIG] = DRIVER_EVENT_CONFIG,
 		[SIM_EVENT_QUEUE_ERROR] = DRIVER_EVENT_QUEUE_ERROR,
 		[SIM_EVENT_FUNCTION_FAILED] = DRIVER_EVENT_FAILED,
+		[SIM_EVENT_MISS] = DRIVER_EVENT_MISS,
 	};
 	struct sim_device *sim = sim_device(device);
 	struct sim_event event;
@@ -630,7 +705,7 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 	do {
 		r = sim_channel_next_event(&sim->channel, &event);
 	} while (r == 0 && (event.kind < SIM_EVENT_CONFIG ||
-				   event.kind > SIM_EVENT_FUNCTION_FAILED));
+				   event.kind > SIM_EVENT_MISS));
 	note_events(sim);
 	if (sim->say_gone && r < 0) {
 		sim->say_gone = false;
@@ -659,6 +734,10 @@ const struct driver_ops sim_driver = {
 	.postcopy_map = sim_postcopy_map,
 	.postcopy_register = sim_postcopy_register,
 	.postcopy_end = sim_postcopy_end,
+	.iotlb_update = sim_iotlb_update,
+	.iotlb_invalidate = sim_iotlb_invalidate,
+	.queue_miss = sim_queue_miss,
+	.doorbell = sim_doorbell,
 	.prepare = sim_prepare,
 	.start = sim_start,
 	.stop = sim_stop,

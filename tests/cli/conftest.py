@@ -38,7 +38,7 @@ class Command:
         return subprocess.Popen(["vdpa", *words], executable=program,
                                 env=self.environment(**(environment or {})), **streams | more)
 
-    def __call__(self, *words, timeout=30, **more):
+    def __call__(self, *words, timeout=60, **more):
         """Return: exit status, output, complaints."""
         process = self.start(*words, **more)
         try:

@@ -28,7 +28,7 @@ def complete(vdpa, daemon):
         done = subprocess.run(
             ["bash", "--norc", "-c", SCRIPT, "bash", ROOT / "tools/vdpa/completion/vdpa", PROGRAM,
              *line.split(" ")], capture_output=True, text=True, check=True, cwd=vdpa.folder,
-            env=environment or vdpa.environment(), timeout=30)
+            env=environment or vdpa.environment(), timeout=60)
         assert done.stderr == ""
         return done.stdout.split()
     return offered
@@ -57,14 +57,14 @@ def complete(vdpa, daemon):
     ("dev vstats show ", "vm1 vm2"),
     ("dev vstats show vm1 ", "qidx"),
     ("dev vstats show vm1 qidx ", ""),
-    ("dev add ", "name mgmtdev mac mtu max_vqp device_features socket mode vm spoof_check"),
+    ("dev add ", "name mgmtdev mac mtu max_vqp device_features socket mode vm spoof_check host_notifier"),
     ("dev add name ", ""),
-    ("dev add name x ", "mgmtdev mac mtu max_vqp device_features socket mode vm spoof_check"),
+    ("dev add name x ", "mgmtdev mac mtu max_vqp device_features socket mode vm spoof_check host_notifier"),
     ("dev add name x mgmtdev ", "sim/nic0 sim/nic1 bare"),
     ("dev add name x mgmtdev sim/nic0 m", "mac mtu max_vqp mode"),
     ("dev add mode ", "server client"),
     ("dev add spoof_check o", "on off"),
-    ("dev set ", "name mac spoof_check log_level link"),
+    ("dev set ", "name mac mtu spoof_check log_level link"),
     ("dev set name ", "vm1 vm2"),
     ("dev set name vm1 log_level ", "error warning info debug"),
     ("dev set name vm1 link ", "up down"),

@@ -91,7 +91,7 @@ REFUSED = [
     ("dev add name vm1 mgmtdev nic0 qidx 1", 'Unknown option "qidx"'),
     ("dev add name vm1 mgmtdev nic0 spoof on", 'Unknown option "spoof"'),
     ("dev add name vm1 mgmtdev nic0 link up", 'Unknown option "link"'),
-    ("dev set name vm1 mtu 1500", 'Unknown option "mtu"'),
+    ("dev set name vm1 max_vqp 2", 'Unknown option "max_vqp"'),
     ("monitor vm1 vm2", 'Unknown option "vm2"'),
     ("dev del", "String parameter expected"),
     ("dev upgrade", "String parameter expected"),
@@ -239,7 +239,7 @@ def test_output_that_gets_lost_is_a_failure(vdpa, daemon):
     daemon.answers = samples.ANSWERS
     with open("/dev/full", "wb") as full:
         process = vdpa.start("dev", "show", stdout=full)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err == b"can't write the output: No space left on device\n"
 
@@ -250,7 +250,7 @@ def test_a_reader_that_is_gone_ends_it(vdpa, daemon):
     os.close(reader)
     process = vdpa.start("dev", "show", stdout=writer)
     os.close(writer)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode != 0
 
 

@@ -68,7 +68,7 @@ def lines(process, n):
 
 def end(process, number=signal.SIGINT):
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 
@@ -136,7 +136,7 @@ def test_it_says_when_the_daemon_is_gone(script, monitor, vdpa):
     process = monitor("monitor")
     script.send(EVENTS[0])
     script.hang_up()
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out.count(b"\n")) == (1, 1)
     assert err.decode() == (f"vdpad at {vdpa.socket} is gone: it ended or was restarted "
                             "(begin again when it runs)\n")
@@ -148,7 +148,7 @@ def test_it_says_when_the_daemon_is_gone(script, monitor, vdpa):
 def test_nonsense_ends_it(script, monitor, vdpa, line):
     process = monitor("monitor")
     script.send(EVENTS[0], line)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out.count(b"\n")) == (1, 1)
     assert err.decode().startswith(f"vdpad at {vdpa.socket} answers monitor with nonsense: ")
 
@@ -159,13 +159,13 @@ def test_a_reader_that_is_gone_ends_it(script, monitor):
     os.close(writer)
     os.close(reader)
     script.send(EVENTS[0])
-    assert process.wait(timeout=10) != 0
+    assert process.wait(timeout=60) != 0
 
 
 def test_output_that_gets_lost_ends_it(script, monitor):
     with open("/dev/full", "wb") as full:
         process = monitor("monitor", stdout=full)
         script.send(EVENTS[0])
-        err = process.communicate(timeout=10)[1]
+        err = process.communicate(timeout=60)[1]
     assert err == b"can't write the output: No space left on device\n"
     assert process.returncode == 1

@@ -274,11 +274,11 @@ def test_what_hangs_is_given_up_after_ten_seconds_and_a_change_after_more(vdpa, 
         waited_for = [vdpa.start(*change.split()) for change in CHANGES[:4]]
         time.sleep(9)
         assert all(process.poll() is None for process in given_up.values())
-        said = {words: process.communicate(timeout=15)[1].decode()
+        said = {words: process.communicate(timeout=60)[1].decode()
                 for words, process in given_up.items()}
-        assert 9.9 < time.monotonic() - began < 14
+        assert 9.9 < time.monotonic() - began < 40
         for process in waited_for:
-            assert process.communicate(timeout=15) == (b"", b"")
+            assert process.communicate(timeout=60) == (b"", b"")
             assert process.returncode == 0
         assert time.monotonic() - began >= 11
         for one in crowd:
@@ -294,7 +294,7 @@ def test_what_hangs_is_given_up_after_ten_seconds_and_a_change_after_more(vdpa, 
 
 
 def test_several_ask_at_once(vdpa, daemon, golden):
-    all_asked = threading.Barrier(8, timeout=20)
+    all_asked = threading.Barrier(8, timeout=60)
 
     def answer(*_):
         all_asked.wait()
@@ -303,4 +303,4 @@ def test_several_ask_at_once(vdpa, daemon, golden):
     daemon.answers = {"dev.show": answer}
     processes = [vdpa.start("dev", "show") for _ in range(8)]
     for process in processes:
-        golden(process.communicate(timeout=30)[0], "dev.txt")
+        golden(process.communicate(timeout=60)[0], "dev.txt")

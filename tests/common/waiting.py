@@ -5,13 +5,14 @@ import time
 
 def wait_for(condition, what, seconds=60, tell=lambda: ""):
     """Wait until condition() is true, and return what it returned. @tell: more to say if it isn't."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.0002
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < deadline, f"waited {seconds} s for {what} {tell()}"
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.005)  # most of it comes at once
 
 
 def alive(pid):

@@ -16,7 +16,7 @@
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
 
-#define SLACK_MS 2000 /* a busy host wakes late */
+#define SLACK_MS 10000 /* a busy host wakes late */
 
 static int call_reset(struct guest *g)
 {

@@ -226,6 +226,7 @@ def test_large_frames_are_cut_for_a_receiver_that_does_not_know_them(
     ("kind that is not the frame's", offload_header(GSO_TCPV6, 1000)),
     ("checksum that is not TCP's", offload_header(GSO_TCPV4, 1000, start=30)),
 ])
+@hostile(172)
 def test_offload_requests_that_make_no_sense_lose_the_frame_only(
         nic, make_guest, layout, name, header):
     a, b = two_guests(nic, make_guest, MERGEABLE | layout | OFFLOADS)

@@ -195,6 +195,7 @@ def refused_start(guest):
     (one_desc(sim.DESC_WRITE, iova=0), "not in mapped memory"),
     (one_desc(sim.DESC_WRITE, iova=0x100000000 + (8 << 20) - 99), "not in mapped memory"),
 ])
+@hostile(170)
 def test_a_bad_receive_ring_stops_when_a_frame_comes(nic, make_guest, ring_layout, make, reason):
     a, b, c = neighbours(nic, make_guest, ring_layout)
     make(a, a.queues[0].ring, a.memory.take(4096))

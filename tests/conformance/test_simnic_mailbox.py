@@ -93,11 +93,21 @@ def test_set_changes_mac_check_and_link_and_nothing_else(nic, function):
     assert function.channel.next_event() == (sim.EVENT_CONFIG, 0)
     assert function.config() == {"mac": sim.mac(9), "mtu": 1500, "pairs": 2, "link": 0}
     assert function.register("config_generation") == 1
-    for wrong in ({"pairs": 1}, {"mtu": 1400}, {"features": 0}):
+    for wrong in ({"pairs": 1}, {"features": 0}):
         kwargs = {"pairs": 2, **wrong}
         refused(errno.EINVAL, nic.admin.call, sim.SET, sim.pack_function("f", **kwargs))
     refused(errno.ENOENT, nic.admin.call, sim.SET, sim.pack_function("g", pairs=2))
     assert function.config()["mac"] == sim.mac(9)
+
+
+def test_only_what_a_guest_sees_is_told_as_a_change(nic, function):
+    for flags, mtu in ((sim.SPOOF_CHECK, 1500), (sim.SPOOF_CHECK, 1500), (0, 1500)):
+        nic.admin.call(sim.SET, sim.pack_function("f", pairs=2, mtu=mtu, flags=flags | sim.LINK_UP))
+    assert function.register("config_generation") == 0
+    nic.admin.call(sim.SET, sim.pack_function("f", pairs=2, mtu=9000))
+    assert function.channel.next_event() == (sim.EVENT_CONFIG, 0)
+    assert function.config()["mtu"] == 9000
+    assert function.register("config_generation") == 1
 
 
 @pytest.mark.parametrize("command,payload,size", [
@@ -209,7 +219,8 @@ def test_nobody_can_make_the_bar_shorter(nic, function):
 SIZES = {sim.HELLO: 0, sim.MAP: 32, sim.UNMAP: 32, sim.SET_FEATURES: 8, sim.PREPARE: 40,
          sim.START: 16, sim.STOP: 16, sim.SET_FDS: 16, sim.GET_CONFIG: 0, sim.SET_MTU: 8,
          sim.ANNOUNCE: 8, sim.DOORBELL: 8, sim.RESET: 0, sim.SET_LOG: 16,
-         sim.POSTCOPY_ADVISE: 0, sim.POSTCOPY_MAP: 32, sim.POSTCOPY_REGISTER: 0, sim.POSTCOPY_END: 0}
+         sim.POSTCOPY_ADVISE: 0, sim.POSTCOPY_MAP: 32, sim.POSTCOPY_REGISTER: 0, sim.POSTCOPY_END: 0,
+         sim.IOTLB_UPDATE: 32, sim.IOTLB_INVALIDATE: 32}
 
 
 @pytest.mark.parametrize("command", SIZES)
@@ -241,7 +252,7 @@ def test_prepare_and_set_fds_want_exactly_the_descriptors_they_name(function):
 
 
 def test_unknown_commands_are_not_supported(function):
-    for command in (0, 19, 63, sim.INFO, sim.ADD, sim.EVENT, 2**32 - 1):
+    for command in (0, 21, 63, sim.INFO, sim.ADD, sim.EVENT, 2**32 - 1):
         refused(errno.EOPNOTSUPP, function.call, command)
 
 

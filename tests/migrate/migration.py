@@ -21,7 +21,7 @@ from memory import N_PAGES, PAGE, first_difference, gpa_of
 
 PHASES = ("log base", "log all", "log rings", "first copy", "rounds", "stopped", "compared")
 WAYS = ("cancelled", "disconnected", "refused")
-NAP, REST = 0.005, 2  # seconds: most devices fall asleep in; all do
+NAP, REST = 0.005, 60  # seconds: most devices fall asleep in; all do, on a busy host too
 
 
 class Plan:

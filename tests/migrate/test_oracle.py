@@ -9,6 +9,7 @@ import random
 
 import pytest
 
+import migration
 from campaign import migrate_often
 from dirtylog import DirtyLog
 from memory import HIGH, HIGH_REGION, PAGE, Memory, offset_of, page_of
@@ -19,8 +20,9 @@ from traffic import Guest, Shape, build_frame, parse_frame
 SEED = 20
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def testpmd():
+    """Not longer than it is needed: it never sleeps."""
     stand = TestpmdStand(pairs=2)
     yield stand
     stand.stop()
@@ -65,7 +67,8 @@ def test_simnic_names_all_that_it_writes(make_simnics, packed, indirect, event_i
 @pytest.mark.parametrize("packed, kind", [
     (False, "receive buffers"), (False, "used ring"),
     (True, "receive buffers"), (True, "descriptor ring")])
-def test_it_notices_pages_that_are_never_named(make_simnics, packed, kind, indirect):
+def test_it_notices_pages_that_are_never_named(make_simnics, packed, kind, indirect, monkeypatch):
+    monkeypatch.setattr(migration, "REST", 2)  # however long it waits
     for event_idx in (False, True):
         with pytest.raises(AssertionError, match=rf"pages differ(?s:.*), the {kind} of queue"):
             migrate_often(make_simnics(1), Shape(packed, indirect, event_idx), SEED, 20, failing=0,

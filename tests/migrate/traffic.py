@@ -27,7 +27,7 @@ SMALLEST_CHAIN = 512     # bytes of room in a receive chain
 CHAINS_A_FRAME = -(-(HEADER + GREATEST) // SMALLEST_CHAIN)
 FLOWS_A_QUEUE = 4
 MAC = b"\x52\x54\0\0\0\1"
-DEADLINE = 20
+DEADLINE = 60
 MARK_AGAIN = 0.1  # seconds
 
 

@@ -30,7 +30,7 @@ class Monitor:
     """A connection to QEMU's monitor (QMP)."""
 
     def __init__(self, path):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             self.sock = socket.socket(socket.AF_UNIX)
             try:
@@ -89,10 +89,13 @@ class Guest:
     server:    QEMU listens, for a back-end in client mode
     incoming:  waits for another guest to migrate into it; see migrate_to()
     announce:  the guest itself tells the network where it is after a migration
+    iommu:     of the guest's own: its driver's addresses need translations
+    paged:     each queue has a page of its own to be kicked by, that a back-end may provide
     """
 
     def __init__(self, folder, name, socket_path, mac, address, queues=1, packed=False,
-                 memory="256M", reconnect=None, server=False, incoming=False, announce=True):
+                 memory="256M", reconnect=None, server=False, incoming=False, announce=True,
+                 iommu=False, paged=False):
         self.folder = Path(folder)
         self.name = name
         self.socket_path = str(socket_path)
@@ -105,6 +108,8 @@ class Guest:
         self.server = server
         self.incoming = incoming
         self.announce = announce
+        self.iommu = iommu
+        self.paged = paged
         self.process = None
         self.line = None
         self.buffer = b""
@@ -123,9 +128,11 @@ class Guest:
         device += ",mq=on" if self.queues > 1 else ""
         device += ",packed=on" if self.packed else ""
         device += "" if self.announce else ",guest_announce=off"
+        device += ",iommu_platform=on,ats=on,disable-legacy=on" if self.iommu else ""
+        device += ",page-per-vq=on,disable-legacy=on" if self.paged else ""
         # Pages that the guest's kernel clears first would be sent for that, logged or not.
         kernel = ("console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable "
-                  "init_on_alloc=0")
+                  "init_on_alloc=0" + (" intel_iommu=on iommu.strict=1" if self.iommu else ""))
         return [
             QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
             "-smp", str(self.queues), "-m", self.memory, "-nodefaults", "-display", "none",
@@ -138,6 +145,7 @@ class Guest:
             "-serial", "chardev:line",
             "-chardev", chardev,
             "-netdev", f"vhost-user,id=net,chardev=vhost,queues={self.queues}",
+            *(["-device", "intel-iommu,device-iotlb=on"] if self.iommu else []),
             "-device", device,
             "-qmp", f"unix:{self.folder / self.name}.qmp,server=on,wait=off",
         ] + (["-incoming", "defer"] if self.incoming else [])
@@ -153,7 +161,7 @@ class Guest:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen(1)
-            listener.settimeout(30)
+            listener.settimeout(60)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL,
                                                 stdout=log, stderr=log,

@@ -20,7 +20,7 @@ EVENTS = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5: "fai
 HEADER = struct.Struct("=IIiI")
 SPEC = struct.Struct("=64s16s108s256sIIII4xQH6x")
 STATUS = struct.Struct(f"=IIiiII128s{SPEC.size}s")
-DEADLINE = 20
+DEADLINE = 60
 
 
 def text(data):

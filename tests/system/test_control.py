@@ -23,7 +23,7 @@ class Peer:
     def __init__(self, vdpad):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(vdpad.run_dir / "control.sock"))
-        self.sock.settimeout(30)
+        self.sock.settimeout(60)
         self.data = b""
         self.n = 0
 

@@ -126,7 +126,7 @@ def test_a_left_over_socket_is_replaced(vdpad, tmp_path):
 
 def check(path):
     return subprocess.run([BUILD / "tools/vdpad/vdpad", "--check-config", "--config", path],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("text, line, names", [
@@ -170,7 +170,7 @@ def test_a_configuration_that_is_not_there_is_named():
 @pytest.mark.parametrize("options", [["--nonsense"], ["word"], ["--log-level", "loud"], ["--config"]])
 def test_wrong_options_are_refused(options):
     done = subprocess.run([BUILD / "tools/vdpad/vdpad", *options], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=30)
+                          capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr
 
 
@@ -184,12 +184,12 @@ def test_folders_that_can_t_be_used_are_named(tmp_path, options):
     command = [BUILD / "tools/vdpad/vdpad", "--run-dir", tmp_path / "run", "--state-dir",
                tmp_path / "state", *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=30)
+                          timeout=60)
     assert done.returncode == 1 and options[1] in done.stderr
 
 
 def test_help_and_version_answer():
     for option, word in (("--help", "--check-config"), ("--version", "vdpad ")):
         done = subprocess.run([BUILD / "tools/vdpad/vdpad", option], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=30)
+                              capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and word in done.stdout

@@ -35,7 +35,7 @@ def kill_nic(vdpad):
     """kill -9 of simnic, and wait for the next one."""
     old = vdpad.simnic_pid()
     os.kill(old, signal.SIGKILL)
-    wait_for(lambda: vdpad.simnic_pid() not in (None, 0, old), "a new simnic", 30)
+    wait_for(lambda: vdpad.simnic_pid() not in (None, 0, old), "a new simnic")
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class Vdpad:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds=30):
+    def terminate(self, seconds=60):
         self.process.terminate()
         return self.process.wait(seconds)
 

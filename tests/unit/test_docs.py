@@ -61,3 +61,13 @@ def test_each_option_and_order_of_simnic_is_in_its_page():
     assert len(orders) > 5
     for order in orders:
         assert f"| `{order}` |" in page, order
+
+
+def test_each_fuzzer_is_built_and_in_its_page():
+    targets = re.findall(r'^    "([a-z-]+)": \("', text("tests/fuzz/run").split("TARGETS = {")[1], re.MULTILINE)
+    assert len(targets) > 5
+    table = text("docs/testing.md").split("## Fuzzers")[1]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    assert sorted(targets) == sorted(re.findall(r"`([a-z-]+)`", " ".join(rows)))
+    built = re.findall(r"executable\('fuzz-([a-z-]+)'", text("tests/fuzz/meson.build"))
+    assert sorted(targets) == sorted(built)

@@ -4,7 +4,7 @@
  * front-end that does so with the inflight area. Whatever they do, the device is given guest memory only,
  * and each page that it or the relay writes is marked.
  */
-#include "relay_lab.h"
+#include "relay_lab_hostile.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,161 +20,19 @@ static uint64_t area_size; /* 0: there is no inflight area */
 static uint64_t n_refused, n_resubmitted;
 static bool done; /* atomic */
 
-static uint64_t *word_at(uint64_t offset)
-{
-	return (uint64_t *)(void *)(lab.ram + offset);
-}
-
-/* An address that is good, nearly good, the relay's own, or none. */
-static uint64_t some_gpa(uint64_t *rng)
-{
-	switch (lab_below(rng, 40)) {
-	case 0:
-		return lab_random(rng);
-	case 1:
-		return LAB_SHADOW + lab_below(rng, 8192);
-	case 2:
-		return LAB_GPA + lab.ram_size - lab_below(rng, 200);
-	case 3 ... 9:
-		return LAB_GPA + lab.tables + 16 * lab_below(rng, 7 * lab.size);
-	default:
-		return LAB_GPA + lab.buffers + lab_below(rng, lab.slot_size * lab.size - 4000);
-	}
-}
-
-static uint64_t some_size(uint64_t *rng)
-{
-	switch (lab_below(rng, 30)) {
-	case 0:
-		return lab_random(rng) & UINT32_MAX;
-	case 1:
-		return 0;
-	case 2 ... 12:
-		return 16 * (1 + lab_below(rng, 6));
-	default:
-		return lab_below(rng, 3000);
-	}
-}
-
-static uint16_t some_flags(uint64_t *rng)
-{
-	uint16_t flags = (uint16_t)lab_below(rng, 4);
-
-	if (lab_below(rng, 4) == 0)
-		flags |= VRING_DESC_F_INDIRECT;
-	if (lab.packed)
-		flags |= (uint16_t)(lab_below(rng, 2) ? BIT(7) : BIT(15));
-	if (lab_below(rng, 50) == 0)
-		flags = (uint16_t)lab_random(rng);
-	return flags;
-}
-
-static void scribble_desc(uint64_t at, uint64_t *rng)
-{
-	uint64_t flags = some_flags(rng), other = lab_below(rng, lab.size + (lab_below(rng, 50) == 0));
-
-	shared_store64(word_at(at), some_gpa(rng));
-	shared_store64(word_at(at + 8), some_size(rng) |
-				(lab.packed ? other << 32 | flags << 48 : flags << 32 | other << 48));
-}
-
-/* Mostly makes chains that can be followed, and goes on changing them. */
-static void scribble(uint64_t *rng)
-{
-	struct vring_avail *avail = (void *)(lab.ram + lab.driver);
-
-	switch (lab_below(rng, 10)) {
-	case 0:
-		shared_store16((uint16_t *)(void *)(lab.ram + lab.device) + lab_below(rng, 4),
-			(uint16_t)lab_random(rng));
-		break;
-	case 1:
-		shared_store16(&avail->flags, (uint16_t)lab_below(rng, 3));
-		break;
-	case 2:
-		shared_store16(&avail->idx, lab_below(rng, 20) == 0
-				? (uint16_t)lab_random(rng)
-				: (uint16_t)(shared_load16(&avail->idx) + 1));
-		break;
-	case 3:
-		shared_store16(&avail->ring[lab_below(rng, lab.size)],
-			(uint16_t)lab_below(rng, lab.size + (lab_below(rng, 50) == 0)));
-		break;
-	case 4:
-	case 5:
-		scribble_desc(lab.tables + 16ULL * lab_below(rng, 7 * lab.size), rng);
-		break;
-	default:
-		scribble_desc(lab.desc + 16ULL * lab_below(rng, lab.size), rng);
-	}
-}
-
-/* Most of what lies there are numbers of entries and flags, which may be right. */
-static void scribble_area(uint64_t *rng)
-{
-	uint8_t *at = lab.setup.inflight;
-
-	switch (lab_below(rng, 8)) {
-	case 0:
-		shared_store64((uint64_t *)(void *)(at + 8 * lab_below(rng, (uint32_t)area_size / 8)),
-			lab_random(rng));
-		break;
-	case 1:
-		shared_store16((uint16_t *)(void *)(at + 8 + 2 * lab_below(rng, 12)),
-			(uint16_t)lab_below(rng, 2 * lab.size));
-		break;
-	default:
-		shared_store16((uint16_t *)(void *)(at + 2 * lab_below(rng, (uint32_t)area_size / 2)),
-			(uint16_t)lab_below(rng, lab.size + 1));
-	}
-}
-
 static void *play_guest(void *unused)
 {
 	uint64_t rng = 0x2545f4914f6cdd1dULL;
 
 	while (!__atomic_load_n(&done, __ATOMIC_RELAXED)) {
 		for (int i = 0; i < 20; i++)
-			scribble(&rng);
+			lab_scribble(&lab, &rng);
 		for (int i = 0; i < 20 && area_size > 0; i++)
-			scribble_area(&rng);
+			lab_scribble_area(&lab, &rng);
 		if (lab_below(&rng, 4) == 0)
 			nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
 	}
 	return NULL;
-}
-
-static void put16(uint64_t at, uint64_t value)
-{
-	shared_store16((uint16_t *)(void *)(lab.setup.inflight + at), (uint16_t)value);
-}
-
-/* What a back-end might have left: the first entries are chains in flight, the others are free. */
-static void write_area(uint16_t used, bool wrap, uint64_t *rng)
-{
-	uint32_t n = lab_below(rng, lab.size), entry = lab.packed ? 32 : 16;
-	uint64_t head = entry;
-
-	for (uint32_t i = 0; i < lab.size; i++) {
-		uint64_t at = head + (uint64_t)entry * i;
-
-		put16(at, i < n);
-		put16(at + (lab.packed ? 2 : 6), i + 1);
-		if (!lab.packed)
-			continue;
-		put16(at + 6, 1);
-		put16(at + 18, lab_below(rng, 2) ? VRING_DESC_F_WRITE : 0);
-		shared_store64((uint64_t *)(void *)(lab.setup.inflight + at + 24), some_gpa(rng));
-	}
-	put16(8, 1);
-	put16(10, lab.size);
-	for (uint64_t at = 12; at < 16; at += 2)
-		put16(at, lab.packed ? n : used);
-	if (lab.packed) {
-		put16(16, used);
-		put16(18, used);
-		put16(20, wrap ? 0x0101 : 0);
-	}
 }
 
 /* Chains of an area that contradicts itself are nobody's. Return: is there a relay? */
@@ -203,7 +61,7 @@ static bool open_somewhere(uint64_t *rng)
 
 	lab.setup.resubmits = area_size > 0 && lab_below(rng, 2);
 	if (lab.setup.resubmits && lab_below(rng, 4) > 0)
-		write_area(avail, wrap, rng);
+		lab_write_area(&lab, avail, wrap, rng);
 	if (!open_relay((struct queue_position){ avail, avail, wrap, wrap }, RELAY_FRESH))
 		return false;
 	lab_device_shadow(&lab);
@@ -212,29 +70,22 @@ static bool open_somewhere(uint64_t *rng)
 
 static void expect_marks(void)
 {
-	for (uint32_t i = 0; i < lab.dev.n_wrote; i++) {
-		uint64_t gpa = lab.dev.wrote[i];
+	uint64_t gpa;
 
-		if (!lab_log_has(&lab, gpa)) {
-			done = true;
-			fail_msg("the device wrote to %#lx, which is not marked", gpa);
-		}
+	if (!lab_hostile_marks(&lab, &gpa)) {
+		done = true;
+		fail_msg("%#lx was written, and is not marked", gpa);
 	}
-	lab.dev.n_wrote = 0;
-	memset(lab.log_bits + LAB_GPA / LAB_PAGE / 8, 0, 64);
 }
 
-/* What the relay writes first when it gives something back is marked: the used index, or that slot. */
 static int run(uint32_t budget)
 {
-	struct queue_position at = relay_position(lab.relay);
-	uint64_t wrote = lab.packed ? LAB_GPA + lab.desc + 16ULL * at.used : lab.log_addr + 2;
-	struct relay_work work;
-	int r = relay_run(lab.relay, budget, &work);
+	uint64_t gpa;
+	int r = lab_hostile_run(&lab, budget, &gpa);
 
-	if (work.returned > 0 && !lab_log_has(&lab, wrote)) {
+	if (r == 1) {
 		done = true;
-		fail_msg("the relay wrote to %#lx, which is not marked", wrote);
+		fail_msg("the relay wrote to %#lx, which is not marked", gpa);
 	}
 	return r;
 }

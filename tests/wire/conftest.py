@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
 
 from aftermath import Aftermath, Auditors  # noqa: E402
+from frontend import Memory  # noqa: E402
 from hostile import numbers_of, register  # noqa: E402
 from simnic import Simnic  # noqa: E402
 from stand import BUILD, Stand  # noqa: E402
@@ -45,6 +46,14 @@ def bad_simnic(auditors):
 def shuffled_simnic(auditors):
     """One that completes in any order, and misbehaves on demand."""
     with Simnic(BUILD, misbehaves=True, shuffled=True) as nic:
+        yield nic
+        auditors.forget(nic)
+
+
+@pytest.fixture(scope="session")
+def logging_simnic(auditors):
+    """One that logs pages itself, and so can translate addresses."""
+    with Simnic(BUILD, dirty_log=True) as nic:
         yield nic
         auditors.forget(nic)
 
@@ -97,6 +106,13 @@ def make_stand(simnic, aftermath):
 
 
 @pytest.fixture
+def logging_stand(logging_simnic, aftermath):
+    make, end = made(aftermath, logging_simnic)
+    yield make(pairs=2)
+    end()
+
+
+@pytest.fixture
 def stand(make_stand):
     return make_stand(pairs=2)
 
@@ -134,3 +150,10 @@ def bad_stand(bad_simnic, aftermath):
 @pytest.fixture
 def fe(stand):
     return stand.front_end()
+
+
+@pytest.fixture
+def memory():
+    m = Memory(1 << 20)
+    yield m
+    m.close()

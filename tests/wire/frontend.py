@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-DEADLINE = 20
+DEADLINE = 60
 REPLY, NEED_REPLY = 4, 8
 NO_FD = 0x100
 
@@ -23,14 +23,19 @@ GET_SHMEM_CONFIG""".split()
 ID = {name: number for number, name in enumerate(NAMES)}
 
 PF = {"MQ": 0, "LOG_SHMFD": 1, "RARP": 2, "REPLY_ACK": 3, "MTU": 4, "BACKEND_REQ": 5, "PAGEFAULT": 8,
-      "CONFIG": 9, "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "CONFIGURE_MEM_SLOTS": 15, "STATUS": 16,
-      "DEVICE_STATE": 19}
+      "CONFIG": 9, "INFLIGHT_SHMFD": 12, "RESET_DEVICE": 13, "INBAND_NOTIFICATIONS": 14,
+      "CONFIGURE_MEM_SLOTS": 15, "STATUS": 16, "DEVICE_STATE": 19}
 OFFERED_PF_SHUFFLED = sum(1 << bit for bit in PF.values())  # by a device that completes in any order
 OFFERED_PF = OFFERED_PF_SHUFFLED & ~(1 << PF["INFLIGHT_SHMFD"])
+NEED_ACKS = 1 << PF["REPLY_ACK"] | 1 << PF["INBAND_NOTIFICATIONS"]  # what goes without acknowledgements
 MAC = b"\x52\x54\0\0\0\1"  # of a function, unless told otherwise
 F_LOG_ALL = 1 << 26
 F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 35
 F_MRG_RXBUF, F_MQ, F_INDIRECT, F_EVENT_IDX = 1 << 15, 1 << 22, 1 << 28, 1 << 29
+
+
+# By a device with two pairs.
+RINGS_NOT_THERE = [4, 5, 255, 256, 65535, 65536, 0xffffffff]
 
 
 class Closed(Exception):
@@ -176,6 +181,10 @@ def state(index, num):
 
 def table(*memories):
     return struct.pack("=II", len(memories), 0) + b"".join(m.region() for m in memories)
+
+
+def config(offset, size, flags=0, data=None):
+    return struct.pack("=III", offset, size, flags) + (bytes(size) if data is None else data)
 
 
 def single(memory):

@@ -23,7 +23,7 @@ EVENT_NAMES = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5:
                10: "migration resumed", 11: "migration handed over", 12: "migration cancelled",
                13: "migration broken off"}
 FDS_A_MESSAGE = 32
-DEADLINE = 20
+DEADLINE = 60
 
 
 def sealed_memory(name, size):
@@ -38,7 +38,7 @@ class Shim:
     def __init__(self, worker, folder, mailbox, features=2**64 - 1, max_pairs=0):
         self.worker_path = worker
         self.path = os.path.join(folder, "vhost.sock")
-        self.features, self.max_pairs = features, max_pairs
+        self.features, self.max_pairs, self.flags = features, max_pairs, 0
         self.slots = {SLOT_PAGE: sealed_memory("page", PAGE_SIZE),
                       SLOT_HEALTH: sealed_memory("health", HEALTH_SIZE)}
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -82,7 +82,7 @@ class Shim:
 
     def spec(self):
         return struct.pack("=64s16s108s256sIIII4xQH6x", b"dev", b"sim", self.path.encode(),
-                           self.worker_path.encode(), 0, 0, 0, 7, self.features, self.max_pairs)
+                           self.worker_path.encode(), self.flags, 0, 0, 7, self.features, self.max_pairs)
 
     def send_state(self):
         self.send(START, self.spec())

@@ -25,7 +25,7 @@ def link_is_up(fe):
     return fe.ask("GET_CONFIG", LINK_STATUS)[12] & 1
 
 
-def comes(sock, seconds=20):
+def comes(sock, seconds=60):
     return bool(select.select([sock], [], [], seconds)[0])
 
 
@@ -64,6 +64,15 @@ def test_the_channel_outlives_the_worker(stand, fe, channel):
     fe.accepted("SET_BACKEND_REQ_FD", fds=[theirs.fileno()])
     stand.shim.restart()
     set_link(stand, 0)
+    assert comes(ours) and ours.recv(100) == CONFIG_CHANGE
+
+
+@pytest.mark.parametrize("own_nic_stand", [False], indirect=True)
+def test_a_device_that_was_replaced_may_have_another_configuration(own_nic_stand, channel):
+    ours, theirs = channel
+    fe = own_nic_stand.front_end()
+    fe.accepted("SET_BACKEND_REQ_FD", fds=[theirs.fileno()])
+    own_nic_stand.replace_device()
     assert comes(ours) and ours.recv(100) == CONFIG_CHANGE
 
 

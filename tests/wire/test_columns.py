@@ -4,45 +4,28 @@ refused, and leaves the device as it was. The rows come from the program that pr
 import os
 import socket
 import struct
-import subprocess
 
 import pytest
 from arrival import reply_with_fd
-from conftest import BUILD
-from frontend import NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from frontend import NEED_ACKS, NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
 from hostile import hostile
+from rows import BUILT, NOT_BUILT, ROWS
 from shimside import REFRESH
 from unchanged import unchanged
 from waiting import wait_for
 
 MAC = bytes.fromhex("525400000001")
-F_MTU = 1 << 3
+F_MTU, F_ACCESS_PLATFORM = 1 << 3, 1 << 33
 REST_RING = 2  # there, and not running
 
 
-def read_rows():
-    text = subprocess.run([os.path.join(BUILD, "protocol/print-messages")], check=True,
-                          capture_output=True, text=True).stdout
-    columns = "number name size fds ring needs failed reply".split()
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == len(columns) and cells[0].isdigit():
-            yield dict(zip(columns, cells))
-
-
 LOG_BYTES = 1 << 16  # of a log that reaches beyond the guest's memory
-ROWS = {row["name"]: row for row in read_rows()}
-BUILT = [name for name, row in ROWS.items() if row["size"]]
-NOT_BUILT = [name for name in ROWS if name not in BUILT]
 GATED = [name for name in BUILT if ROWS[name]["needs"]]
 
 
 SHUFFLED = ["GET_INFLIGHT_FD", "SET_INFLIGHT_FD"]  # offered where chains come back in any order
+IOMMU = ["IOTLB_MSG"]  # of guests whose addresses need translations; no ring runs before there are any
 BEFORE = [*SHUFFLED, "SET_DEVICE_STATE_FD", "CHECK_DEVICE_STATE", "POSTCOPY_LISTEN"]  # not while rings run
-
-
-def size_of(name):
-    return int(ROWS[name]["size"].rstrip("+"))
 
 
 class Good:
@@ -70,6 +53,7 @@ class Good:
             "SET_VRING_ERR": (u64(REST_RING), [event]),
             "SET_PROTOCOL_FEATURES": (u64(guest.pf), []),
             "SET_VRING_ENABLE": (state(REST_RING, 1), []),
+            "VRING_KICK": (state(REST_RING, 0), []),
             "SEND_RARP": (MAC + b"\0\0", []),
             "NET_SET_MTU": (u64(1500), []),
             "SET_BACKEND_REQ_FD": (b"", [channel]),
@@ -78,6 +62,7 @@ class Good:
             "SET_STATUS": (u64(0xf), []),
             "ADD_MEM_REG": (bytes(8) + struct.pack("=QQQQ", 1 << 40, 4096, 1 << 40, 0), [memory]),
             "REM_MEM_REG": (single(guest.memory), []),
+            "IOTLB_MSG": (struct.pack("=QQQBB6x", 4096, 4096, guest.memory.uva, 3, 2), []),
             "SET_DEVICE_STATE_FD": (struct.pack("=II", 0, 0), [self.pipe[1]]),
             "GET_INFLIGHT_FD": (struct.pack("=QQHHI", 0, 0, 4, 64, 0), []),
             "SET_INFLIGHT_FD": (struct.pack("=QQHHI", LOG_BYTES, 0, 4, 64, 0), [self.log]),
@@ -101,12 +86,15 @@ def stand(request, make_stand):
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     if params.get("name") in SHUFFLED:
         return request.getfixturevalue("shuffled_stand")
+    if params.get("name") in IOMMU:
+        return request.getfixturevalue("logging_stand")
     return make_stand(pairs=2)
 
 
 @pytest.fixture
-def good(stand):
-    guest = stand.guest()
+def good(request, stand):
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    guest = stand.guest(extra=F_ACCESS_PLATFORM if params.get("name") in IOMMU else 0)
     messages = Good(guest)
     messages.guest = guest
     yield messages
@@ -206,9 +194,9 @@ def test_a_word_that_says_no_descriptor_comes_with_none(stand, good, name):
 @hostile(16, 111, 146, 148, 149)
 @pytest.mark.parametrize("name", GATED)
 def test_without_its_protocol_feature_it_is_refused(stand, good, name):
-    needed = ROWS[name]["needs"].split(",")[0]
+    needed = ROWS[name]["needs"]
     fe = good.guest.fe
-    fe.negotiate(stand.offered & ~(1 << PF[needed]))
+    fe.negotiate(stand.offered & ~(1 << PF[needed]) & ~(1 << PF["INBAND_NOTIFICATIONS"]))
     fe.accepted("SET_FEATURES", *good["SET_FEATURES"])
     refuses(stand.shim, fe, name, *good[name])
 
@@ -223,7 +211,7 @@ def test_a_ring_that_is_not_there_is_refused(stand, good, name, index):
 
 
 @hostile(59)
-@pytest.mark.parametrize("name", [n for n in BUILT if "stopped" in ROWS[n]["ring"]])
+@pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["stopped"]])
 def test_a_ring_that_runs_is_refused(stand, good, name):
     payload, fds = good[name]
     good.guest.setup()
@@ -232,9 +220,9 @@ def test_a_ring_that_runs_is_refused(stand, good, name):
 
 
 @hostile(146)
-@pytest.mark.parametrize("name", [n for n in BUILT if "virtio" in ROWS[n]["needs"]])
+@pytest.mark.parametrize("name", [n for n in BUILT if ROWS[n]["virtio"] >= 0])
 def test_what_the_device_does_not_offer_is_refused(simnic, make_stand, good, name):
-    assert ROWS[name]["needs"].endswith(f"virtio bit {F_MTU.bit_length() - 1}")
+    assert 1 << ROWS[name]["virtio"] == F_MTU
     stand = make_stand(pairs=1, features=simnic.features() & ~F_MTU)
     fe = stand.front_end()
     fe.accepted("SET_OWNER")
@@ -251,6 +239,7 @@ def test_what_is_not_built_is_refused(stand, good, name):
         fe.refused(name)
         fe.refused(name, bytes(8))
         fe.refused(name, bytes(8), [good.event])
+    assert stand.shim.dump()["session"]["last_refusal"] == f"{name}: not served: {ROWS[name]['why']}"
     good.guest.exchange()
 
 
@@ -266,7 +255,7 @@ def test_what_is_not_built_ends_the_connection_when_no_answer_is_asked_for(stand
 @pytest.mark.parametrize("name", [*NOT_BUILT, 0, 45, 0xffffffff])
 def test_what_is_not_built_ends_the_connection_when_answers_were_not_negotiated(stand, name):
     fe = stand.front_end(negotiate=False)
-    fe.negotiate(OFFERED_PF & ~(1 << PF["REPLY_ACK"]))
+    fe.negotiate(OFFERED_PF & ~NEED_ACKS)
     fe.send(name, flags=9)
     assert fe.is_closed()
 
@@ -287,7 +276,7 @@ RINGS = [n for n in BUILT if ROWS[n]["ring"]]
 
 # REM_MEM_REG: the rings lie in the only region, and a failed device can't be told to leave it.
 @hostile(162)
-@pytest.mark.parametrize("name", [n for n in BUILT if n not in [*RINGS, *BEFORE, "REM_MEM_REG"]])
+@pytest.mark.parametrize("name", [n for n in BUILT if n not in [*RINGS, *BEFORE, *IOMMU, "REM_MEM_REG"]])
 def test_a_failed_device_is_asked_nothing(bad_stand, name):
     guest = failed(bad_stand)
     messages = Good(guest)

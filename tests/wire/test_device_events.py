@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from conftest import Stand
+from stand import Stand
 from waiting import wait_for
 
 EPOLL_WAIT = ("232", "281")  # and epoll_pwait, x86-64
@@ -24,7 +24,7 @@ def test_an_event_that_comes_while_the_device_is_asked_something_is_not_forgotte
     ring = guest.rings[1]
     guest.memory.map[ring.avail + 2:ring.avail + 4] = b"\x00\x80"  # 32768 of 64 are available
     ring.notify()
-    wait_for(lambda: bad_stand.shim.has_event("queue error"), "the event", 5)
+    wait_for(lambda: bad_stand.shim.has_event("queue error"), "the event")
 
 
 def system_call(pid):
@@ -40,10 +40,10 @@ def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep
     worker = stand.shim.process.pid
     os.kill(stand.nic.process.pid, signal.SIGSTOP)
     fe.send("NET_SET_MTU", struct.pack("<Q", 1400))
-    wait_for(lambda: system_call(worker) not in EPOLL_WAIT + ("running",), "the question", 5)
+    wait_for(lambda: system_call(worker) not in EPOLL_WAIT + ("running",), "the question")
     stand.nic.process.kill()
-    wait_for(lambda: "device is gone" in stand.shim.log(), "the worker to see it", 5)
-    wait_for(lambda: all(system_call(worker) in EPOLL_WAIT for _ in range(100)), "sleep", 5)
+    wait_for(lambda: "device is gone" in stand.shim.log(), "the worker to see it")
+    wait_for(lambda: all(system_call(worker) in EPOLL_WAIT for _ in range(100)), "sleep")
     stand.replace_device()
     stand.front_end().accepted("NET_SET_MTU", struct.pack("<Q", 1400))
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from frontend import F_LOG_ALL, Closed, FrontEnd, Memory, eventfd, single, state, u64
+from frontend import F_LOG_ALL, NEED_ACKS, Closed, FrontEnd, Memory, eventfd, single, state, u64
 from hostile import hostile
 from shimside import REFRESH
 from test_backend_channel import CONFIG_CHANGE, comes, set_link
@@ -261,7 +261,7 @@ def test_no_request_on_the_channel_asks_for_an_answer(stand, acks):
     ours, theirs = socket.socketpair()
     fe = FrontEnd(stand.path, stand.offered)
     stand.opened.append(fe)
-    fe.negotiate(stand.offered & ~(0 if acks else 1 << 3))
+    fe.negotiate(stand.offered & ~(0 if acks else NEED_ACKS))
     fe.send("SET_BACKEND_REQ_FD", fds=[theirs.fileno()])
     fe.ask_u64("GET_FEATURES")
     set_link(stand, 0)

@@ -6,7 +6,7 @@ import threading
 import pytest
 from frontend import table, u64
 from hostile import hostile
-from test_inflight import AREA, SIZE, get_area, part_size
+from inflight_area import AREA, SIZE, get_area, part_size
 from test_set_log_base import Log, answer, log_all
 from waiting import wait_for
 

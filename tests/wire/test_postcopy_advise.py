@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from arrival import advise, footprint, reply_with_fd
-from conftest import BUILD, Stand
+from stand import BUILD, Stand  # noqa: E402
 from frontend import OFFERED_PF, PF
 from hostile import hostile
 from simnic import Simnic

@@ -10,7 +10,7 @@ import time
 import pytest
 from frontend import F_INDIRECT, F_LOG_ALL, FrontEnd, u64
 from hostile import hostile
-from test_inflight import Area, begin, get_area, go_on
+from inflight_area import Area, begin, get_area, go_on
 from test_set_log_base import Log, answer
 
 PAGE = 4096

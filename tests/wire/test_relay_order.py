@@ -3,7 +3,7 @@
 before it sent a frame is there for that frame."""
 import pytest
 from patched import Change, make_patched
-from test_inflight import begin, get_area, go_on
+from inflight_area import begin, get_area, go_on
 
 SOURCE = "vdpa/device_relay.c"
 N = 200  # frames; without the order one of the first ones is lost, mostly

@@ -4,33 +4,11 @@ import os
 import struct
 
 import pytest
+from dirty import Log
 from frontend import F_LOG_ALL, eventfd, state, u64
 from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
-
-PAGES_A_BYTE = 8 * 4096
-
-
-class Log:
-    """A front-end's log, large enough for a guest's memory."""
-
-    def __init__(self, guest, offset=0, missing=0):
-        end = guest.memory.gpa + guest.memory.size
-        self.size = -(-end // PAGES_A_BYTE) - missing
-        self.offset = offset
-        self.fd = os.memfd_create("log", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, offset + self.size)
-
-    def payload(self):
-        return struct.pack("=QQ", self.size, self.offset)
-
-    def marked(self):
-        """Pages that are marked."""
-        data = os.pread(self.fd, self.size, self.offset)
-        return {8 * at + bit for at, byte in enumerate(data) if byte for bit in range(8)
-                if byte & 1 << bit}
-
 
 def answer(fe, log, payload=None):
     """What SET_LOG_BASE is answered with, whether or not an answer was asked for: 0 is success."""
@@ -102,6 +80,7 @@ def test_the_wish_without_a_log_is_refused_while_rings_run(stand, guest):
     struct.pack("=QQ", 2**64 - 1, 1),
     struct.pack("=QQ", 8, 0),                 # does not reach the guest's memory
 ], ids=["empty", "file-too-short", "wraps", "wraps-by-size", "too-small"])
+@hostile(103, 104, 106)
 def test_a_log_that_does_not_do_is_refused(stand, guest, payload):
     log = Log(guest)
     with unchanged(stand.shim):
@@ -118,6 +97,7 @@ def test_a_log_that_misses_the_last_page_is_refused(stand, guest):
     os.close(log.fd)
 
 
+@hostile(128)
 def test_what_is_no_memory_is_refused(stand, guest):
     log = Log(guest)
     for fd in (guest.rings[0].kick, os.open("/dev/zero", os.O_RDWR), os.pipe()[1]):

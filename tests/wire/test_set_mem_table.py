@@ -17,13 +17,6 @@ def regions(*parts):
     return struct.pack("=II", len(parts), 0) + b"".join(parts)
 
 
-@pytest.fixture
-def memory():
-    m = Memory(1 << 20)
-    yield m
-    m.close()
-
-
 def test_accepts_one_to_eight_regions(stand, fe, memory):
     for n in range(1, 9):
         fe.accepted("SET_MEM_TABLE",

@@ -145,10 +145,18 @@ static int on_del(struct nic *nic, const union sim_payload *in, union sim_payloa
 	return 0;
 }
 
+/* Is the difference one that a guest is told of? */
+static bool is_seen(const struct sim_function *before, const struct sim_function *now)
+{
+	return memcmp(before->mac, now->mac, sizeof(now->mac)) != 0 || before->mtu != now->mtu ||
+	       (before->flags ^ now->flags) & SIM_FUNCTION_LINK_UP;
+}
+
 static int on_set(struct nic *nic, const union sim_payload *in, union sim_payload *out, int *ret_fd)
 {
 	const struct sim_function *new = &in->function;
 	struct function *f;
+	bool seen;
 	int r;
 
 	if (!function_ok(nic, new))
@@ -156,15 +164,18 @@ static int on_set(struct nic *nic, const union sim_payload *in, union sim_payloa
 	r = find(nic, new, &f);
 	if (r < 0)
 		return r;
-	if (new->mtu != f->identity.mtu || new->max_pairs != f->identity.max_pairs ||
-		new->features != f->identity.features)
+	if (new->max_pairs != f->identity.max_pairs || new->features != f->identity.features)
 		return -EINVAL;
+	seen = is_seen(&f->identity, new);
 	nic_pause(nic);
+	if (new->mtu != f->identity.mtu)
+		f->mtu = new->mtu;
 	f->identity = *new;
 	f->mac = macs_word(new->mac);
 	nic_rescan(nic);
 	nic_resume(nic);
-	mailbox_config_changed(f);
+	if (seen)
+		mailbox_config_changed(f);
 	return 0;
 }
 

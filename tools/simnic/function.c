@@ -38,7 +38,7 @@ uint64_t function_features(const struct nic *nic)
 		BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) | BIT_ULL(VIRTIO_NET_F_CSUM) |
 		BIT_ULL(VIRTIO_NET_F_GUEST_CSUM) | BIT_ULL(VIRTIO_NET_F_HOST_TSO4) |
 		BIT_ULL(VIRTIO_NET_F_HOST_TSO6) | BIT_ULL(VIRTIO_NET_F_GUEST_TSO4) |
-		BIT_ULL(VIRTIO_NET_F_GUEST_TSO6);
+		BIT_ULL(VIRTIO_NET_F_GUEST_TSO6) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
 
 	return nic->options.shuffled ? all : all | BIT_ULL(FUNCTION_F_IN_ORDER);
 }
@@ -122,7 +122,7 @@ int function_create(struct nic *nic, const struct sim_function *identity, struct
 	f->mac = macs_word(identity->mac);
 	f->mtu = identity->mtu;
 	f->n_queues = n_queues;
-	f->bar_fd = f->mailbox.fd = -1;
+	f->bar_fd = f->mailbox.fd = f->doorbell_fd = -1;
 	rte_spinlock_init(&f->flood_lock);
 	init_queues(f);
 	r = open_bar(&bar_fd, &bar);
@@ -161,6 +161,7 @@ void function_free(struct function *f)
 	nic_rescan(nic);
 	nic_resume(nic);
 	iommu_free(&f->iommu);
+	close_keep_errno(f->doorbell_fd);
 	close_bar(f);
 	free(f);
 }
@@ -207,6 +208,7 @@ static void clear(struct function *f, bool keep_regs)
 			iommu_region_close(&old.regions[--old.n_regions]);
 		f->iommu.n_regions = 0;
 		f->iommu.n_bytes = 0;
+		iommu_translate(&f->iommu, false);
 	}
 	f->log = (struct dirty_bits){ 0 };
 	f->features = 0;
@@ -337,6 +339,8 @@ int function_set_log(struct function *f, const struct sim_log *log, int fd)
 
 int function_set_features(struct function *f, uint64_t features)
 {
+	int r;
+
 	if (features & ~f->identity.features)
 		return -EINVAL;
 	if (function_any_running(f))
@@ -344,18 +348,31 @@ int function_set_features(struct function *f, uint64_t features)
 	if (features == f->features)
 		return 0;
 	nic_pause(f->nic);
-	f->features = features;
-	for (uint16_t i = 0; i < f->n_queues; i++)
+	r = iommu_translate(&f->iommu, features & BIT_ULL(VIRTIO_F_ACCESS_PLATFORM));
+	for (uint16_t i = 0; i < f->n_queues && r == 0; i++)
 		queue_disable(&f->queues[i]);
+	if (r == 0)
+		f->features = features;
 	nic_resume(f->nic);
-	return 0;
+	return r;
 }
 
-void function_set_doorbell(struct function *f, bool on)
+int function_set_doorbell(struct function *f, bool on, int *ret_fd)
 {
+	if (on && f->doorbell_fd < 0)
+		f->doorbell_fd = memfile_create("simnic-doorbell", SIM_DOORBELL_SIZE);
+	if (on && f->doorbell_fd < 0) {
+		int r = f->doorbell_fd;
+
+		f->doorbell_fd = -1;
+		return r;
+	}
+	if (on)
+		*ret_fd = f->doorbell_fd;
 	nic_pause(f->nic);
 	f->doorbell = on;
 	for (uint16_t i = 0; i < f->n_queues; i++)
 		queue_update_poll(&f->queues[i]);
 	nic_resume(f->nic);
+	return 0;
 }

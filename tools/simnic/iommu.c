@@ -106,11 +106,23 @@ int iommu_init(struct iommu *iommu)
 	return iommu->regions ? 0 : -ENOMEM;
 }
 
+int iommu_translate(struct iommu *iommu, bool on)
+{
+	int r = on && !iommu->iotlb.entries ? iotlb_init(&iommu->iotlb) : 0;
+
+	if (r < 0)
+		return r;
+	iotlb_clear(&iommu->iotlb);
+	iommu->translates = on;
+	return 0;
+}
+
 void iommu_free(struct iommu *iommu)
 {
 	for (uint32_t i = 0; i < iommu->n_regions; i++)
 		iommu_region_close(&iommu->regions[i]);
 	free(iommu->regions);
+	iotlb_free(&iommu->iotlb);
 	*iommu = (struct iommu){ 0 };
 }
 
@@ -182,33 +194,75 @@ const struct iommu_region *iommu_find(const struct iommu *iommu, uint64_t iova)
 	return &iommu->regions[at];
 }
 
+/* The driver's address in the function's memory, and how much of @size follows it there. */
+static enum iommu_answer translate(const struct iommu *iommu, uint64_t iova, uint32_t perm,
+	uint64_t *ret_address, uint64_t *ret_size)
+{
+	const struct iotlb_entry *e;
+
+	*ret_address = iova;
+	*ret_size = UINT64_MAX;
+	if (!iommu->translates)
+		return IOMMU_REACHED;
+	e = iotlb_find(&iommu->iotlb, iova);
+	if (!e)
+		return IOMMU_MISSING;
+	*ret_address = e->address + (iova - e->iova);
+	*ret_size = e->size - (iova - e->iova);
+	return (e->perm & perm) == perm ? IOMMU_REACHED : IOMMU_REFUSED;
+}
+
 void *iommu_lookup(const struct iommu *iommu, struct iommu_hit *hit, uint64_t iova, uint32_t size,
 	uint32_t perm, uint32_t *ret_size)
 {
-	const struct iommu_region *region = iommu_find(iommu, iova);
-	uint64_t into, there;
+	const struct iommu_region *region;
+	uint64_t address, there, into;
+	enum iommu_answer answer = translate(iommu, iova, perm, &address, &there);
 
-	if (!region || (region->map.perm & perm) != perm)
+	region = answer == IOMMU_REACHED ? iommu_find(iommu, address) : NULL;
+	if (!region || (region->map.perm & perm) != perm) {
+		*hit = (struct iommu_hit){
+			.iova = iova,
+			.perm = perm,
+			.answer = answer == IOMMU_REACHED ? IOMMU_UNMAPPED : answer,
+		};
 		return NULL;
-	*hit = (struct iommu_hit){
-		.iova = region->map.iova,
-		.size = region->map.size,
-		.host = region->host,
-		.perm = region->map.perm,
-	};
-	into = iova - region->map.iova;
-	there = region->map.size - into;
+	}
+	into = address - region->map.iova;
+	if (there > region->map.size - into)
+		there = region->map.size - into;
+	if (iommu->translates)
+		*hit = (struct iommu_hit){
+			.iova = iova,
+			.size = there,
+			.host = region->host + into,
+			.shift = address - iova,
+			.perm = perm,
+		};
+	else
+		*hit = (struct iommu_hit){
+			.iova = region->map.iova,
+			.size = region->map.size,
+			.host = region->host,
+			.perm = region->map.perm,
+		};
 	*ret_size = there < size ? (uint32_t)there : size;
 	return region->host + into;
 }
 
-void *iommu_range(const struct iommu *iommu, uint64_t iova, uint64_t size, uint32_t perm)
+void *iommu_range(const struct iommu *iommu, uint64_t iova, uint64_t size, uint32_t perm, uint64_t *ret)
 {
-	const struct iommu_region *region = iommu_find(iommu, iova);
+	const struct iommu_region *region;
 
-	if (!region || size == 0 || (region->map.perm & perm) != perm)
+	*ret = iova;
+	if (!range_ok(iova, size) ||
+		(iommu->translates &&
+			iotlb_translate(&iommu->iotlb, iova, size, perm, ret) != IOTLB_KNOWN))
 		return NULL;
-	if (size > region->map.size - (iova - region->map.iova))
+	region = iommu_find(iommu, *ret);
+	if (!region || (region->map.perm & perm) != perm)
 		return NULL;
-	return region->host + (iova - region->map.iova);
+	if (size > region->map.size - (*ret - region->map.iova))
+		return NULL;
+	return region->host + (*ret - region->map.iova);
 }

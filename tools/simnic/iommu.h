@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The memory that one function reaches, and nothing else of it: ranges of IOVAs and where they are
- * mapped here.
+ * The memory that one function reaches, and nothing else of it: ranges of addresses and where they are
+ * mapped here. With a guest whose driver is behind an IOMMU there is a stage before: the IOTLB leads
+ * from the driver's addresses to those.
  */
 #ifndef SIMNIC_IOMMU_H
 #define SIMNIC_IOMMU_H
@@ -11,6 +12,7 @@
 #include <sys/types.h>
 
 #include "drivers/sim/mailbox.h"
+#include "vdpa/base/iotlb.h"
 
 #define IOMMU_MAX_BYTES (1ULL << 42) /* of one function, so that none takes all address space */
 
@@ -29,14 +31,25 @@ struct iommu {
 	uint32_t n_regions;
 	uint64_t n_bytes;
 	struct iommu_region *regions; /* SIM_MAX_REGIONS, by IOVA, never overlapping */
+	bool translates;	      /* the IOTLB comes first; without entries while it is false */
+	struct iotlb iotlb;
 };
 
-/* A copy of the region that was used last. */
+enum iommu_answer {
+	IOMMU_REACHED,
+	IOMMU_UNMAPPED, /* no such memory, or not for this */
+	IOMMU_MISSING,	/* the IOTLB does not know it */
+	IOMMU_REFUSED,	/* the IOTLB knows it for another permission */
+};
+
+/* What was used last, in one piece. Or, without a size, the address that was not reached. */
 struct iommu_hit {
 	uint64_t iova;
 	uint64_t size; /* 0: none */
 	uint8_t *host;
+	uint64_t shift; /* the function's memory has it at @iova + @shift */
 	uint32_t perm;
+	enum iommu_answer answer;
 };
 
 /**
@@ -58,6 +71,9 @@ void iommu_region_close_asking(struct iommu_region *region);
 int iommu_init(struct iommu *iommu);
 void iommu_free(struct iommu *iommu);
 
+/** iommu_translate() - whether the IOTLB comes first; it is empty then. Return: 0; -ENOMEM. Paused. */
+int iommu_translate(struct iommu *iommu, bool on);
+
 /**
  * iommu_insert() - make a region known. Paused.
  * Return: 0, the region is the table's; 1, the same one is known already, @region stays the
@@ -71,7 +87,7 @@ int iommu_insert(struct iommu *iommu, const struct iommu_region *region);
  */
 bool iommu_remove(struct iommu *iommu, uint64_t iova, uint64_t size, struct iommu_region *ret);
 
-/** iommu_find() - the region with @iova, or NULL. */
+/** iommu_find() - the region with @iova, an address in the function's memory, or NULL. */
 const struct iommu_region *iommu_find(const struct iommu *iommu, uint64_t iova);
 
 /** iommu_lookup() - as iommu_at(), the long way; refills @hit. */
@@ -85,7 +101,8 @@ void *iommu_lookup(const struct iommu *iommu, struct iommu_hit *hit, uint64_t io
  * @perm:     SIM_PERM_ bits that are needed
  * @ret_size: bytes that are there in one piece, at most @size
  *
- * Return: address, or NULL when @iova is not mapped for this.
+ * Return: address, or NULL when @iova is not mapped for this; @hit has the answer then. In any other
+ *         case @hit is about @iova.
  */
 static inline void *iommu_at(const struct iommu *iommu, struct iommu_hit *hit, uint64_t iova,
 	uint32_t size, uint32_t perm, uint32_t *ret_size)
@@ -99,8 +116,11 @@ static inline void *iommu_at(const struct iommu *iommu, struct iommu_hit *hit, u
 	return hit->host + into;
 }
 
-/** iommu_range() - as iommu_at(), for a range that must be in one piece; else NULL. */
-void *iommu_range(const struct iommu *iommu, uint64_t iova, uint64_t size, uint32_t perm);
+/**
+ * iommu_range() - as iommu_at(), for a range that must be in one piece; else NULL.
+ * @ret: where it is in the function's memory
+ */
+void *iommu_range(const struct iommu *iommu, uint64_t iova, uint64_t size, uint32_t perm, uint64_t *ret);
 
 /** iommu_overlaps() - true when [@iova, +@size) and [@start, +@length) share a byte. */
 static inline bool iommu_overlaps(uint64_t iova, uint64_t size, uint64_t start, uint64_t length)

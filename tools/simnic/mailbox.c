@@ -16,6 +16,7 @@
 #include "tools/simnic/misbehave.h"
 #include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
+#include "tools/simnic/translation.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/fdmsg.h"
@@ -51,7 +52,7 @@ static uint32_t hello_flags(const struct nic *nic)
 {
 	const struct options *o = &nic->options;
 
-	return SIM_HELLO_SETS | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
+	return SIM_HELLO_SETS | SIM_HELLO_IOTLB | SIM_HELLO_DOORBELL | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
 	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
 	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U) |
 	       (nic->page_faults ? SIM_HELLO_PAGE_FAULTS : 0U);
@@ -142,8 +143,7 @@ static int on_doorbell(struct function *f, struct request *r)
 {
 	if (r->in->u64.value > 1)
 		return -EINVAL;
-	function_set_doorbell(f, r->in->u64.value != 0);
-	return 0;
+	return function_set_doorbell(f, r->in->u64.value != 0, &r->reply_fd);
 }
 
 static int on_reset(struct function *f, struct request *r)
@@ -171,6 +171,16 @@ static int on_postcopy_end(struct function *f, struct request *r)
 {
 	postcopy_end(f);
 	return 0;
+}
+
+static int on_iotlb_update(struct function *f, struct request *r)
+{
+	return translation_update(f, &r->in->iotlb);
+}
+
+static int on_iotlb_invalidate(struct function *f, struct request *r)
+{
+	return translation_invalidate(f, r->in->iotlb.iova, r->in->iotlb.size);
 }
 
 static const struct command_desc commands[] = {
@@ -267,6 +277,16 @@ static const struct command_desc commands[] = {
 	[SIM_POSTCOPY_END] = {
 		.name = "POSTCOPY_END",
 		.handle = on_postcopy_end,
+	},
+	[SIM_IOTLB_UPDATE] = {
+		.name = "IOTLB_UPDATE",
+		.handle = on_iotlb_update,
+		.size = sizeof(struct sim_iotlb),
+	},
+	[SIM_IOTLB_INVALIDATE] = {
+		.name = "IOTLB_INVALIDATE",
+		.handle = on_iotlb_invalidate,
+		.size = sizeof(struct sim_iotlb),
 	},
 };
 

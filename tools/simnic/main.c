@@ -68,6 +68,16 @@ static void report_queues(struct function *f)
 	}
 }
 
+static void report_misses(struct function *f)
+{
+	for (uint16_t i = 0; i < f->n_queues; i++) {
+		uint64_t bit = BIT_ULL(i % 64);
+
+		if (atomic_fetch_and(&f->waiting_queues[i / 64], ~bit) & bit)
+			mailbox_event(f, SIM_EVENT_MISS, i);
+	}
+}
+
 static void report_memory(struct function *f)
 {
 	if (!f->memory_lost || f->failed_said)
@@ -91,6 +101,7 @@ static void on_attention(struct source *source)
 		if (!f || !atomic_exchange(&f->faulty_any, false))
 			continue;
 		report_queues(f);
+		report_misses(f);
 		report_memory(f);
 	}
 }

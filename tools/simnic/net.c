@@ -13,6 +13,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_prefetch.h>
 
+#include "tools/simnic/backlog.h"
 #include "tools/simnic/cursor.h"
 #include "tools/simnic/flow.h"
 #include "tools/simnic/frame.h"
@@ -246,15 +247,16 @@ static uint32_t fill_burst(struct vq *q, struct burst *b, struct rte_mbuf **fram
 	return done;
 }
 
-static void fill_queue(struct data_thread *t, struct vq *q, struct rte_mbuf **frames, uint32_t n)
+/* As many as there is room for. Return: frames done with. Under lock. */
+static uint32_t fill_bursts(struct data_thread *t, struct vq *q, struct rte_mbuf **frames, uint32_t n)
 {
 	struct sim_regs *regs = q->function->regs;
 	uint32_t done = 0, written = 0;
 	uint64_t bytes = 0;
 
-	rte_spinlock_lock(&q->lock);
 	while (done < n && q->status == SIM_QUEUE_RUNNING) {
-		uint32_t i = fill_burst(q, t->burst, frames + done, n - done, &written, &bytes);
+		uint32_t some = n - done < NIC_BURST ? n - done : NIC_BURST;
+		uint32_t i = fill_burst(q, t->burst, frames + done, some, &written, &bytes);
 
 		done += i;
 		if (unlikely(q->fault != NULL))
@@ -263,12 +265,43 @@ static void fill_queue(struct data_thread *t, struct vq *q, struct rte_mbuf **fr
 			break;
 	}
 	q->regs->bytes += bytes;
-	if (written < n)
-		q->regs->drops += n - written;
-	rte_spinlock_unlock(&q->lock);
-
+	q->regs->drops += done - written;
 	__atomic_fetch_add(&regs->rx_frames, written, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&regs->rx_bytes, bytes, __ATOMIC_RELAXED);
+	return done;
+}
+
+/* Frames that waited go first. Under lock. */
+static void catch_up(struct data_thread *t, struct vq *q)
+{
+	if (q->waits || q->backlog->n == 0)
+		return;
+	backlog_take(q, fill_bursts(t, q, q->backlog->frames, q->backlog->n));
+	if (!q->waits)
+		backlog_drop(q); /* the ring is full, or has failed */
+}
+
+static void fill_queue(struct data_thread *t, struct vq *q, struct rte_mbuf **frames, uint32_t n)
+{
+	uint32_t done = 0;
+
+	rte_spinlock_lock(&q->lock);
+	if (unlikely(q->backlog != NULL))
+		catch_up(t, q);
+	if (likely(!q->waits))
+		done = fill_bursts(t, q, frames, n);
+	if (unlikely(q->waits && q->backlog))
+		done += backlog_add(q, frames + done, n - done);
+	q->regs->drops += n - done;
+	rte_spinlock_unlock(&q->lock);
+}
+
+void net_catch_up(struct data_thread *t, struct vq *q)
+{
+	rte_spinlock_lock(&q->lock);
+	if (q->backlog)
+		catch_up(t, q);
+	rte_spinlock_unlock(&q->lock);
 }
 
 /* Spreads at most NIC_BURST frames over the running receive queues, in order for each flow. */

@@ -21,4 +21,7 @@ uint32_t net_transmit(struct data_thread *t, struct vq *q, struct rte_mbuf **fra
  */
 void net_receive(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n);
 
+/** net_catch_up() - a receive queue may go on: frames that waited for it. */
+void net_catch_up(struct data_thread *t, struct vq *q);
+
 #endif

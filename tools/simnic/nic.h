@@ -33,6 +33,7 @@
 
 #define HELD_MAX 40 /* chains: a burst, and those that stay */
 
+struct backlog;
 struct data_thread;
 struct function;
 struct postcopy;
@@ -58,7 +59,8 @@ struct vq {
 	/* changed while paused */
 	enum sim_queue_status status; /* a data thread sets SIM_QUEUE_ERROR */
 	uint32_t size;
-	uint64_t desc_iova, driver_iova, device_iova;
+	struct sim_queue_setup setup; /* its addresses as they were given */
+	uint64_t desc_iova, driver_iova, device_iova; /* in the function's memory */
 	void *desc, *driver, *device; /* the same in our memory */
 	uint32_t desc_size, driver_size, device_size; /* bytes */
 	int kick_fd, call_fd, err_fd;
@@ -81,6 +83,8 @@ struct vq {
 	struct held held;     /* taken and not yet given back; empty unless @holds */
 	bool ring_missing;    /* @postcopy: the ring was not there yet */
 	bool parked;	      /* a page was missing: nothing to do before it is there */
+	bool waits;	      /* for an address translation; cleared while paused */
+	struct backlog *backlog; /* receive: frames that wait for one; NULL: none ever do */
 	const uint8_t *_Atomic wanted; /* that page, where it is asked for; the helper clears it */
 	uint32_t wrong_index; /* test interface: so much is added to the next used index */
 };
@@ -111,6 +115,7 @@ struct function {
 	uint16_t rx_running[SIM_MAX_PAIRS];
 	uint64_t running_since; /* order of starts; 0: no receive queue runs */
 	bool doorbell;
+	int doorbell_fd; /* the page; -1: nobody asked for it */
 	struct postcopy *postcopy; /* NULL: all memory is complete */
 
 	/* data threads, under flood_lock */
@@ -121,6 +126,7 @@ struct function {
 	/* data threads to control thread */
 	atomic_bool memory_lost;
 	atomic_uint_least64_t faulty[SIM_MAX_QUEUES / 64];
+	atomic_uint_least64_t waiting_queues[SIM_MAX_QUEUES / 64]; /* those that just began to */
 	atomic_bool faulty_any;
 
 	/* control thread */
@@ -158,6 +164,7 @@ struct nic {
 	struct misbehaviour *misbehaviours;
 	struct data_thread *own; /* what the control thread needs to send frames itself */
 
+	atomic_uint n_backlog; /* frames that wait, of all functions */
 	atomic_uint pauses;
 	unsigned int pause_depth;
 };

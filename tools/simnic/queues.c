@@ -18,8 +18,10 @@
 #include <unistd.h>
 
 #include "drivers/sim/position.h"
+#include "tools/simnic/backlog.h"
 #include "tools/simnic/held.h"
 #include "tools/simnic/thread.h"
+#include "tools/simnic/translation.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 
@@ -112,8 +114,8 @@ static void place_fds(struct vq *q, uint32_t change, uint32_t have, int *fds)
 
 static bool same_facts(const struct vq *q, const struct sim_queue_setup *s)
 {
-	return q->size == s->size && q->desc_iova == s->desc && q->driver_iova == s->driver &&
-	       q->device_iova == s->device;
+	return q->setup.size == s->size && q->setup.desc == s->desc && q->setup.driver == s->driver &&
+	       q->setup.device == s->device;
 }
 
 /* Registers of a queue that does not run. */
@@ -127,20 +129,27 @@ static void write_regs(struct vq *q)
 	__atomic_store_n(&q->regs->status, (uint32_t)q->status, __ATOMIC_RELEASE);
 }
 
-static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const hosts[N_AREAS])
+/* Where the areas of a ring are. */
+struct places {
+	void *hosts[N_AREAS];
+	uint64_t addresses[N_AREAS]; /* in the function's memory */
+};
+
+static void set_facts(struct vq *q, const struct sim_queue_setup *s, const struct places *places)
 {
 	const struct function *f = q->function;
 	bool modern = has(f, VIRTIO_F_VERSION_1);
 	struct area areas[N_AREAS];
 
 	list_areas(s, has(f, VIRTIO_F_RING_PACKED), areas);
+	q->setup = *s;
 	q->size = s->size;
-	q->desc_iova = s->desc;
-	q->driver_iova = s->driver;
-	q->device_iova = s->device;
-	q->desc = hosts[0];
-	q->driver = hosts[1];
-	q->device = hosts[2];
+	q->desc_iova = places->addresses[0];
+	q->driver_iova = places->addresses[1];
+	q->device_iova = places->addresses[2];
+	q->desc = places->hosts[0];
+	q->driver = places->hosts[1];
+	q->device = places->hosts[2];
 	q->desc_size = (uint32_t)areas[0].size;
 	q->driver_size = (uint32_t)areas[1].size;
 	q->device_size = (uint32_t)areas[2].size;
@@ -160,11 +169,12 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, void *const
 	q->wrong_index = 0;
 	q->ring_missing = q->postcopy;
 	q->parked = false;
+	waiting_over(q);
 	q->status = SIM_QUEUE_PREPARED;
 }
 
 /* Finds the areas in memory. Return: 0, -EINVAL, -EFAULT. */
-static int find_areas(struct function *f, const struct sim_queue_setup *s, void *ret[N_AREAS])
+static int find_areas(struct function *f, const struct sim_queue_setup *s, struct places *ret)
 {
 	struct area areas[N_AREAS];
 
@@ -172,8 +182,9 @@ static int find_areas(struct function *f, const struct sim_queue_setup *s, void 
 	for (int i = 0; i < N_AREAS; i++) {
 		if (areas[i].iova % areas[i].align)
 			return -EINVAL;
-		ret[i] = iommu_range(&f->iommu, areas[i].iova, areas[i].size, areas[i].perm);
-		if (!ret[i])
+		ret->hosts[i] = iommu_range(&f->iommu, areas[i].iova, areas[i].size, areas[i].perm,
+			&ret->addresses[i]);
+		if (!ret->hosts[i])
 			return -EFAULT;
 	}
 	return 0;
@@ -187,7 +198,7 @@ static bool runs_with(const struct vq *q, const struct sim_queue_setup *s)
 static int check_setup(struct function *f, const struct sim_queue_setup *s, const int *fds)
 {
 	bool packed = has(f, VIRTIO_F_RING_PACKED);
-	void *hosts[N_AREAS];
+	struct places places;
 	int r;
 
 	if (s->queue >= f->n_queues)
@@ -199,7 +210,9 @@ static int check_setup(struct function *f, const struct sim_queue_setup *s, cons
 	if (!size_ok(s->size, packed) || !position_ok(f, s->position, s->size, packed))
 		return -EINVAL;
 	r = check_fds(s->have_fds, fds);
-	return r < 0 ? r : find_areas(f, s, hosts);
+	if (r == 0 && f->iommu.translates && vq_is_receive(&f->queues[s->queue]))
+		r = backlog_init(&f->queues[s->queue]);
+	return r < 0 ? r : find_areas(f, s, &places);
 }
 
 /* What check_setup() found right. */
@@ -211,15 +224,15 @@ static void prepare(struct function *f, const struct sim_queue_setup *s, int *fd
 		.have_fds = s->have_fds,
 	};
 	struct vq *q = &f->queues[s->queue];
-	void *hosts[N_AREAS];
+	struct places places;
 
 	if (runs_with(q, s)) {
 		queue_set_fds(f, &all, fds);
 		return;
 	}
-	find_areas(f, s, hosts);
+	find_areas(f, s, &places);
 	place_fds(q, all.change, s->have_fds, fds);
-	set_facts(q, s, hosts);
+	set_facts(q, s, &places);
 	write_regs(q);
 }
 
@@ -323,6 +336,7 @@ static void stop_one(struct vq *q)
 	held_release(q, q->function->nic->own->burst);
 	if (!vq_is_receive(q))
 		thread_remove_queue(q->thread, q);
+	waiting_over(q);
 	q->status = SIM_QUEUE_PREPARED;
 	q->fault = NULL;
 	write_regs(q);
@@ -409,28 +423,42 @@ void queue_clear(struct vq *q, bool keep_regs)
 	q->at = (struct queue_position){ 0 };
 	q->packed = false;
 	q->ring_missing = q->parked = false;
+	waiting_over(q);
+	backlog_free(q);
+	q->setup = (struct sim_queue_setup){ 0 };
 	q->hit.size = 0;
 	q->fault = NULL;
 	if (!keep_regs)
 		write_regs(q);
 }
 
-bool queue_lies_in(const struct vq *q, uint64_t iova, uint64_t size)
+static bool touches(const struct vq *q, const struct sim_queue_setup *s, uint64_t iova, uint64_t size)
 {
-	struct sim_queue_setup s = {
-		.size = q->size,
-		.desc = q->desc_iova,
-		.driver = q->driver_iova,
-		.device = q->device_iova,
-	};
 	struct area areas[N_AREAS];
 
 	if (q->status == SIM_QUEUE_DISABLED)
 		return false;
-	list_areas(&s, q->packed, areas);
+	list_areas(s, q->packed, areas);
 	for (int i = 0; i < N_AREAS; i++) {
 		if (iommu_overlaps(areas[i].iova, areas[i].size, iova, size))
 			return true;
 	}
 	return false;
+}
+
+bool queue_lies_in(const struct vq *q, uint64_t iova, uint64_t size)
+{
+	const struct sim_queue_setup s = {
+		.size = q->size,
+		.desc = q->desc_iova,
+		.driver = q->driver_iova,
+		.device = q->device_iova,
+	};
+
+	return touches(q, &s, iova, size);
+}
+
+bool queue_asks_in(const struct vq *q, uint64_t iova, uint64_t size)
+{
+	return touches(q, &q->setup, iova, size);
 }

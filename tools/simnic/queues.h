@@ -30,8 +30,12 @@ void queue_disable(struct vq *q);
 /** queue_clear() - stop and forget everything; @keep_regs leaves its registers alone. Paused. */
 void queue_clear(struct vq *q, bool keep_regs);
 
-/** queue_lies_in() - whether a prepared or running queue's areas touch the range. */
+/**
+ * queue_lies_in() - whether a prepared or running queue's areas touch the range of the function's memory.
+ * queue_asks_in() - the same of the addresses that it was given.
+ */
 bool queue_lies_in(const struct vq *q, uint64_t iova, uint64_t size);
+bool queue_asks_in(const struct vq *q, uint64_t iova, uint64_t size);
 
 /** queue_update_poll() - after its kick descriptor or the function's doorbell changed. Paused. */
 void queue_update_poll(struct vq *q);

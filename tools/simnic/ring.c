@@ -15,6 +15,10 @@ uint32_t ring_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t perm
 		max = RING_MAX_CHAINS - b->n_chains;
 	if (max == 0 || b->n_pieces > RING_BURST_PIECES)
 		return 0;
+	if (__builtin_expect(q->waits, 0)) {
+		q->parked = true;
+		return 0;
+	}
 	if (__builtin_expect(q->postcopy, 0))
 		return postcopy_collect(q, b, max, perm);
 	return q->packed ? packed_collect(q, b, max, perm) : split_collect(q, b, max, perm);
@@ -130,6 +134,34 @@ void ring_fail(struct vq *q)
 	nic_attention(f->nic);
 }
 
+static void say_miss(struct vq *q, enum sim_miss_state state)
+{
+	struct sim_miss *miss = &q->function->regs->misses[q->index];
+
+	miss->iova = q->hit.iova;
+	miss->perm = q->hit.perm;
+	__atomic_store_n(&miss->state, (uint32_t)state, __ATOMIC_RELEASE);
+}
+
+bool ring_unreachable(struct vq *q, const char *reason)
+{
+	struct function *f = q->function;
+
+	if (q->hit.answer == IOMMU_UNMAPPED) {
+		q->fault = reason;
+	} else if (q->hit.answer == IOMMU_REFUSED) {
+		say_miss(q, SIM_MISS_REFUSED);
+		q->fault = "an address is translated, and not for this access";
+	} else {
+		say_miss(q, SIM_MISS_WAITS);
+		q->waits = q->parked = true;
+		atomic_fetch_or(&f->waiting_queues[q->index / 64], BIT_ULL(q->index % 64));
+		f->faulty_any = true;
+		nic_attention(f->nic);
+	}
+	return false;
+}
+
 bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iova, uint32_t size,
 	uint32_t perm)
 {
@@ -142,15 +174,13 @@ bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iov
 		uint32_t there;
 		uint8_t *at = iommu_at(&q->function->iommu, &q->hit, iova, size, perm, &there);
 
-		if (!at) {
-			q->fault = "a buffer is not in mapped memory";
-			return false;
-		}
+		if (!at)
+			return ring_unreachable(q, "a buffer is not in mapped memory");
 		if (b->n_pieces == RING_MAX_PIECES) {
 			q->fault = "a chain has too many pieces";
 			return false;
 		}
-		b->pieces[b->n_pieces++] = (struct piece){ at, iova, there };
+		b->pieces[b->n_pieces++] = (struct piece){ at, iova + q->hit.shift, there };
 		c->n_pieces++;
 		iova += there;
 		size -= there;
@@ -165,11 +195,9 @@ bool ring_copy_in(struct vq *q, void *to, uint64_t iova, uint32_t size)
 		const uint8_t *at = iommu_at(&q->function->iommu, &q->hit, iova, size,
 			SIM_PERM_READ, &there);
 
-		if (!at) {
-			q->fault = "an indirect table is not in mapped memory";
-			return false;
-		}
-		if (q->postcopy && !ring_table_is_there(q, iova, at, there))
+		if (!at)
+			return ring_unreachable(q, "an indirect table is not in mapped memory");
+		if (q->postcopy && !ring_table_is_there(q, iova + q->hit.shift, at, there))
 			return false;
 		memcpy(to, at, there);
 		to = (uint8_t *)to + there;

@@ -22,7 +22,7 @@
 #define RING_BURST_PIECES 4096	    /* a burst that has so many ends, for the others' sake */
 #define RING_MAX_INDIRECT 1024	    /* entries of a table when the ring is smaller */
 
-/* Contiguous bytes in our address space, and in the guest's. */
+/* Contiguous bytes in our address space, and in the function's memory. */
 struct piece {
 	uint8_t *at;
 	uint64_t iova;
@@ -129,7 +129,14 @@ uint32_t postcopy_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t 
 /** ring_table_is_there() - Return: false: pages are missing, and the queue is parked. */
 bool ring_table_is_there(struct vq *q, uint64_t iova, const void *at, uint32_t size);
 
-/** ring_add_piece() - append guest bytes to the chain. Return: false, and q->fault is set. */
+/**
+ * ring_unreachable() - q->hit says what was not reached: the queue waits for a translation, or q->fault
+ * is set, to @reason where nothing better is known. Return: false.
+ */
+bool ring_unreachable(struct vq *q, const char *reason);
+
+/** ring_add_piece() - append guest bytes to the chain. Return: false, and q->fault is set, or
+ * the queue is parked. */
 bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iova, uint32_t size,
 	uint32_t perm);
 

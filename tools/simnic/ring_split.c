@@ -108,7 +108,7 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, uint16_t
 			return false;
 		c->one.at = iommu_at(&q->function->iommu, &q->hit, d.addr, d.len, perm, &there);
 		if (likely(c->one.at && there == d.len)) {
-			c->one.iova = d.addr;
+			c->one.iova = d.addr + q->hit.shift;
 			c->one.size = c->size = d.len;
 			c->pieces = &c->one;
 			c->n_pieces = 1;

@@ -118,14 +118,15 @@ static const struct command dev_commands[] = {
 		.usage = "add name NAME mgmtdev MANAGEMENTDEV [ mac MACADDR ] [ mtu MTU ]\n"
 			 "                    [ max_vqp MAX_VQ_PAIRS ] [ device_features BITS ]\n"
 			 "                    [ socket PATH ] [ mode { server | client } ]\n"
-			 "                    [ vm NAME ] [ spoof_check { on | off } ]",
+			 "                    [ vm NAME ] [ spoof_check { on | off } ]\n"
+			 "                    [ host_notifier { on | off } ]",
 		.run = run_change, .op = OP_DEV_ADD, .keywords = keywords_add },
 	{ .word = "del", .match = MATCH_PREFIX, .usage = "del DEV", .run = run_change,
 		.op = OP_DEV_DEL, .name = text_fact },
 	{ .word = "config", .match = MATCH_PREFIX, .menu = &config_menu },
 	{ .word = "vstats", .menu = &vstats_menu },
 	{ .word = "set",
-		.usage = "set name NAME [ mac MACADDR ] [ spoof_check { on | off } ]\n"
+		.usage = "set name NAME [ mac MACADDR ] [ mtu MTU ] [ spoof_check { on | off } ]\n"
 			 "                    [ log_level { error | warning | info | debug } ]\n"
 			 "                    [ link { up | down } ]",
 		.run = run_change, .op = OP_DEV_SET, .keywords = keywords_set },

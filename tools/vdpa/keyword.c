@@ -133,6 +133,9 @@ static json_t *read_choice(const struct keyword *keyword, const char *text)
 	{ .word = "name", .match = MATCH_PREFIX, .key = "name", .read = read_text,                 \
 		.expected = NO_TEXT, .required = "device name is not set." }
 #define ROW_MAC { .word = "mac", .key = "mac", .read = read_mac, .expected = NO_TEXT }
+#define ROW_MTU                                                                                    \
+	{ .word = "mtu", .key = "mtu", .read = read_number, .possible = "68 to 65535", .min = 68,  \
+		.max = 65535, .expected = NO_NUMBER }
 #define ROW_SPOOF_CHECK                                                                            \
 	{ .word = "spoof_check", .key = "spoof_check", .read = read_switch,                        \
 		.possible = "on|off", .expected = NO_TEXT }
@@ -142,8 +145,7 @@ const struct keyword keywords_add[] = {
 		.expected = NO_HANDLE, .required = "management device handle not set." },
 	ROW_NAME,
 	ROW_MAC,
-	{ .word = "mtu", .key = "mtu", .read = read_number, .possible = "68 to 65535",
-		.min = 68, .max = 65535, .expected = NO_NUMBER },
+	ROW_MTU,
 	{ .word = "max_vqp", .match = MATCH_PREFIX, .key = "max_vqp", .read = read_number,
 		.possible = "1 to 65535", .min = 1, .max = 65535, .expected = NO_NUMBER },
 	{ .word = "device_features", .key = "features", .read = read_bits,
@@ -154,12 +156,15 @@ const struct keyword keywords_add[] = {
 		.expected = NO_TEXT },
 	{ .word = "vm", .key = "vm", .read = read_text, .expected = NO_TEXT },
 	ROW_SPOOF_CHECK,
+	{ .word = "host_notifier", .key = "host_notifier", .read = read_switch, .possible = "on|off",
+		.expected = NO_TEXT },
 	{ 0 },
 };
 
 const struct keyword keywords_set[] = {
 	ROW_NAME,
 	ROW_MAC,
+	ROW_MTU,
 	ROW_SPOOF_CHECK,
 	{ .word = "log_level", .key = "log_level", .read = read_choice,
 		.possible = "error|warning|info|debug", .expected = NO_TEXT },

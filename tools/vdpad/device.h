@@ -26,6 +26,7 @@ struct device_spec {
 	char worker[256];		      /* program; "": ours */
 	uint8_t mac[ETHERADDR_SIZE];
 	bool client;			      /* the shim connects */
+	bool host_notifier;		      /* a front-end may have pages of the device */
 	bool spoof_check;
 	bool link_up;			      /* as the operator wants it */
 	uint16_t mtu;

@@ -175,6 +175,7 @@ static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, s
 		.mtu = DEFAULT_MTU,
 		.max_pairs = 1,
 		.link_up = true,
+		.host_notifier = json_is_true(json_object_get(params, "host_notifier")),
 		.spoof_check = spoof_check ? json_is_true(spoof_check) : param_text(params, "mac") != NULL,
 		.log_level = v->config.log_level,
 	};
@@ -270,7 +271,7 @@ static int read_changes(json_t *params, struct device_spec *spec, struct failure
 
 	if (json_object_size(params) < 2)
 		return failure_set(why, FAILURE_INVALID,
-			"%s: nothing to set; possible are mac, spoof_check, log_level and link",
+			"%s: nothing to set; possible are mac, mtu, spoof_check, log_level and link",
 			spec->name);
 	if (spoof_check)
 		spec->spoof_check = json_is_true(spoof_check);
@@ -278,6 +279,8 @@ static int read_changes(json_t *params, struct device_spec *spec, struct failure
 		return failure_set(why, FAILURE_INVALID,
 			"log_level %.40s is not possible; error, warning, info and debug are", level);
 	if (mac && read_mac(mac, spec->mac, why) < 0)
+		return -1;
+	if (read_number(params, "mtu", 68, UINT16_MAX, &spec->mtu, why) < 0)
 		return -1;
 	return read_link(param_text(params, "link"), &spec->link_up, why);
 }

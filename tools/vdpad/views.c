@@ -315,6 +315,7 @@ json_t *view_status(struct device *dev, json_t *params)
 	put_text(view, "vm", dev->spec.vm);
 	put_text(view, "socket", dev->spec.socket);
 	put_text(view, "mode", dev->spec.client ? "client" : "server");
+	put_switch(view, "host_notifier", dev->spec.host_notifier);
 	put_text(view, "state", state_text(dev, h));
 	if (*reason)
 		put_text(view, "reason", reason);

@@ -99,6 +99,21 @@ void connection_watch_transfer(struct worker *w)
 		log_warning("the device's state can't be moved by itself: %s", strerror(errno));
 }
 
+void connection_notify(struct worker *w)
+{
+	session_notify(&w->session);
+}
+
+/* Once for each round: a message may have changed which rings these are. */
+void connection_watch_inband(struct worker *w)
+{
+	bool fresh;
+	int fd = session_inband_fd(&w->session, &fresh);
+
+	if (fd >= 0 && fresh && worker_watch(w, fd, EPOLLIN, WORKER_SOURCE_INBAND) < 0)
+		log_error("in-band notifications can't be waited for");
+}
+
 static void watch_listener(struct worker *w, uint32_t events)
 {
 	struct epoll_event event = { .events = events, .data.u32 = WORKER_SOURCE_LISTENER };

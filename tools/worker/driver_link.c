@@ -52,6 +52,7 @@ static void check_rings(struct worker *w)
 			!stats.failed)
 			continue;
 		log_warning("queue %u: broke the rules of its ring, the device gave it up", i);
+		device_iotlb_look(&w->device, i);
 		device_ring_failed(&w->device, i);
 		shim_link_event(w, SHIM_EVENT_QUEUE_ERROR,
 			"queue %u broke the rules of its ring", i);
@@ -79,6 +80,9 @@ static void on_event(struct worker *w, const struct driver_event *event)
 		break;
 	case DRIVER_EVENT_QUEUE_ERROR:
 		check_rings(w);
+		break;
+	case DRIVER_EVENT_MISS:
+		device_iotlb_look(&w->device, event->queue);
 		break;
 	case DRIVER_EVENT_FAILED:
 		device_fail(&w->device, "the device reports that it does not work any more");
@@ -110,6 +114,7 @@ void driver_link_device_changed(struct worker *w)
 	size_t n = driver_link_fds(w, fds);
 
 	device_returned(&w->device, fds, n);
+	session_config_changed(&w->session); /* nobody knows what became of it meanwhile */
 	commit(w);
 	driver_link_watch(w);
 }

@@ -43,6 +43,7 @@ static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_CONNECTION] = connection_receive,
 	[WORKER_SOURCE_LISTENER] = connection_accept,
 	[WORKER_SOURCE_TRANSFER] = connection_transfer,
+	[WORKER_SOURCE_INBAND] = connection_notify,
 };
 
 /* Milliseconds to sleep at most; -1: until something comes. */
@@ -82,6 +83,8 @@ static int serve_once(struct worker *w)
 	connection_check_deadline(w);
 	connection_resume_accept(w);
 	connection_watch_transfer(w);
+	connection_watch_inband(w);
+	session_give_notifiers(&w->session);
 	report_changes(w);
 	return 0;
 }
@@ -102,6 +105,7 @@ static int run(struct worker *w)
 	report_health(w);
 	relay_link_serve(w); /* a predecessor's: what came meanwhile wakes nobody */
 	shim_link_send(w, SHIM_READY);
+	connection_watch_inband(w); /* a predecessor's */
 	while (r == 0 && !w->stopping)
 		r = serve_once(w);
 	return r;

@@ -180,15 +180,24 @@ static int checkpoint(struct device *d)
 	return transaction_commit(&w->session.transaction);
 }
 
+static void say_miss(struct device *d, const struct driver_miss *miss)
+{
+	struct worker *w = (struct worker *)((char *)d - offsetof(struct worker, device));
+
+	session_say_miss(&w->session, miss);
+}
+
 /* What of the device is this process's own: the log, the inflight area, and relays. */
 static void resume_device(struct worker *w)
 {
 	w->device.checkpoint = checkpoint;
+	w->device.say_miss = say_miss;
 	if (device_log_open(&w->device) < 0)
 		log_error("the log of dirty pages is gone; nothing runs until there is another one");
 	if (device_inflight_open(&w->device) < 0)
 		log_error("the inflight area is gone; chains in flight are not noted any more");
 	device_relays_resume(&w->device);
+	device_iotlb_resume(&w->device);
 }
 
 int worker_start(struct worker *w)
@@ -214,6 +223,7 @@ int worker_start(struct worker *w)
 
 	device_init(&w->device, &w->device_section, w->driver, &w->fds, w->spec.features,
 		w->spec.max_pairs);
+	w->device.doorbell_allowed = w->spec.flags & SHIM_SPEC_NOTIFIER;
 	session_init(&w->session, &w->session_section, &w->device, &w->page, &w->fds);
 	if (wiped)
 		device_release(&w->device);

@@ -99,6 +99,12 @@ void connection_check_deadline(struct worker *w);
 /** connection_transfer() - loop: the device's state can be moved on. */
 void connection_transfer(struct worker *w);
 
+/** connection_notify() - loop: rings have something to say that goes out as messages. */
+void connection_notify(struct worker *w);
+
+/** connection_watch_inband() - loop: wait for that, if there are such rings. */
+void connection_watch_inband(struct worker *w);
+
 /** connection_watch_transfer() - loop: wait until it can be moved on, if there is one under way. */
 void connection_watch_transfer(struct worker *w);
 
@@ -155,6 +161,7 @@ enum worker_source {
 	WORKER_SOURCE_CONNECTION,
 	WORKER_SOURCE_LISTENER,
 	WORKER_SOURCE_TRANSFER,
+	WORKER_SOURCE_INBAND,
 	WORKER_SOURCE_RELAY,
 	WORKER_N_SOURCES,
 };

@@ -75,6 +75,9 @@ static const char *const protocol_names[] = {
 	[17] = "XEN_MMAP",
 	[18] = "SHARED_OBJECT",
 	[19] = "DEVICE_STATE",
+	[20] = "GET_VRING_BASE_INFLIGHT",
+	[21] = "GPA_ADDRESSES",
+	[22] = "SHMEM",
 };
 
 const char *feature_name(unsigned int bit)

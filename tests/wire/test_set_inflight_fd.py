@@ -1,139 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""GET_INFLIGHT_FD, SET_INFLIGHT_FD: what a device had in flight is done again by the next one. On a
-simnic that completes in any order."""
-import fcntl
-import mmap
+"""SET_INFLIGHT_FD: what a device had in flight is done again by the next one. On a simnic that completes in any
+order."""
 import os
 import random
-import socket
 import struct
 
 import pytest
-from frontend import FrontEnd, Guest, u64
+from frontend import FrontEnd
 from hostile import hostile
-from waiting import wait_for
+from inflight_area import AREA, SIZE, Area, area, begin, go_on, guest, packed, part_size
 from unchanged import unchanged
-
-AREA = struct.Struct("=QQHHI")
-SIZE = 64
-
-
-def part_size(packed, size=SIZE):
-    head, entry = (32, 32) if packed else (16, 16)
-    return -(-(head + entry * size) // 64) * 64
-
-
-class Area:
-    def __init__(self, fd, size, offset, rings, packed):
-        self.fd, self.size, self.offset, self.rings, self.packed = fd, size, offset, rings, packed
-        self.map = mmap.mmap(fd, offset + size)
-
-    def payload(self, **changes):
-        facts = {"size": self.size, "offset": self.offset, "rings": self.rings, "ring_size": SIZE} | changes
-        return AREA.pack(facts["size"], facts["offset"], facts["rings"], facts["ring_size"], 0)
-
-    def marks(self, ring):
-        """Chains in flight, by what is noted."""
-        head, entry = (32, 32) if self.packed else (16, 16)
-        at = self.offset + ring * part_size(self.packed)
-        return sum(self.map[at + head + entry * i] for i in range(SIZE))
-
-    def close(self):
-        self.map.close()
-        os.close(self.fd)
-
-
-def get_area(fe, rings=2, ring_size=SIZE, head=AREA.size):
-    """Return: (size, offset, descriptors, rings, ring size) of the reply."""
-    fe.send("GET_INFLIGHT_FD", AREA.pack(0, 0, rings, ring_size, 0)[:head])
-    data, fds, _, _ = socket.recv_fds(fe.sock, 12 + AREA.size, 4)
-    request, flags, size = struct.unpack_from("=III", data)
-    assert (request, flags, size, len(data)) == (31, 5, head, 12 + head)
-    size, offset, rings, ring_size = struct.unpack_from("=QQHH", data, 12)
-    return size, offset, fds, rings, ring_size
-
-
-def begin(guest):
-    guest.fe.negotiate()
-    guest.fe.accepted("SET_FEATURES", u64(guest.features))
-
-
-def go_on(guest):
-    for step in guest.setup_steps():
-        guest.fe.accepted(*step)
-
-
-@pytest.fixture(params=[False, True], ids=["split", "packed"])
-def packed(request):
-    return request.param
-
-
-@pytest.fixture
-def guest(shuffled_stand, packed):
-    """It outlives the stand."""
-    with Guest(shuffled_stand.path, packed=packed, offered=shuffled_stand.offered) as guest:
-        begin(guest)
-        yield guest
-
-
-@pytest.fixture
-def area(guest, packed):
-    size, offset, (fd,), rings, _ = get_area(guest.fe)
-    guest.fe.ask_u64("GET_FEATURES")  # the reply, and its descriptor, are kept until the next message
-    area = Area(fd, size, offset, rings, packed)
-    yield area
-    area.close()
-
-
-# ---- GET_INFLIGHT_FD
-
-@hostile(132)
-@pytest.mark.parametrize("head", [20, 24])
-def test_an_area_is_made_as_large_as_its_rings_need(guest, packed, head):
-    size, offset, fds, rings, ring_size = get_area(guest.fe, 4, head=head)
-    assert (offset, len(fds), rings, ring_size) == (0, 1, 4, SIZE)
-    assert size == 4 * part_size(packed) == os.fstat(fds[0]).st_size
-    assert os.pread(fds[0], size, 0) == bytes(size)
-    seals = fcntl.fcntl(fds[0], fcntl.F_GET_SEALS)
-    assert seals & fcntl.F_SEAL_SHRINK and seals & fcntl.F_SEAL_GROW
-    os.close(fds[0])
-
-
-@hostile(124)
-@pytest.mark.parametrize("rings, ring_size", [(0, 64), (5, 64), (65535, 64), (4, 0), (4, 32769), (4, 65535)])
-def test_no_area_is_made_for_rings_that_are_not_there(shuffled_stand, guest, rings, ring_size):
-    with unchanged(shuffled_stand.shim):
-        size, _, fds, _, _ = get_area(guest.fe, rings, ring_size)
-        assert size == 0 and not fds
-
-
-def test_no_area_is_made_while_rings_run(shuffled_stand, guest, area):
-    go_on(guest)
-    with unchanged(shuffled_stand.shim):
-        size, _, fds, _, _ = get_area(guest.fe)
-        assert size == 0 and not fds
-    guest.exchange(3)
-
-
-@hostile(125)
-def test_areas_one_after_the_other_leave_nothing_behind(shuffled_stand, guest):
-    os.close(get_area(guest.fe)[2][0])
-    guest.fe.ask_u64("GET_FEATURES")  # with the reply its descriptor goes
-    before = len(shuffled_stand.shim.kept())
-    for _ in range(100):
-        os.close(get_area(guest.fe)[2][0])
-    guest.fe.ask_u64("GET_FEATURES")
-    assert len(shuffled_stand.shim.kept()) == before
-
-
-def test_a_device_that_completes_in_order_needs_no_area(stand):
-    fe = stand.front_end()
-    with unchanged(stand.shim):
-        size, _, fds, _, _ = get_area(fe)
-        assert size == 0 and not fds
-
-
-# ---- SET_INFLIGHT_FD
+from waiting import wait_for
 
 BAD = {
     "no-ring": {"rings": 0},
@@ -186,8 +63,6 @@ def test_an_area_need_not_begin_where_its_file_does(guest, packed):
     wait_for(lambda: area.marks(0) == 1, "the note")
     area.close()
 
-
-# ---- what it is for
 
 def lose_everything(stand, guest):
     """The worker dies, whoever kept its state, and the device. Nothing is said before."""
@@ -309,8 +184,6 @@ def test_rings_that_are_not_as_large_as_their_part_run_without(guest, area):
     assert guest.rings[0].wait()[1] == 12 + len(FRAME)
     assert area.marks(0) == 0
 
-
-# ---- hostile
 
 @hostile(130)
 def test_an_area_that_says_anything_does_no_harm(make_shuffled_stand, shuffled_stand, guest, area, packed):

@@ -1,21 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""GET_STATUS, SET_STATUS, RESET_DEVICE."""
+"""SET_STATUS: rings run when the guest's driver is ready."""
 import pytest
-from frontend import F_PROTOCOL, F_VERSION_1, OFFERED_PF, PF, state, table, u64
+from frontend import OFFERED_PF, PF, state, u64
 from hostile import hostile
+from looks import running
 from unchanged import unchanged
-
-
-def running(stand):
-    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
-
-
-def test_status_is_kept(fe):
-    assert fe.ask_u64("GET_STATUS") == 0
-    fe.accepted("SET_FEATURES", u64(F_PROTOCOL | F_VERSION_1))
-    for status in (1, 3, 0xb, 0xf, 0):
-        fe.accepted("SET_STATUS", u64(status))
-        assert fe.ask_u64("GET_STATUS") == status
 
 
 @hostile(143)
@@ -59,19 +48,3 @@ def test_a_reset_by_status_stops_and_a_second_start_runs(stand):
             payload = payload[:4] + state(0, 2)[4:]
         guest.fe.accepted(name, payload, fds)
     guest.exchange(2)
-
-
-def test_reset_device_forgets_what_the_driver_set_and_keeps_the_memory(stand):
-    guest = stand.guest().setup()
-    guest.exchange(2)
-    guest.fe.accepted("RESET_DEVICE")
-    device = stand.shim.dump()["device"]
-    assert device["status"] == 0 and device["features"] == 0 and len(device["memory"]) == 1
-    assert not any(ring["size"] or ring["kick"] or ring["enabled"] for ring in device["rings"])
-    fresh = stand.guest()
-    fresh.fe.close()
-    fresh.fe = guest.fe
-    for name, payload, fds in fresh.setup_steps():
-        guest.fe.accepted(name, payload, fds)
-    fresh.exchange(2)
-    fresh.fe.accepted("SET_MEM_TABLE", table(fresh.memory), [fresh.memory.fd])

@@ -1,85 +1,21 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""SET_DEVICE_STATE_FD, CHECK_DEVICE_STATE: figures go on where the guest goes."""
+"""SET_DEVICE_STATE_FD: figures go on where the guest goes."""
 import fcntl
 import os
 import socket
 import struct
 
 import pytest
-from frontend import u64
+from device_state import (F_SETPIPE_SZ, LOAD, SAVE, begin, begin_load, check, counters,
+                          load, pack, read_all, save, stopped)
 from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
-
-SAVE, LOAD = 0, 1
-HEAD = struct.Struct("<8sIIQ")
-SECTION = struct.Struct("<HHI")
-F_SETPIPE_SZ = 1031
-
-
-def begin(fe, direction, fd, phase=0):
-    """Return: whether it was accepted."""
-    word = struct.unpack("=Q", fe.ask("SET_DEVICE_STATE_FD", struct.pack("=II", direction, phase), [fd]))[0]
-    assert word in (0x100, 0x101)
-    return word == 0x100
-
-
-def check(fe):
-    return struct.unpack("=Q", fe.ask("CHECK_DEVICE_STATE"))[0] == 0
-
-
-def read_all(fd):
-    data = b""
-    while part := os.read(fd, 65536):
-        data += part
-    return data
-
-
-def save(fe):
-    read, write = os.pipe()
-    assert begin(fe, SAVE, write)
-    os.close(write)
-    data = read_all(read)
-    os.close(read)
-    assert check(fe)
-    return data
-
-
-def begin_load(fe):
-    """Return: where the state is to be written."""
-    read, write = os.pipe()
-    assert begin(fe, LOAD, read)
-    os.close(read)
-    return write
-
-
-def load(fe, data):
-    """Return: whether the device took it."""
-    write = begin_load(fe)
-    with os.fdopen(write, "wb", buffering=0) as f:
-        f.write(data)
-    return check(fe)
-
-
-def pack(*sections, version=1, magic=b"vdpad-ds", n=None, size=None):
-    body = b"".join(SECTION.pack(kind, flags, len(data)) + data for kind, flags, data in sections)
-    size = HEAD.size + len(body) if size is None else size
-    return HEAD.pack(magic, version, len(sections) if n is None else n, size) + body
-
-
-def counters(stand):
-    return [{key: ring["device"][key] for key in ("received", "completed", "bytes", "drops", "errors")}
-            for ring in stand.shim.dump()["device"]["rings"]]
 
 
 @pytest.fixture
 def fe(stand):
     return stand.front_end()
-
-
-def stopped(guest):
-    for ring in guest.rings:
-        guest.fe.vring_base(ring.index)
 
 
 def test_figures_go_on_elsewhere(stand, make_stand):
@@ -132,8 +68,6 @@ def test_a_worker_that_is_replaced_keeps_the_figures(stand, fe):
     assert counters(stand)[0] == {"received": 10, "completed": 9, "bytes": 8, "drops": 7, "errors": 6}
 
 
-# ---- slow, and gone
-
 def test_a_pipe_that_is_full_is_waited_for_without_stopping_anything(stand, fe):
     read, write = os.pipe()
     fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
@@ -153,29 +87,6 @@ def test_a_reader_that_goes_away_ends_the_transfer(stand, fe):
     os.close(write)
     assert not check(fe)
     assert save(fe)
-
-
-@hostile(150)
-def test_a_state_that_nobody_reads_is_given_up_when_its_end_is_asked_for(stand, fe):
-    read, write = os.pipe()
-    fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
-    os.write(write, bytes(4096))
-    assert begin(fe, SAVE, write)
-    assert not check(fe)
-    assert not check(fe)
-    os.close(write)
-    assert len(read_all(read)) == 4096  # there is no other writer any more
-    os.close(read)
-
-
-@hostile(150)
-def test_a_state_that_never_ends_is_given_up_when_its_end_is_asked_for(stand, fe):
-    write = begin_load(fe)
-    os.write(write, pack())
-    assert not check(fe)
-    with pytest.raises(BrokenPipeError):
-        os.write(write, b"more")
-    os.close(write)
 
 
 @hostile(150)
@@ -220,8 +131,6 @@ def test_a_transfer_ends_with_its_front_end(stand, fe):
     wait_for(lambda: is_broken(write), "the end")
     os.close(write)
 
-
-# ---- refused
 
 @hostile(149)
 @pytest.mark.parametrize("direction, phase", [(2, 0), (0xffffffff, 0), (0, 1), (1, 1)])
@@ -273,12 +182,9 @@ def test_rings_that_start_meanwhile_keep_the_state_from_being_loaded(stand):
     guest.exchange(2)
 
 
-@hostile(150)
-def test_without_a_transfer_there_is_no_end_of_one(stand, fe):
-    assert not check(fe)
-
-
 GOOD = pack((1, 0, struct.pack("<7Q", *range(7))), (2, 0, struct.pack("<12Q", *range(12))))
+
+
 BAD = {
     "empty": b"",
     "short-head": GOOD[:23],

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""GET_MAX_MEM_SLOTS, ADD_MEM_REG, REM_MEM_REG: the guest's memory, one region after the other."""
+"""ADD_MEM_REG: the guest's memory, one region after the other."""
 import os
 
 import pytest
 from frontend import Memory, eventfd, single, table
 from hostile import hostile
+from looks import mapped
 from test_set_mem_table import BAD, region
 from unchanged import unchanged
-from waiting import wait_for
-
-SLOTS = 509
 
 
 def one(**facts):
@@ -19,31 +17,6 @@ def one(**facts):
 def number(i, **facts):
     """The i-th of many that touch nobody."""
     return one(gpa=i << 20, uva=i + 1 << 24, **facts)
-
-
-@pytest.fixture
-def memory():
-    m = Memory(1 << 20)
-    yield m
-    m.close()
-
-
-def mapped(stand):
-    return stand.shim.dump()["device"]["memory"]
-
-
-@hostile(97)
-def test_there_are_as_many_slots_as_the_front_end_is_told(stand, fe, memory):
-    assert fe.ask_u64("GET_MAX_MEM_SLOTS") == SLOTS
-    before = len(stand.shim.kept())
-    for i in range(SLOTS):
-        fe.accepted("ADD_MEM_REG", number(i), [memory.fd])
-    assert len(mapped(stand)) == SLOTS and len(stand.shim.kept()) == before + SLOTS
-    with unchanged(stand.shim):
-        fe.refused("ADD_MEM_REG", number(SLOTS), [memory.fd])
-    for i in reversed(range(SLOTS)):
-        fe.accepted("REM_MEM_REG", number(i))
-    assert mapped(stand) == [] and len(stand.shim.kept()) == before
 
 
 # One by one: half of it stays, or it counts once more.
@@ -68,36 +41,6 @@ def test_refuses_what_is_no_memory(stand, fe):
             os.close(fd)
 
 
-@hostile(99)
-def test_removes_exactly_what_was_added(stand, fe, memory):
-    fe.accepted("ADD_MEM_REG", number(1, size=8192, offset=4096), [memory.fd])
-    fe.accepted("ADD_MEM_REG", number(2), [memory.fd])
-    with unchanged(stand.shim):
-        for wrong in (number(3), number(1, size=4096), one(gpa=1 << 20, uva=3 << 24, size=8192),
-                      one(gpa=2 << 20, uva=2 << 24, size=8192)):
-            fe.refused("REM_MEM_REG", wrong)
-    fe.accepted("REM_MEM_REG", number(1, size=8192))  # where in its file it was does not matter
-    with unchanged(stand.shim):
-        fe.refused("REM_MEM_REG", number(1, size=8192))
-    assert [part["gpa"] for part in mapped(stand)] == [2 << 20]
-
-
-@hostile(97, 99)
-def test_what_was_added_twice_goes_when_it_was_removed_twice(stand, fe, memory):
-    """As by a front-end that says it for each pair of queues."""
-    kept = len(stand.shim.kept())
-    for _ in range(2):
-        fe.accepted("ADD_MEM_REG", number(1), [memory.fd])
-    assert len(mapped(stand)) == 1 and len(stand.shim.kept()) == kept + 1
-    stand.shim.restart()
-    fe.accepted("REM_MEM_REG", number(1))
-    assert len(mapped(stand)) == 1
-    fe.accepted("REM_MEM_REG", number(1))
-    assert mapped(stand) == []
-    with unchanged(stand.shim):
-        fe.refused("REM_MEM_REG", number(1))
-
-
 @hostile(97)
 def test_what_is_not_quite_the_same_is_not_added_once_more(stand, fe, memory):
     other = Memory(1 << 20)
@@ -111,24 +54,6 @@ def test_what_is_not_quite_the_same_is_not_added_once_more(stand, fe, memory):
     with unchanged(stand.shim):
         fe.refused("ADD_MEM_REG", number(1), [memory.fd])  # more often than there are rings
     other.close()
-
-
-@hostile(99)
-def test_a_descriptor_that_comes_with_what_goes_means_nothing(stand, fe, memory):
-    before = len(stand.shim.kept())
-    fe.accepted("ADD_MEM_REG", one(), [memory.fd])
-    fe.accepted("REM_MEM_REG", one(), [memory.fd])
-    assert len(stand.shim.kept()) == before
-
-
-def test_what_is_sent_ahead_is_not_mixed_up(stand, fe, memory):
-    """The descriptor of what comes next is not taken for one of what goes."""
-    fe.accepted("ADD_MEM_REG", number(1), [memory.fd])
-    for _ in range(50):
-        fe.send("REM_MEM_REG", number(1))
-        fe.send("ADD_MEM_REG", number(1), [memory.fd])
-    assert fe.ask_u64("GET_FEATURES") == fe.features
-    assert len(mapped(stand)) == 1
 
 
 def test_a_guest_runs_in_memory_that_came_in_parts(stand):
@@ -155,17 +80,6 @@ def test_rings_go_on_while_memory_comes_and_goes(stand):
     assert all(ring["running"] for ring in stand.shim.dump()["device"]["rings"][:2])
     for memory in more:
         memory.close()
-
-
-def test_a_ring_whose_memory_goes_stops_and_runs_again_when_it_is_back(stand):
-    guest = stand.guest().setup()
-    guest.exchange(3)
-    guest.fe.accepted("REM_MEM_REG", single(guest.memory))
-    assert not any(ring["running"] for ring in stand.shim.dump()["device"]["rings"])
-    assert mapped(stand) == []
-    guest.fe.accepted("ADD_MEM_REG", single(guest.memory), [guest.memory.fd])
-    wait_for(lambda: stand.shim.dump()["device"]["rings"][0]["running"], "the ring to run")
-    guest.exchange(3)
 
 
 @hostile(101)
