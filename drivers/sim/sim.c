@@ -115,19 +115,19 @@ static bool same_file(int a, int b)
 	       sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-static void keep_bar(struct sim_device *sim, int fd)
+/* Whether or not it succeeds, those of before go: a successor would take their positions for today's. */
+static int keep_bar(struct sim_device *sim, int fd)
 {
 	struct sim_kept *kept = sim_kept(sim);
 	int number = sim->keeper->keep_fd(sim->keeper, fd);
 
-	if (number < 0) {
+	if (number < 0)
 		log_warning("sim: registers can't be kept: %s", strerror(-number));
-		return;
-	}
 	if (kept->valid)
 		sim->keeper->drop_fd(sim->keeper, kept->bar_number);
-	kept->bar_number = number;
-	kept->valid = 1;
+	kept->valid = number >= 0;
+	kept->bar_number = number >= 0 ? number : 0;
+	return number >= 0 ? 0 : number;
 }
 
 /* Makes the function's acquaintance: capabilities and registers. */
@@ -192,18 +192,18 @@ static int attach(struct sim_device *sim, int sock, int *ret_bar_fd)
 }
 
 /* Whether the function is the one that our predecessor knew; its registers stay for questions. */
-static void compare_kept(struct sim_device *sim, int bar_fd)
+static int compare_kept(struct sim_device *sim, int bar_fd)
 {
 	struct sim_kept *kept = sim_kept(sim);
 	int kept_fd = kept->valid ? sim->keeper->get_fd(sim->keeper, kept->bar_number) : -1;
 
 	if (same_file(kept_fd, bar_fd))
-		return;
+		return 0;
 	if (kept_fd >= 0) {
 		sim->lost_regs = map_bar(kept_fd);
 		sim->replaced = sim->say_gone = true;
 	}
-	keep_bar(sim, bar_fd);
+	return keep_bar(sim, bar_fd);
 }
 
 static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
@@ -223,11 +223,12 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	r = sim_events_init(&sim->events);
 	if (r == 0)
 		r = attach(sim, fds[0], &bar_fd);
+	if (r == 0)
+		r = compare_kept(sim, bar_fd);
 	if (r < 0) {
 		sim_close(&sim->device);
 		return r;
 	}
-	compare_kept(sim, bar_fd);
 	note_events(sim);
 	*ret = &sim->device;
 	return 0;
@@ -252,7 +253,7 @@ static int sim_reopen(struct driver_device *device, const int *fds, size_t n_fds
 		sim->lost_regs = before;
 	}
 	sim->replaced = sim->say_gone = false;
-	keep_bar(sim, bar_fd);
+	keep_bar(sim, bar_fd); /* without, a death of worker and device together costs positions */
 	note_events(sim);
 	return 0;
 }

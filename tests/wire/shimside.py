@@ -58,6 +58,7 @@ class Shim:
         self.seq = 0
         self.replies = {}
         self.errors = []
+        self.environ = None  # of workers; None: ours
 
     def __enter__(self):
         return self
@@ -103,7 +104,8 @@ class Shim:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [worker or self.worker_path, "--fd", str(theirs.fileno()), "--name", "dev"],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environ)
         theirs.close()
         self.send_state()
 

@@ -36,6 +36,7 @@ class Simnic:
         self.seq = 0
         self.names = 0
         self.options = []
+        self.environ = None  # None: ours
 
     def __enter__(self):
         self.start()
@@ -54,7 +55,8 @@ class Simnic:
                  "--dirty-log", "yes" if self.dirty_log else "no",
                  "--completion", "shuffled" if self.shuffled else "in-order"]
                 + self.options + (["--test-socket", self.test_path] if self.test_path else []),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec_fn)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec_fn,
+                env=self.environ)
         wait_for(self._connect, "simnic's admin socket", 60)
 
     def _connect(self):
