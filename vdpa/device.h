@@ -121,7 +121,8 @@ struct device_section {
 	struct carried_queue carried_queues[QUEUE_MAX];
 	uint8_t postcopy;	/* enum postcopy_phase */
 	uint8_t postcopy_blind;	/* the device that was advised is gone */
-	uint8_t pad3[6];
+	uint8_t control_used;	/* the device has what a driver set through its control queue */
+	uint8_t pad3[5];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -134,7 +135,10 @@ struct device {
 	struct driver_device *driver;
 	struct fdstore *fds;
 	uint64_t offered;	    /* virtio features */
-	uint32_t n_queues;	    /* offered */
+	uint32_t n_queues;	    /* offered; an odd number when there is a control queue */
+	bool has_control;	    /* it is offered */
+	bool control_pending;	    /* @control has to be given to a device that begins anew */
+	struct control_state control;
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
 	bool relay_waits;	    /* a ring needs a relay, which waits for the end of postcopy */
@@ -169,6 +173,21 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	struct fdstore *fds, uint64_t features, uint16_t max_pairs);
 
 bool device_is_packed(const struct device *d);
+
+/** device_pairs() - receive and transmit pairs offered. */
+uint32_t device_pairs(const struct device *d);
+
+/**
+ * device_control_ring() - the ring that is the control queue, as negotiated; UINT32_MAX: there is none.
+ * Source: virtio 1.2, 5.1.2.
+ */
+uint32_t device_control_ring(const struct device *d);
+
+/**
+ * device_ring_goes_on() - the front-end is about to say where @ring, which does not run, goes on: @word,
+ * not yet in the state. A control queue that begins anew is another driver's.
+ */
+void device_ring_goes_on(struct device *d, uint32_t ring, uint32_t word);
 bool device_runs(const struct device *d);
 
 /** device_state() - the state as people call it. */

@@ -191,6 +191,7 @@ int device_recover(struct device *d)
 		r = give_all(d);
 	if (r < 0 && device_check(d, r, "reset") < 0)
 		return -EIO;
+	d->state->control_used = 0;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	return 0;
@@ -209,9 +210,12 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	d->state->reason[0] = '\0';
 	if (device_checkpoint(d) < 0)
 		return -EIO;
+	control_keep(d);
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
 	if (r == 0)
 		r = give_all(d);
+	if (r == 0)
+		r = control_restore(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
 	if (r < 0) {

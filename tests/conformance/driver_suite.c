@@ -88,6 +88,13 @@ struct guest *suite_peer(void **state)
 	return g;
 }
 
+uint16_t suite_beyond_queues(struct guest *g)
+{
+	const struct driver_caps *caps = g->ops->caps(g->device);
+
+	return (uint16_t)(caps->n_queues + caps->control_queue);
+}
+
 void suite_need_any_position(struct guest *g)
 {
 	if (g->ops->caps(g->device)->start_position == DRIVER_START_ANY)

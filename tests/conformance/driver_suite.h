@@ -25,6 +25,9 @@ const struct driver_rig *suite_rig(void **state);
 /** suite_layout() - of the running test's rings. */
 enum guest_layout suite_layout(void **state);
 
+/** suite_beyond_queues() - the first index that no queue of the device has. */
+uint16_t suite_beyond_queues(struct guest *g);
+
 /** suite_need_any_position() - skip the test when the device begins in fresh rings only. */
 void suite_need_any_position(struct guest *g);
 

@@ -40,7 +40,7 @@ def test_info_says_what_the_nic_is(nic):
     version, pairs, size, n, features, uplink, pid, name = struct.unpack(
         "<IIIIQII64s", nic.admin.call(sim.INFO)[0])
     assert (version, pairs, size, n, uplink) == (1, 64, 32768, 0, 0)
-    assert features == sim.OFFERED
+    assert features == sim.OFFERED | sim.CONTROL
     assert pid == nic.process.pid
     assert name.rstrip(b"\0") == b"none"
 
@@ -208,7 +208,8 @@ def test_nobody_can_make_the_bar_shorter(nic, function):
 SIZES = {sim.HELLO: 0, sim.MAP: 32, sim.UNMAP: 32, sim.SET_FEATURES: 8, sim.PREPARE: 40,
          sim.START: 16, sim.STOP: 16, sim.SET_FDS: 16, sim.GET_CONFIG: 0, sim.SET_MTU: 8,
          sim.ANNOUNCE: 8, sim.DOORBELL: 8, sim.RESET: 0, sim.SET_LOG: 16,
-         sim.POSTCOPY_ADVISE: 0, sim.POSTCOPY_MAP: 32, sim.POSTCOPY_REGISTER: 0, sim.POSTCOPY_END: 0}
+         sim.POSTCOPY_ADVISE: 0, sim.POSTCOPY_MAP: 32, sim.POSTCOPY_REGISTER: 0, sim.POSTCOPY_END: 0,
+         sim.SET_CONTROL: sim.CONTROL_SIZE}
 
 
 @pytest.mark.parametrize("command", SIZES)

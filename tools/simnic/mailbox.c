@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "tools/simnic/announce.h"
+#include "tools/simnic/control.h"
 #include "tools/simnic/misbehave.h"
 #include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
@@ -61,7 +62,7 @@ static int on_hello(struct function *f, struct request *r)
 {
 	r->out->hello = (struct sim_hello_reply){
 		.version = SIM_INTERFACE_VERSION,
-		.n_queues = f->n_queues,
+		.n_queues = 2U * f->identity.max_pairs,
 		.max_queue_size = SIM_MAX_QUEUE_SIZE,
 		.flags = hello_flags(f->nic),
 		.features = f->identity.features,
@@ -116,8 +117,9 @@ static int on_get_config(struct function *f, struct request *r)
 		.mtu = f->mtu,
 		.max_pairs = f->identity.max_pairs,
 		.link_up = (f->identity.flags & SIM_FUNCTION_LINK_UP) != 0,
+		.flags = f->control.flags & SIM_CONTROL_ANNOUNCE ? SIM_CONFIG_ANNOUNCE : 0,
 	};
-	memcpy(r->out->config.mac, f->identity.mac, sizeof(r->out->config.mac));
+	memcpy(r->out->config.mac, &f->mac, sizeof(r->out->config.mac));
 	return 0;
 }
 
@@ -171,6 +173,11 @@ static int on_postcopy_end(struct function *f, struct request *r)
 {
 	postcopy_end(f);
 	return 0;
+}
+
+static int on_set_control(struct function *f, struct request *r)
+{
+	return control_set(f, &r->in->control);
 }
 
 static const struct command_desc commands[] = {
@@ -267,6 +274,11 @@ static const struct command_desc commands[] = {
 	[SIM_POSTCOPY_END] = {
 		.name = "POSTCOPY_END",
 		.handle = on_postcopy_end,
+	},
+	[SIM_SET_CONTROL] = {
+		.name = "SET_CONTROL",
+		.handle = on_set_control,
+		.size = sizeof(struct sim_control),
 	},
 };
 

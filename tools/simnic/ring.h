@@ -27,6 +27,7 @@ struct piece {
 	uint8_t *at;
 	uint64_t iova;
 	uint32_t size;
+	uint32_t perm; /* of a chain with several descriptors: SIM_PERM_READ or _WRITE */
 };
 
 /* A chain of descriptors that the driver made available. */
@@ -64,7 +65,8 @@ static inline void ring_begin(const struct vq *q, struct burst *b)
 
 /**
  * ring_collect() - look at up to @max more chains, added to @b.
- * @perm: SIM_PERM_READ for chains to read from, SIM_PERM_WRITE for those to write to
+ * @perm: SIM_PERM_READ for chains to read from, SIM_PERM_WRITE for those to write to, both for chains
+ *	  that have buffers of both kinds; each piece says which it is, unless it is the only one
  *
  * Sets q->fault when the ring breaks the rules; the chains before that are good.
  * Return: number of chains added.
@@ -128,6 +130,14 @@ uint32_t postcopy_collect(struct vq *q, struct burst *b, uint32_t max, uint32_t 
 
 /** ring_table_is_there() - Return: false: pages are missing, and the queue is parked. */
 bool ring_table_is_there(struct vq *q, uint64_t iova, const void *at, uint32_t size);
+
+/* What a descriptor's buffer is for, in a chain for @perm. */
+static inline uint32_t ring_perm(uint16_t flags, uint32_t perm)
+{
+	if (perm != (SIM_PERM_READ | SIM_PERM_WRITE))
+		return perm;
+	return flags & VRING_DESC_F_WRITE ? SIM_PERM_WRITE : SIM_PERM_READ;
+}
 
 /** ring_add_piece() - append guest bytes to the chain. Return: false, and q->fault is set. */
 bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iova, uint32_t size,
