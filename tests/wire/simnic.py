@@ -13,6 +13,7 @@ from waiting import wait_for
 
 ADMIN_ADD, ADMIN_ATTACH, ADMIN_DEL = 65, 66, 67
 SPOOF_CHECK, LINK_UP = 1, 2
+CONTROL = sum(1 << bit for bit in (2, 17, 18, 19, 20, 23))  # features of a control queue
 NAME = struct.Struct("=64s6sHHHIQ")
 HEADER = struct.Struct("=IIiI")
 
@@ -111,13 +112,13 @@ class Simnic:
         assert status == 0
         return struct.unpack_from("=IIIIQ", info)[4]
 
-    def add(self, pairs=1, features=None, name=None, **facts):
-        """A new function. Return: (name, mailbox)."""
+    def add(self, pairs=1, features=None, name=None, control=False, **facts):
+        """A new function, with a control queue or without. Return: (name, mailbox)."""
         if name is None:
             self.names += 1
             name = f"f{self.names}".encode()
         if features is None:
-            features = self.features()
+            features = self.features() & (~0 if control else ~CONTROL)
         status, _, fds = self.call(ADMIN_ADD, self.function(name, pairs=pairs, features=features,
                                                             **facts))
         assert status == 0, os.strerror(-status)

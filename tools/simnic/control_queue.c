@@ -57,8 +57,6 @@ static bool read_chain(struct vq *q, const struct chain *c, uint8_t *ret, uint32
 	uint32_t size = 0;
 
 	*ret_verdict = NULL;
-	if (c->pieces == &c->one)
-		return fault(q, "a control command without room for a verdict, or nothing else");
 	if (c->size > FRAME_MAX_SIZE)
 		return fault(q, "a control command is longer than any");
 	for (uint32_t i = 0; i < c->n_pieces; i++) {
@@ -117,7 +115,7 @@ static int64_t serve_one(struct vq *q)
 	struct burst *b = q->function->nic->own->burst;
 
 	ring_begin(q, b);
-	if (ring_collect(q, b, 1, SIM_PERM_READ | SIM_PERM_WRITE) == 0)
+	if (ring_collect(q, b, 1, RING_BOTH) == 0)
 		return 0;
 	carry_out(q, b);
 	return 1 + b->n_pieces / PIECES_A_TOKEN;
@@ -183,6 +181,7 @@ static void wait_for_timer(struct function *f)
 static void visit(struct function *f)
 {
 	struct vq *q = f->control_queue;
+	bool more;
 
 	f->control_waits = false;
 	if (!q || q->status != SIM_QUEUE_RUNNING || f->memory_lost)
@@ -192,10 +191,13 @@ static void visit(struct function *f)
 		wait_for_timer(f);
 		return;
 	}
-	if (serve(q) || (q->poll && q->status == SIM_QUEUE_RUNNING))
-		wait_for_timer(f);
+	more = serve(q);
+	if (q->status != SIM_QUEUE_RUNNING || f->memory_lost)
+		return;
 	if (f->control_tokens <= 0)
 		control_unwatch(q);
+	if (more || q->poll || f->control_tokens <= 0)
+		wait_for_timer(f);
 }
 
 static void on_kick(struct source *source)
