@@ -15,7 +15,7 @@
 #include "tests/conformance/driver_suite.h"
 #include "vdpa/base/bits.h"
 
-#define MAX_TESTS  192
+#define MAX_TESTS  224
 #define MAX_GUESTS 16
 
 struct fixture {
@@ -126,6 +126,7 @@ int driver_suite_run(const struct driver_rig *rig)
 		driver_call_tests, driver_memory_tests, driver_position_tests, driver_stop_tests,
 		driver_eventfd_tests, driver_loss_tests, driver_fact_tests, driver_deadline_tests,
 		driver_log_tests, driver_log_page_tests, driver_postcopy_tests,
+		driver_control_tests,
 	};
 	static struct CMUnitTest tests[MAX_TESTS]; /* those without a name are passed over */
 	size_t n = 0;

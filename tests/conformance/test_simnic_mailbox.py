@@ -90,7 +90,8 @@ def test_add_refuses_a_name_twice_and_counts_to_its_limit(nic):
 def test_set_changes_mac_check_and_link_and_nothing_else(nic, function):
     nic.admin.call(sim.SET, sim.pack_function("f", mac=sim.mac(9), pairs=2, flags=0))
     assert function.channel.next_event() == (sim.EVENT_CONFIG, 0)
-    assert function.config() == {"mac": sim.mac(9), "mtu": 1500, "pairs": 2, "link": 0}
+    assert function.config() == {"mac": sim.mac(9), "mtu": 1500, "pairs": 2, "link": 0,
+                                 "announce": 0}
     assert function.register("config_generation") == 1
     for wrong in ({"pairs": 1}, {"mtu": 1400}, {"features": 0}):
         kwargs = {"pairs": 2, **wrong}
