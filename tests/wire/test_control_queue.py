@@ -4,13 +4,15 @@ import os
 import struct
 
 import pytest
-from conftest import Stand
+from arrival import Arrival
+from conftest import BUILD, Stand
 from control import (ADDR_SET, ALLUNI, ANNOUNCE, ERR, MAC, MQ, NOBCAST, OK, PROMISC, RX, TABLE_SET, VLAN,
                      ControlGuest)
 from frontend import F_MQ, eventfd, state, u64
 from shimside import SLOT_DEVICE
 from simnic import CONTROL, Simnic
 from test_device_state import HEAD, SECTION, load, pack, save
+from test_inflight import Area, get_area
 from test_net import config
 from test_set_log_base import Log, answer, log_all
 from unchanged import unchanged
@@ -229,7 +231,7 @@ def test_a_reset_leaves_nothing_set(make_guest, order):
 @pytest.fixture
 def own_stand():
     """Its simnic is nobody else's."""
-    with Simnic(os.path.join(os.path.dirname(__file__), "../..", os.environ.get("VDPAD_BUILD", "build"))) as nic:
+    with Simnic(BUILD) as nic:
         stand = Stand(nic, control=True)
         stand.shim.start()
         yield stand
@@ -247,6 +249,7 @@ def replace_device(stand):
 
 def replace_device_and_worker(stand):
     """The worker that comes finds a device that it has never seen, and asks for it anew."""
+    stand.shim.dump()  # it is between two messages then, see restart()
     stand.shim.kill()
     stand.nic.stop()
     stand.nic.start()
@@ -387,3 +390,48 @@ def test_a_guest_that_never_used_it_has_a_state_as_before(make_stand):
     for ring in guest.rings:
         guest.fe.vring_base(ring.index)
     assert HEAD.unpack_from(save(guest.fe))[2] == 2
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["pages-come", "pages-come-late"])
+def test_a_command_waits_for_pages_of_a_guest_that_arrives(make_stand, packed, deaf):
+    stand = make_stand(control=True)
+    guest = ControlGuest(stand.path, packed=packed)
+    stand.opened.append(guest)
+    arrival = Arrival(guest, deaf)
+    guest.control.offer_command(bytes([RX, PROMISC, 0]))
+    arrival.start()
+    guest.control.notify()
+
+    def completed():
+        return stand.shim.dump()["device"]["rings"][2]["device"]["completed"]
+
+    wait_for(lambda: arrival.asked, "a page to be asked for")
+    if deaf:
+        guest.fe.ask_u64("GET_FEATURES")  # nobody waits for the pages
+        assert completed() == 0
+    else:
+        wait_for(lambda: completed() == 1, "the command")
+        assert guest.control.desc in arrival.asked
+    arrival.land()
+    assert guest.control.verdict() == OK
+    assert guest.control.command(RX, ALLUNI, b"\1") == OK
+    arrival.close()
+
+
+def test_its_chains_are_noted_in_flight_as_all_others(make_shuffled_stand, packed):
+    stand = make_shuffled_stand(control=True)
+    guest = ControlGuest(stand.path, packed=packed, offered=stand.offered)
+    stand.opened.append(guest)
+    guest.fe.negotiate()
+    guest.fe.accepted("SET_FEATURES", u64(guest.features))
+    size, offset, (fd,), rings, _ = get_area(guest.fe, rings=3)
+    assert rings == 3
+    area = Area(fd, size, offset, rings, packed)
+    for step in guest.setup_steps():
+        guest.fe.accepted(*step)
+    assert stand.shim.dump()["device"]["rings"][2]["running"] == 1
+    for _ in range(20):
+        assert guest.control.command(RX, PROMISC, b"\0") == OK
+        assert area.marks(2) == 0
+    guest.exchange(3)
+    area.close()
