@@ -151,7 +151,7 @@ void control_forget(struct device *d)
 	if (!d->state->control_used)
 		return;
 	d->state->control_used = 0;
-	if (!device_is_away(d))
+	if (d->has_control && !device_is_away(d))
 		device_check(d, d->driver->ops->set_control(d->driver, &nothing),
 			"reset what the control queue set");
 }
@@ -173,7 +173,7 @@ void device_ring_goes_on(struct device *d, uint32_t ring, uint32_t word)
 
 void control_keep(struct device *d)
 {
-	if (d->control_pending || !d->state->control_used)
+	if (d->control_pending || !d->has_control || !d->state->control_used)
 		return;
 	d->control_pending = d->driver->ops->get_control(d->driver, &d->control) == 0;
 	if (!d->control_pending)
@@ -191,7 +191,7 @@ int control_restore(struct device *d)
 
 bool control_get(const struct device *d, struct control_state *ret)
 {
-	if (!d->state->control_used)
+	if (!d->has_control || !d->state->control_used)
 		return false;
 	if (d->control_pending)
 		*ret = d->control;

@@ -173,7 +173,7 @@ def test_devices_outlive_vdpad(vdpad, how):
 def test_a_device_with_a_control_queue_keeps_it_and_serves_front_ends_that_do_not_use_it(vdpad, checks):
     """DPDK's virtio-user serves the queue itself; it takes features that depend on it all the same."""
     paths = [add(vdpad, name, "ctrl_vq", "on", "max_vqp", "2") for name in MACS]
-    assert vdpad.json("dev", "show", "a")["a"]["max_vqs"] == 5
+    assert vdpad.json("dev", "show", "a")["dev"]["a"]["max_vqs"] == 5
     check = checks(paths, list(MACS.values()), queues=2, packets=0).wait_started()
     vdpad.kill9()
     vdpad.start()
@@ -191,7 +191,7 @@ def test_a_device_with_a_control_queue_keeps_it_and_serves_front_ends_that_do_no
 
 def test_a_device_without_it_says_nothing_of_a_control_queue(vdpad):
     add(vdpad, "a")
-    assert vdpad.json("dev", "show", "a")["a"]["max_vqs"] == 2
+    assert vdpad.json("dev", "show", "a")["dev"]["a"]["max_vqs"] == 2
     assert vdpad.status("a")["ctrl_vq"] is False
 
 

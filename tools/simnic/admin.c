@@ -166,7 +166,7 @@ static int on_set(struct nic *nic, const union sim_payload *in, union sim_payloa
 		return -EINVAL;
 	nic_pause(nic);
 	if (memcmp(f->identity.mac, new->mac, sizeof(new->mac)) != 0)
-		f->control.flags &= ~(uint32_t)SIM_CONTROL_MAC; /* the operator spoke last */
+		control_forget_mac(f); /* the operator spoke last */
 	f->identity = *new;
 	control_refresh(f);
 	nic_resume(nic);

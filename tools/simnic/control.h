@@ -16,6 +16,9 @@ void control_refresh(struct function *f);
 /** control_clear() - as if no driver had ever set anything. @keep_regs: the BAR is the last word. Paused. */
 void control_clear(struct function *f, bool keep_regs);
 
+/** control_forget_mac() - as if the driver had never chosen an address. */
+void control_forget_mac(struct function *f);
+
 /** control_set() - see SIM_SET_CONTROL. Return: 0; -EOPNOTSUPP no control queue; -EINVAL. */
 int control_set(struct function *f, const struct sim_control *state);
 

@@ -5,7 +5,7 @@
  * read without a pause; a command takes effect before its chain is given back.
  *
  * A guest can send commands, or kick, as fast as it can. So each function has tokens, which fill with
- * the time: a command costs one, and more when its chain is long; a look that finds nothing costs one
+ * the time, the slower the more control queues there are: a command costs one, and more when its chain is long; a look that finds nothing costs one
  * too. Without tokens the kick descriptor is not listened to, and the queue waits for the timer. So does
  * one that has to be polled, or that waits for a page of memory.
  *
@@ -32,9 +32,10 @@
 #include "tools/simnic/ring.h"
 #include "tools/simnic/thread.h"
 
-#define TOKENS_A_SECOND	 500
-#define TOKENS_MOST	 128
-#define BATCH		 32  /* commands of one function before the next event's turn */
+#define TOKENS_A_SECOND	 500  /* of a function, as long as there are few */
+#define TOKENS_OF_ALL	 4000 /* a second, of all functions together */
+#define TOKENS_MOST	 128  /* that a function can have */
+#define BATCH		 32   /* commands of one function before the next event's turn */
 #define PIECES_A_TOKEN	 64
 #define TICK_NS		 10000000
 
@@ -123,9 +124,16 @@ static int64_t serve_one(struct vq *q)
 
 /* ---------------------------------------------------------------------------------- the turn */
 
+static uint32_t tokens_a_second(const struct nic *nic)
+{
+	uint32_t share = TOKENS_OF_ALL / (nic->n_control > 0 ? nic->n_control : 1);
+
+	return share < TOKENS_A_SECOND ? share : TOKENS_A_SECOND;
+}
+
 static void count_tokens(struct function *f)
 {
-	const uint64_t a_token = rte_get_tsc_hz() / TOKENS_A_SECOND, now = rte_rdtsc();
+	const uint64_t a_token = rte_get_tsc_hz() / tokens_a_second(f->nic), now = rte_rdtsc();
 	uint64_t more = (now - f->control_stamp) / a_token;
 
 	if (more >= TOKENS_MOST || f->control_tokens + (int64_t)more >= TOKENS_MOST) {
@@ -264,13 +272,16 @@ int control_start(struct vq *q)
 {
 	int r = control_watch(q);
 
-	if (r == 0)
-		control_wake(q);
-	return r;
+	if (r < 0)
+		return r;
+	q->function->nic->n_control++;
+	control_wake(q);
+	return 0;
 }
 
 void control_stop(struct vq *q)
 {
 	control_unwatch(q);
 	q->function->control_waits = false;
+	q->function->nic->n_control--;
 }

@@ -100,6 +100,14 @@ static void take(struct function *f, const struct sim_control *state)
 	nic_resume(f->nic);
 }
 
+void control_forget_mac(struct function *f)
+{
+	struct sim_control next = f->control;
+
+	next.flags &= ~(uint32_t)SIM_CONTROL_MAC;
+	take(f, &next);
+}
+
 int control_set(struct function *f, const struct sim_control *state)
 {
 	if (!f->control_queue)

@@ -181,6 +181,7 @@ struct nic {
 	struct source test_listener;
 	struct source control_timer; /* for control queues that have to wait */
 	bool control_armed;
+	uint32_t n_control; /* control queues that run */
 	struct misbehaviour *misbehaviours;
 	struct data_thread *own; /* what the control thread needs to send frames itself */
 
