@@ -205,6 +205,9 @@ def test_an_address_that_was_chosen_gives_way_to_one_that_is_given(nic, make_gue
     assert control.command(MAC, ADDR_SET, mac(7)) == OK
     c = make_guest(nic.add("c", mac=mac(7)))
     assert arrives_at(a, c, mac(7), mac(1))
+    b.function.stop(0, 1)  # among equals the one that was started last has it
+    b.function.start(0, 1)
+    assert arrives_at(a, c, mac(7), mac(1))
     assert b.nothing_received()
 
 
@@ -476,7 +479,7 @@ WRONG = {
     "more than two tables": bytes([MAC, TABLE_SET]) + table() + table() + b"\0",
     "a table of all addresses": bytes([MAC, TABLE_SET]) + b"\xff" * 4 + mac(9) + table(),
     "a second table of all addresses": bytes([MAC, TABLE_SET]) + table() + b"\xff" * 4,
-    "a table whose size wraps": bytes([MAC, TABLE_SET]) + struct.pack("<I", 0x2aaaaaab) + bytes(64),
+    "a table whose size wraps": bytes([MAC, TABLE_SET]) + struct.pack("<I", 0x2aaaaaab) + bytes(2) + table(),
     "pairs without MQ": bytes([MQ, 0, 1, 0]), "a long command": bytes([RX, PROMISC]) + bytes(20000),
 }
 
@@ -596,9 +599,10 @@ def test_kicks_without_end_cost_little(nic, pair):
     _, _, control = pair()
     assert control.command(RX, PROMISC, b"\0") == OK
     before = nic.thread_switches()
-    for _ in range(20000):
+    n = 200000
+    for _ in range(n):
         os.eventfd_write(control.kick, 1)
     os.eventfd_read(control.kick)
-    assert nic.thread_switches() - before < 10000, "each kick woke somebody"
+    assert nic.thread_switches() - before < n / 40, "each kick woke somebody"
     assert control.command(RX, PROMISC, b"\1") == OK
     wait_for(lambda: nic.quiet(0.3), "an idle NIC")

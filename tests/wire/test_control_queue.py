@@ -68,6 +68,13 @@ def test_nothing_of_it_is_offered_to_those_who_did_not_ask_for_it(make_stand):
     fe.refused("SET_VRING_NUM", state(4, 64))
 
 
+def test_without_the_queue_nothing_is_offered_that_needs_it(make_stand):
+    stand = make_stand(start=False, control=True)
+    stand.shim.features &= ~CTRL_VQ
+    stand.shim.start()
+    assert stand.front_end().features & CONTROL == 0
+
+
 def test_it_does_not_count_as_a_queue(make_stand):
     fe = make_stand(pairs=2, control=True).front_end()
     assert fe.features & CONTROL == CONTROL
