@@ -107,10 +107,11 @@ class Simnic:
                  mtu=1500):
         return NAME.pack(name, mac, mtu, pairs, 0, flags, features)
 
-    def features(self):
+    def features(self, control=False):
+        """What a function can offer, with a control queue or without."""
         status, info, _ = self.call(64)
         assert status == 0
-        return struct.unpack_from("=IIIIQ", info)[4]
+        return struct.unpack_from("=IIIIQ", info)[4] & (~0 if control else ~CONTROL)
 
     def add(self, pairs=1, features=None, name=None, control=False, **facts):
         """A new function, with a control queue or without. Return: (name, mailbox)."""
@@ -118,7 +119,7 @@ class Simnic:
             self.names += 1
             name = f"f{self.names}".encode()
         if features is None:
-            features = self.features() & (~0 if control else ~CONTROL)
+            features = self.features(control)
         status, _, fds = self.call(ADMIN_ADD, self.function(name, pairs=pairs, features=features,
                                                             **facts))
         assert status == 0, os.strerror(-status)

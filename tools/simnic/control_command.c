@@ -187,12 +187,18 @@ uint8_t control_command(uint64_t features, uint16_t max_pairs, const uint8_t *by
 	const uint32_t head = sizeof(struct virtio_net_ctrl_hdr);
 	const struct command *c = size >= head ? find(bytes[0], bytes[1]) : NULL;
 	struct sim_control next = *state;
+	struct data data;
 
 	if (!c || !(features & BIT_ULL(c->needs)) || (c->size != ANY_SIZE && c->size != size - head))
 		return VIRTIO_NET_ERR;
-	if (!c->handle(&(struct data){ .features = features, .max_pairs = max_pairs,
-				.command = bytes[1], .bytes = bytes + head, .size = size - head },
-		    &next))
+	data = (struct data){
+		.features = features,
+		.max_pairs = max_pairs,
+		.command = bytes[1],
+		.bytes = bytes + head,
+		.size = size - head,
+	};
+	if (!c->handle(&data, &next))
 		return VIRTIO_NET_ERR;
 	*state = next;
 	return VIRTIO_NET_OK;

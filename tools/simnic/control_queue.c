@@ -5,9 +5,10 @@
  * read without a pause; a command takes effect before its chain is given back.
  *
  * A guest can send commands, or kick, as fast as it can. So each function has tokens, which fill with
- * the time, the slower the more control queues there are: a command costs one, and more when its chain is long; a look that finds nothing costs one
- * too. Without tokens the kick descriptor is not listened to, and the queue waits for the timer. So does
- * one that has to be polled, or that waits for a page of memory.
+ * the time, the slower the more control queues there are: a command costs one, and more when its
+ * chain is long; a look that finds nothing costs one too. Without tokens the kick descriptor is not
+ * listened to, and the queue waits for the timer. So does one that has to be polled, or that waits for
+ * a page of memory.
  *
  * A chain is what the driver wrote, then room for the verdict. One without such room can't be
  * answered, and the queue is given up as for any broken ring; all else that is wrong with a command is
