@@ -70,6 +70,7 @@ int on_set_vring_base(struct session *s, struct message *m, uint32_t ring)
 
 	if (split && word > UINT16_MAX)
 		return -EINVAL;
+	device_ring_goes_on(s->device, ring, word);
 	ring_state(s, ring)->base = word;
 	return 0;
 }

@@ -122,7 +122,8 @@ struct device_section {
 	uint8_t postcopy;	/* enum postcopy_phase */
 	uint8_t postcopy_blind;	/* the device that was advised is gone */
 	uint8_t doorbell;	/* guests may ring the device itself */
-	uint8_t pad3[5];
+	uint8_t control_used;	/* the device has what a driver set through its control queue */
+	uint8_t pad3[4];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -136,7 +137,10 @@ struct device {
 	struct driver_device *driver;
 	struct fdstore *fds;
 	uint64_t offered;	    /* virtio features */
-	uint32_t n_queues;	    /* offered */
+	uint32_t n_queues;	    /* offered; an odd number when there is a control queue */
+	bool has_control;	    /* it is offered */
+	bool control_pending;	    /* @control has to be given to a device that begins anew */
+	struct control_state control;
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
 	bool doorbell_allowed;	    /* by its operator; set after device_init() */
@@ -176,6 +180,21 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	struct fdstore *fds, uint64_t features, uint16_t max_pairs);
 
 bool device_is_packed(const struct device *d);
+
+/** device_pairs() - receive and transmit pairs offered. */
+uint32_t device_pairs(const struct device *d);
+
+/**
+ * device_control_ring() - the ring that is the control queue, as negotiated; UINT32_MAX: there is none.
+ * Source: virtio 1.2, 5.1.2.
+ */
+uint32_t device_control_ring(const struct device *d);
+
+/**
+ * device_ring_goes_on() - the front-end is about to say where @ring, which does not run, goes on: @word,
+ * not yet in the state. A control queue that begins anew is another driver's.
+ */
+void device_ring_goes_on(struct device *d, uint32_t ring, uint32_t word);
 bool device_runs(const struct device *d);
 
 /** device_state() - the state as people call it. */
@@ -398,8 +417,8 @@ int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size);
 /** device_iotlb_look() - what does @index wait for, or was given up for? Asks, or tells. */
 void device_iotlb_look(struct device *d, uint32_t index);
 
-/** device_iotlb_resume() - a predecessor may have died between hearing and asking. */
-void device_iotlb_resume(struct device *d);
+/** device_iotlb_look_at_all() - the same of all rings: one waits, or a predecessor may have died before it asked. */
+void device_iotlb_look_at_all(struct device *d);
 
 /** device_iotlb_deadline_ns() - when to ask again, CLOCK_MONOTONIC; 0: nothing is awaited. */
 uint64_t device_iotlb_deadline_ns(const struct device *d);

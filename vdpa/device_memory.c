@@ -198,7 +198,7 @@ static int open_doorbell_again(struct device *d)
 	_cleanup_close_ int fd = -1;
 	uint64_t offset;
 
-	return d->driver->ops->doorbell(d->driver, true, 0, &fd, &offset);
+	return ring_doorbell(d, 0, &fd, &offset);
 }
 
 /* To a device that has nothing: features, and all maps instead of a difference. */
@@ -226,6 +226,7 @@ int device_recover(struct device *d)
 		r = give_all(d);
 	if (r < 0 && device_check(d, r, "reset") < 0)
 		return -EIO;
+	d->state->control_used = 0;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	return 0;
@@ -244,9 +245,12 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	d->state->reason[0] = '\0';
 	if (device_checkpoint(d) < 0)
 		return -EIO;
+	control_keep(d);
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
 	if (r == 0)
 		r = give_all(d);
+	if (r == 0)
+		r = control_restore(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
 	d->lost = false;

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/sim/channel.h"
+#include "drivers/sim/control.h"
 #include "drivers/sim/events.h"
 #include "drivers/sim/lost.h"
 #include "drivers/sim/position.h"
@@ -141,13 +143,15 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 	};
 	_cleanup_close_ int bar_fd = -1;
 	const struct sim_regs *regs;
+	bool control;
 	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
 
 	bar_fd = request.reply_fd;
 	if (r < 0)
 		return r;
+	control = (reply.features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)) != 0;
 	if (reply.version != SIM_INTERFACE_VERSION || reply.n_queues < 2 ||
-		reply.n_queues > SIM_MAX_QUEUES || reply.max_queue_size == 0)
+		reply.n_queues + control > SIM_MAX_QUEUES || reply.max_queue_size == 0)
 		return -EPROTO;
 	regs = map_bar(bar_fd);
 	if (!regs)
@@ -158,6 +162,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 	sim->caps = (struct driver_caps){
 		.features = reply.features,
 		.n_queues = reply.n_queues,
+		.control_queue = control,
 		.max_queue_size = reply.max_queue_size,
 		.start_position = reply.flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
 									  DRIVER_START_ANY,
@@ -518,12 +523,17 @@ static int sim_prepare(struct driver_device *device, const struct driver_queue *
 	return r;
 }
 
+static uint32_t count_queues(const struct sim_device *sim)
+{
+	return sim->caps.n_queues + sim->caps.control_queue;
+}
+
 /* The part of a set that this function has queues for. */
 static struct sim_queue_set sim_set(struct sim_device *sim, const struct queue_set *set)
 {
 	struct sim_queue_set ret = { 0 };
 
-	for (uint32_t i = 0; i < sim->caps.n_queues; i++) {
+	for (uint32_t i = 0; i < count_queues(sim); i++) {
 		if (queue_set_has(set, i))
 			ret.bits[i / 64] |= BIT_ULL(i % 64);
 	}
@@ -562,7 +572,7 @@ static int sim_stop(struct driver_device *device, const struct queue_set *set,
 		DRIVER_DEADLINE_COMMAND);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < sim->caps.n_queues; i++) {
+	for (uint32_t i = 0; i < count_queues(sim); i++) {
 		if (queue_set_has(set, i))
 			ret[i] = sim_position(positions.position[i], is_packed(sim));
 	}
@@ -605,6 +615,29 @@ static int sim_lost_position(struct driver_device *device, const struct driver_q
 	return sim_regs_position(regs, queue, packed, ring, ret);
 }
 
+/* Of a function that was replaced before this instance began, the one before it speaks. */
+static int sim_get_control(struct driver_device *device, struct control_state *ret)
+{
+	const struct sim_device *sim = sim_device(device);
+	const struct sim_regs *regs = sim->replaced ? sim->lost_regs : sim->regs;
+
+	return regs ? sim_control_read(regs, ret) : -ENOENT;
+}
+
+static int sim_set_control(struct driver_device *device, const struct control_state *state)
+{
+	struct sim_control payload;
+
+	sim_control_form(state, &payload);
+	return call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_SET_CONTROL,
+			.payload = &payload,
+			.size = sizeof(payload),
+		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
 static int sim_get_config(struct driver_device *device, struct driver_net_config *ret)
 {
 	struct sim_config config;
@@ -623,6 +656,7 @@ static int sim_get_config(struct driver_device *device, struct driver_net_config
 		.mtu = config.mtu,
 		.max_pairs = config.max_pairs,
 		.link_up = config.link_up != 0,
+		.announce = (config.flags & SIM_CONFIG_ANNOUNCE) != 0,
 	};
 	memcpy(ret->mac, config.mac, sizeof(ret->mac));
 	return 0;
@@ -647,7 +681,7 @@ static int sim_queue_stats(struct driver_device *device, uint16_t queue,
 	struct sim_device *sim = sim_device(device);
 	struct sim_queue_regs regs;
 
-	if (!sim->regs || queue >= sim->caps.n_queues)
+	if (!sim->regs || queue >= count_queues(sim))
 		return -ENOENT;
 	regs = sim->regs->queues[queue];
 	*ret = (struct driver_queue_stats){
@@ -743,6 +777,8 @@ const struct driver_ops sim_driver = {
 	.stop = sim_stop,
 	.set_queue_fd = sim_set_queue_fd,
 	.lost_position = sim_lost_position,
+	.get_control = sim_get_control,
+	.set_control = sim_set_control,
 	.get_config = sim_get_config,
 	.set_mtu = sim_set_mtu,
 	.announce = sim_announce,

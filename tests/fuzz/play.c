@@ -425,7 +425,7 @@ static void do_events(const struct step *step)
 			device_ring_failed(&stand.device, event.queue);
 			break;
 		case DRIVER_EVENT_MISS:
-			device_iotlb_look(&stand.device, event.queue);
+			device_iotlb_look_at_all(&stand.device);
 			break;
 		case DRIVER_EVENT_FAILED:
 			device_fail(&stand.device, "it says so");
