@@ -15,7 +15,7 @@
 #include "tests/conformance/driver_suite.h"
 #include "vdpa/base/bits.h"
 
-#define MAX_TESTS  224
+#define MAX_TESTS  256
 #define MAX_GUESTS 16
 
 struct fixture {
@@ -127,6 +127,7 @@ int driver_suite_run(const struct driver_rig *rig)
 		driver_eventfd_tests, driver_loss_tests, driver_fact_tests, driver_deadline_tests,
 		driver_log_tests, driver_log_page_tests, driver_postcopy_tests,
 		driver_control_tests,
+		driver_iotlb_tests,
 	};
 	static struct CMUnitTest tests[MAX_TESTS]; /* those without a name are passed over */
 	size_t n = 0;

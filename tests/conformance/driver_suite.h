@@ -17,7 +17,7 @@ struct suite_test {
 extern const struct suite_test driver_call_tests[], driver_memory_tests[], driver_position_tests[],
 	driver_stop_tests[], driver_eventfd_tests[], driver_loss_tests[], driver_fact_tests[],
 	driver_deadline_tests[], driver_log_tests[], driver_log_page_tests[],
-	driver_postcopy_tests[], driver_control_tests[];
+	driver_postcopy_tests[], driver_control_tests[], driver_iotlb_tests[];
 
 /** suite_rig() - the stand of the running test. */
 const struct driver_rig *suite_rig(void **state);

@@ -354,7 +354,7 @@ int function_set_features(struct function *f, uint64_t features)
 		return -EINVAL;
 	if (function_any_running(f))
 		return features == f->features ? 0 : -EBUSY;
-	if (features == f->features)
+	if (features == f->features && !f->iommu.translates)
 		return 0;
 	nic_pause(f->nic);
 	r = iommu_translate(&f->iommu, features & BIT_ULL(VIRTIO_F_ACCESS_PLATFORM));
