@@ -2,9 +2,9 @@
 #include "protocol/backend.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
+
+#include "vdpa/base/fdmsg.h"
 
 static const struct backend_desc requests[WIRE_BACKEND_N_REQUESTS] = {
 	[WIRE_BACKEND_NONE] = { .name = "NONE", .why = "nothing is asked by it" },
@@ -21,8 +21,9 @@ static const struct backend_desc requests[WIRE_BACKEND_N_REQUESTS] = {
 	},
 	[WIRE_BACKEND_VRING_HOST_NOTIFIER] = {
 		.name = "VRING_HOST_NOTIFIER_MSG",
+		.size = sizeof(struct wire_vring_area),
 		.needs = WIRE_PF_HOST_NOTIFIER,
-		.why = "no page of the device is given to the front-end",
+		.when = "a ring runs on a device by which its operator allows to be rung",
 	},
 	[WIRE_BACKEND_VRING_CALL] = {
 		.name = "VRING_CALL",
@@ -68,7 +69,8 @@ const struct backend_desc *backend_find(enum wire_backend_request request)
 	return &requests[request];
 }
 
-static int send_request(int sock, enum wire_backend_request request, const void *payload, size_t size)
+static int send_with(int sock, enum wire_backend_request request, const void *payload, size_t size,
+	const int *fds, size_t n_fds)
 {
 	struct {
 		struct wire_header header;
@@ -84,7 +86,12 @@ static int send_request(int sock, enum wire_backend_request request, const void 
 	assert(requests[request].when && requests[request].size == size);
 	if (size > 0)
 		memcpy(msg.payload, payload, size);
-	return send(sock, &msg, sizeof(msg.header) + size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return fdmsg_send_now(sock, &msg, sizeof(msg.header) + size, fds, n_fds);
+}
+
+static int send_request(int sock, enum wire_backend_request request, const void *payload, size_t size)
+{
+	return send_with(sock, request, payload, size, NULL, 0);
 }
 
 int backend_config_change(int sock)
@@ -108,4 +115,11 @@ int backend_vring(int sock, uint32_t ring, enum wire_backend_request request)
 	const struct wire_vring_state state = { .index = ring };
 
 	return send_request(sock, request, &state, sizeof(state));
+}
+
+int backend_host_notifier(int sock, uint32_t ring, int fd, uint64_t offset, uint64_t size)
+{
+	const struct wire_vring_area area = { .word = ring, .size = size, .offset = offset };
+
+	return send_with(sock, WIRE_BACKEND_VRING_HOST_NOTIFIER, &area, sizeof(area), &fd, 1);
 }

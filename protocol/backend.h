@@ -40,4 +40,10 @@ int backend_iotlb(int sock, const struct driver_miss *miss);
 /** backend_vring() - @request: WIRE_BACKEND_VRING_CALL, or WIRE_BACKEND_VRING_ERR. */
 int backend_vring(int sock, uint32_t ring, enum wire_backend_request request);
 
+/**
+ * backend_host_notifier() - BACKEND_VRING_HOST_NOTIFIER_MSG.
+ * @fd: lent; the page at @offset, of @size bytes, which has to be the host's page size
+ */
+int backend_host_notifier(int sock, uint32_t ring, int fd, uint64_t offset, uint64_t size);
+
 #endif

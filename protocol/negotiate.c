@@ -102,7 +102,7 @@ int on_reset_owner(struct session *s, struct message *m, uint32_t ring)
 
 int on_get_queue_num(struct session *s, struct message *m, uint32_t ring)
 {
-	reply_u64(s, m, s->device->n_queues / 2); /* pairs, as every front-end reads it */
+	reply_u64(s, m, device_pairs(s->device)); /* as every front-end reads it; no control queue */
 	return 0;
 }
 

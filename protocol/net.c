@@ -76,6 +76,13 @@ static int check_config_range(const struct wire_config *config)
 		       : -EINVAL;
 }
 
+/* Only a driver that has a control queue of ours can acknowledge it. */
+static bool must_announce(const struct session *s, const struct driver_net_config *config)
+{
+	return config->announce && device_control_ring(s->device) != UINT32_MAX &&
+	       s->device->state->features & BIT_ULL(VIRTIO_NET_F_GUEST_ANNOUNCE);
+}
+
 static int read_config(struct session *s, struct virtio_net_config *ret)
 {
 	struct driver_net_config config;
@@ -85,8 +92,9 @@ static int read_config(struct session *s, struct virtio_net_config *ret)
 		return r;
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ret->mac, config.mac, sizeof(ret->mac));
-	ret->status = htole16(config.link_up ? VIRTIO_NET_S_LINK_UP : 0);
-	ret->max_virtqueue_pairs = htole16((uint16_t)(s->device->n_queues / 2));
+	ret->status = htole16((uint16_t)((config.link_up ? VIRTIO_NET_S_LINK_UP : 0) |
+					 (must_announce(s, &config) ? VIRTIO_NET_S_ANNOUNCE : 0)));
+	ret->max_virtqueue_pairs = htole16((uint16_t)device_pairs(s->device));
 	ret->mtu = htole16(config.mtu);
 	ret->speed = htole32((uint32_t)-1); /* unknown */
 	ret->duplex = UINT8_MAX;	    /* unknown */

@@ -14,6 +14,7 @@
 
 #include "protocol/handlers.h"
 #include "protocol/inband.h"
+#include "protocol/notifier.h"
 #include "vdpa/base/log.h"
 #include "vdpa/ring.h"
 
@@ -69,6 +70,7 @@ int on_set_vring_base(struct session *s, struct message *m, uint32_t ring)
 
 	if (split && word > UINT16_MAX)
 		return -EINVAL;
+	device_ring_goes_on(s->device, ring, word);
 	ring_state(s, ring)->base = word;
 	return 0;
 }
@@ -92,6 +94,7 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 	device_set_ring_fd(s->device, ring, DRIVER_FD_KICK, FDSTORE_NONE);
 	device_set_ring_fd(s->device, ring, DRIVER_FD_CALL, FDSTORE_NONE);
 	inband_stopped(s, ring);
+	notifier_ring_stopped(s, ring);
 	reply.num = ring_state(s, ring)->base;
 	session_reply(s, m, &reply, sizeof(reply));
 	return 0;

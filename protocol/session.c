@@ -20,6 +20,7 @@
 #include "protocol/dispatch.h"
 #include "protocol/handlers.h"
 #include "protocol/inband.h"
+#include "protocol/notifier.h"
 #include "protocol/progress.h"
 #include "protocol/table.h"
 #include "vdpa/base/clock.h"
@@ -223,6 +224,7 @@ void session_end(struct session *s)
 	state->frontend_uid = 0;
 	session_forget_reply(s);
 	inband_forget(s);
+	notifier_forget(s);
 	transfer_abandon(s);
 	state->transfer = TRANSFER_NONE;
 	if (transaction_commit(&s->transaction) < 0)

@@ -59,6 +59,7 @@ struct session_section {
 	int32_t reply_slot;	     /* descriptor that goes with @reply; SESSION_NO_SLOT: none */
 	uint32_t transfer;	     /* enum transfer_outcome, of the last one */
 	uint8_t inband[QUEUE_MAX];   /* of each ring, see inband.c */
+	uint8_t notifiers[QUEUE_MAX]; /* the front-end may have a page for the ring, see notifier.c */
 };
 
 /* Eventfds of ours whose signals become messages. */
@@ -141,6 +142,9 @@ void session_channel_used(struct session *s, int result, enum wire_backend_reque
  */
 int session_inband_fd(struct session *s, bool *ret_fresh);
 void session_notify(struct session *s);
+
+/** session_give_notifiers() - to rings that run and have none, between two messages. Commits. */
+void session_give_notifiers(struct session *s);
 
 /** session_say_miss() - ask the front-end for a translation, or tell it of a refused access. */
 void session_say_miss(struct session *s, const struct driver_miss *miss);

@@ -212,7 +212,9 @@ int stream_peek(struct stream *s)
 		size_t n_fds;
 		ssize_t n = peek_some(s, sizeof(s->bytes) - before, fds, &n_fds);
 
-		if (n == -EAGAIN || n == -EINTR)
+		if (n == -EINTR)
+			continue; /* nobody says once more that there is something */
+		if (n == -EAGAIN)
 			return 0;
 		if (n == 0)
 			return before > 0 ? bad(s, "closed in the middle of a message") : -ECONNRESET;

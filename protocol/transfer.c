@@ -94,6 +94,7 @@ static bool load_all(struct session *s)
 	if (device_load(s->device, s->transfer.data, s->transfer.at, &reason) < 0)
 		return fail(s, reason);
 	finish(s, TRANSFER_DONE);
+	session_config_changed(s); /* the guest may be asked to announce itself, or have another address */
 	return false;
 }
 

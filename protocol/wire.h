@@ -204,6 +204,12 @@ struct wire_iotlb {
 
 #define WIRE_IOTLB_HEAD 26 /* bytes before wire_iotlb.padding */
 
+struct wire_vring_area {
+	uint64_t word; /* WIRE_VRING_INDEX_MASK, WIRE_VRING_NO_FD */
+	uint64_t size;
+	uint64_t offset;
+};
+
 #define WIRE_CONFIG_F_MIGRATION 1U
 
 struct wire_config {

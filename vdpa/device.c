@@ -42,12 +42,14 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 		d->n_queues = 2U * max_pairs;
 	if (d->n_queues <= 2)
 		d->offered &= ~BIT_ULL(VIRTIO_NET_F_MQ);
+	control_init(d);
 	d->max_queue_size = caps->max_queue_size;
 	d->state->n_rings = d->n_queues;
 	d->lost = false;
 	d->log = NULL;
 	d->inflight = NULL;
 	d->relay_waits = false;
+	d->doorbell_allowed = false;
 	d->relays = NULL;
 	d->iotlb = NULL;
 }
@@ -163,7 +165,7 @@ static bool ring_is_wanted(const struct device *d, uint32_t index)
 		postcopy_holds_rings(d) ||
 		(state->waits_for_driver && !(state->status & VIRTIO_CONFIG_S_DRIVER_OK)))
 		return false;
-	return index < 2 || (state->features & BIT_ULL(VIRTIO_NET_F_MQ));
+	return ring_has_use(d, index);
 }
 
 /* Everything a driver needs of a ring that is wanted; a ring that makes no sense has failed. */
@@ -230,14 +232,14 @@ static bool ring_begin(struct device *d, uint32_t index, struct driver_queue *q)
  */
 static size_t prepare_all(struct device *d, struct driver_queue *queues, size_t n)
 {
-	int r = n > 0 ? d->driver->ops->prepare(d->driver, queues, n) : 0;
+	int r = n > 0 ? rings_prepare(d, queues, n) : 0;
 	size_t n_ready = 0;
 
 	if (r == 0)
 		return n;
 	device_check(d, r, "prepare queues");
 	for (size_t i = 0; i < n; i++) {
-		r = device_is_away(d) ? -ENODEV : d->driver->ops->prepare(d->driver, &queues[i], 1);
+		r = device_is_away(d) ? -ENODEV : rings_prepare(d, &queues[i], 1);
 
 		if (r == 0)
 			queues[n_ready++] = queues[i];
@@ -266,7 +268,7 @@ static int start_prepared(struct device *d, const struct driver_queue *queues, s
 
 	for (size_t i = 0; i < n; i++)
 		queue_set_add(&set, queues[i].index);
-	r = d->driver->ops->start(d->driver, &set);
+	r = rings_start(d, &set);
 	if (r < 0) {
 		r = device_check(d, r, "start queues");
 		return r == 0 || r == -EIO ? r : (device_fail(d, "start queues: %s", strerror(-r)), -EIO);
@@ -337,8 +339,7 @@ void device_note_lost_position(struct device *d, uint32_t index)
 		return;
 	}
 	if (ring_locate(d, index, &q) == 0 && ring_copy_device_area(d, index, &area) == 0 &&
-		d->driver->ops->lost_position(d->driver, &q, device_is_packed(d), area,
-			&position) == 0)
+		ring_lost_position(d, &q, area, &position) == 0)
 		ring_stopped_at(d, index, position);
 	else
 		log_warning("queue %u: nobody knows where it stood; going on from %#x", index,
@@ -356,7 +357,7 @@ int device_stop_set(struct device *d, const struct queue_set *set)
 	if (queue_set_empty(set))
 		return 0;
 	if (!device_is_away(d)) {
-		r = d->driver->ops->stop(d->driver, set, positions);
+		r = rings_stop(d, set, positions);
 		if (r < 0 && device_check(d, r, "stop queues") < 0 && !d->state->failed)
 			device_fail(d, "stop queues: %s", strerror(-r));
 	}
@@ -444,6 +445,9 @@ int device_set_features(struct device *d, uint64_t features)
 	iotlb_forget(d);
 	if (relayout)
 		device_forget_inflight(d);
+	if (state->has_features)
+		control_forget(d);
+	relays_forget_known(d);
 	for (uint32_t i = 0; i < d->n_queues && relayout && state->has_features; i++) {
 		state->rings[i].size = 0;
 		state->rings[i].has_addr = 0;
@@ -504,8 +508,7 @@ int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd wh
 	if (ring->running && ring_is_relayed(d, index)) {
 		ring_relay_set_fd(d, index, which, fdstore_get(d->fds, *member), fdstore_get(d->fds, slot));
 	} else if (ring->running && !device_is_away(d)) {
-		r = d->driver->ops->set_queue_fd(d->driver, (uint16_t)index, which,
-			fdstore_get(d->fds, slot));
+		r = ring_set_fd(d, index, which, fdstore_get(d->fds, slot));
 		if (r < 0 && (r = device_check(d, r, "set queue eventfd")) < 0)
 			return r;
 	}
@@ -545,6 +548,7 @@ int device_clear(struct device *d)
 	}
 	device_forget_inflight(d);
 	iotlb_forget(d);
+	control_forget(d);
 	d->state->features = 0;
 	d->state->has_features = 0;
 	d->state->status = 0;
@@ -606,4 +610,38 @@ int device_announce(struct device *d, const uint8_t mac[6])
 	if (device_is_away(d))
 		return -EBUSY;
 	return asked(d, d->driver->ops->announce(d->driver, mac), "announce");
+}
+
+bool device_has_doorbell(const struct device *d)
+{
+	return d->doorbell_allowed && d->driver->ops->caps(d->driver)->doorbell;
+}
+
+int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret)
+{
+	int r;
+
+	if (!device_has_doorbell(d))
+		return -EOPNOTSUPP;
+	if (device_is_away(d))
+		return -EBUSY;
+	r = asked(d, ring_doorbell(d, index, ret_fd, ret),
+		"open the doorbell page");
+	if (r == 0)
+		d->state->doorbell = 1;
+	return r;
+}
+
+int device_close_doorbell(struct device *d)
+{
+	int none = -1;
+	uint64_t nowhere;
+	int r = 0;
+
+	if (!d->state->doorbell)
+		return 0;
+	d->state->doorbell = 0;
+	if (!device_is_away(d))
+		r = d->driver->ops->doorbell(d->driver, false, 0, &none, &nowhere);
+	return r < 0 ? device_check(d, r, "close the doorbell page") : 0;
 }

@@ -121,7 +121,9 @@ struct device_section {
 	struct carried_queue carried_queues[QUEUE_MAX];
 	uint8_t postcopy;	/* enum postcopy_phase */
 	uint8_t postcopy_blind;	/* the device that was advised is gone */
-	uint8_t pad3[6];
+	uint8_t doorbell;	/* guests may ring the device itself */
+	uint8_t control_used;	/* the device has what a driver set through its control queue */
+	uint8_t pad3[4];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -135,9 +137,13 @@ struct device {
 	struct driver_device *driver;
 	struct fdstore *fds;
 	uint64_t offered;	    /* virtio features */
-	uint32_t n_queues;	    /* offered */
+	uint32_t n_queues;	    /* offered; an odd number when there is a control queue */
+	bool has_control;	    /* it is offered */
+	bool control_pending;	    /* @control has to be given to a device that begins anew */
+	struct control_state control;
 	uint32_t max_queue_size;
 	bool lost;		    /* the device is away; it will come back by device_returned() */
+	bool doorbell_allowed;	    /* by its operator; set after device_init() */
 	bool relay_waits;	    /* a ring needs a relay, which waits for the end of postcopy */
 	struct dirty_log *log;	    /* the state's log, mapped; NULL: none */
 	struct inflight_map *inflight; /* the state's inflight area, mapped; NULL: none */
@@ -174,6 +180,21 @@ void device_init(struct device *d, struct device_section *state, struct driver_d
 	struct fdstore *fds, uint64_t features, uint16_t max_pairs);
 
 bool device_is_packed(const struct device *d);
+
+/** device_pairs() - receive and transmit pairs offered. */
+uint32_t device_pairs(const struct device *d);
+
+/**
+ * device_control_ring() - the ring that is the control queue, as negotiated; UINT32_MAX: there is none.
+ * Source: virtio 1.2, 5.1.2.
+ */
+uint32_t device_control_ring(const struct device *d);
+
+/**
+ * device_ring_goes_on() - the front-end is about to say where @ring, which does not run, goes on: @word,
+ * not yet in the state. A control queue that begins anew is another driver's.
+ */
+void device_ring_goes_on(struct device *d, uint32_t ring, uint32_t word);
 bool device_runs(const struct device *d);
 
 /** device_state() - the state as people call it. */
@@ -365,6 +386,20 @@ void device_fail(struct device *d, const char *format, ...) __attribute__((forma
 /** device_ring_failed() - the device gave @index up. */
 void device_ring_failed(struct device *d, uint32_t index);
 
+/** device_has_doorbell() - may a guest be given a page of the device, to kick it without us? */
+bool device_has_doorbell(const struct device *d);
+
+/**
+ * device_open_doorbell() - let the guest kick @index by a page.
+ * @ret_fd: the file, the caller's; @ret: where in it
+ * From now on rings that are relayed are polled: what is rung nobody hears but the device.
+ * Return: 0; -EOPNOTSUPP; -EBUSY the device is away; -EIO; another refusal.
+ */
+int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret);
+
+/** device_close_doorbell() - nobody has a page any more. Return: 0; -EIO. */
+int device_close_doorbell(struct device *d);
+
 /**
  * device_iotlb_update() - the front-end translates a range of the driver's addresses.
  * @iova, @size: the range, bytes; @uva: where it is for the front-end; @perm: DRIVER_PERM_ bits
@@ -382,8 +417,8 @@ int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size);
 /** device_iotlb_look() - what does @index wait for, or was given up for? Asks, or tells. */
 void device_iotlb_look(struct device *d, uint32_t index);
 
-/** device_iotlb_resume() - a predecessor may have died between hearing and asking. */
-void device_iotlb_resume(struct device *d);
+/** device_iotlb_look_at_all() - the same of all rings: one waits, or a predecessor may have died before it asked. */
+void device_iotlb_look_at_all(struct device *d);
 
 /** device_iotlb_deadline_ns() - when to ask again, CLOCK_MONOTONIC; 0: nothing is awaited. */
 uint64_t device_iotlb_deadline_ns(const struct device *d);

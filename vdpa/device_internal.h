@@ -34,6 +34,46 @@ void device_note_lost_position(struct device *d, uint32_t index);
  */
 int device_recover(struct device *d);
 
+/* device_control.c */
+
+/** control_init() - at device_init(), when pairs and features are known. */
+void control_init(struct device *d);
+
+/** ring_has_use() - is it a queue, with what was negotiated? */
+bool ring_has_use(const struct device *d, uint32_t index);
+
+/**
+ * rings_prepare(), rings_start(), rings_stop(), ring_set_fd(), ring_stats(), ring_miss(), ring_doorbell(),
+ * ring_lost_position() - the driver's calls, for rings by their numbers. Nothing else calls these.
+ */
+int rings_prepare(struct device *d, const struct driver_queue *rings, size_t n);
+int rings_start(struct device *d, const struct queue_set *rings);
+int rings_stop(struct device *d, const struct queue_set *rings, struct queue_position *ret);
+int ring_set_fd(struct device *d, uint32_t ring, enum driver_queue_fd which, int fd);
+int ring_stats(const struct device *d, uint32_t ring, struct driver_queue_stats *ret);
+int ring_miss(const struct device *d, uint32_t ring, struct driver_miss *ret);
+int ring_doorbell(struct device *d, uint32_t ring, int *ret_fd, uint64_t *ret);
+int ring_lost_position(struct device *d, const struct driver_queue *ring, const void *area,
+	struct queue_position *ret);
+
+/** control_forget() - another driver begins: nothing is set. */
+void control_forget(struct device *d);
+
+/** control_keep() - take what is set out of a device that is lost, before @reopen. */
+void control_keep(struct device *d);
+
+/** control_restore() - give it to the device that came. Return: 0, or a driver's error. */
+int control_restore(struct device *d);
+
+/** control_get() - for device_save(). Return: false: nothing was ever set, or nobody knows. */
+bool control_get(const struct device *d, struct control_state *ret);
+
+/**
+ * control_load() - for device_load(). Return: 0; -EOPNOTSUPP there is no control queue; -EBUSY the device is
+ * away; -EIO; a refusal. On failure nothing has changed.
+ */
+int control_load(struct device *d, const struct control_state *state);
+
 /* device_memory.c */
 
 /** memory_driver_map() - a region as a driver wants to know it. */
@@ -163,6 +203,9 @@ void ring_relay_set_fd(struct device *d, uint32_t index, enum driver_queue_fd wh
 
 /** relays_memory_changed() - map the table that holds now. Return: 0, or as guestmem_set(). */
 int relays_memory_changed(struct device *d);
+
+/** relays_forget_known() - rings may be other queues of the device from now on; none runs. */
+void relays_forget_known(struct device *d);
 
 /** relays_sync_log() - tell relays where to mark pages now. */
 void relays_sync_log(struct device *d);

@@ -163,7 +163,7 @@ void device_iotlb_look(struct device *d, uint32_t index)
 	struct driver_miss miss;
 
 	if (!device_translates(d) || device_is_away(d) ||
-		d->driver->ops->queue_miss(d->driver, (uint16_t)index, &miss) < 0)
+		ring_miss(d, index, &miss) < 0)
 		return;
 	if (miss.refused)
 		d->say_miss(d, &miss);
@@ -171,7 +171,7 @@ void device_iotlb_look(struct device *d, uint32_t index)
 		ask(d, miss.iova, miss.perm);
 }
 
-void device_iotlb_resume(struct device *d)
+void device_iotlb_look_at_all(struct device *d)
 {
 	for (uint32_t i = 0; i < d->n_queues && device_translates(d); i++)
 		device_iotlb_look(d, i);

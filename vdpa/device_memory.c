@@ -192,6 +192,15 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 	return r;
 }
 
+/* The page that a guest may have stays where it is; what is rung there is another device's by now. */
+static int open_doorbell_again(struct device *d)
+{
+	_cleanup_close_ int fd = -1;
+	uint64_t offset;
+
+	return ring_doorbell(d, 0, &fd, &offset);
+}
+
 /* To a device that has nothing: features, and all maps instead of a difference. */
 static int give_all(struct device *d)
 {
@@ -201,6 +210,8 @@ static int give_all(struct device *d)
 
 	if (d->state->has_features)
 		r = d->driver->ops->set_features(d->driver, d->state->features);
+	if (r == 0 && d->state->doorbell)
+		r = open_doorbell_again(d);
 	postcopy_note_loss(d);
 	if (r == 0 && !postcopy_hides_memory(d))
 		r = memory_map_all(d);
@@ -215,6 +226,7 @@ int device_recover(struct device *d)
 		r = give_all(d);
 	if (r < 0 && device_check(d, r, "reset") < 0)
 		return -EIO;
+	d->state->control_used = 0;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	return 0;
@@ -233,9 +245,12 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	d->state->reason[0] = '\0';
 	if (device_checkpoint(d) < 0)
 		return -EIO;
+	control_keep(d);
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
 	if (r == 0)
 		r = give_all(d);
+	if (r == 0)
+		r = control_restore(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
 	d->lost = false;

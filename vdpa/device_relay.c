@@ -163,6 +163,12 @@ static int relays_prepare(struct device *d)
 	return 0;
 }
 
+void relays_forget_known(struct device *d)
+{
+	if (d->relays)
+		d->relays->known = (struct queue_set){ 0 };
+}
+
 int relays_memory_changed(struct device *d)
 {
 	return d->relays ? guestmem_set(&d->relays->memory, &d->state->memory, d->fds) : 0;
@@ -303,7 +309,7 @@ static int clean_device(struct device *d, uint32_t index, uint64_t size)
 	if (queue_set_has(&d->relays->known, index))
 		return 0;
 	queue_set_add(&set, index);
-	r = d->driver->ops->stop(d->driver, &set, ignored);
+	r = rings_stop(d, &set, ignored);
 	if (r == 0)
 		r = d->driver->ops->unmap(d->driver, d->state->relays[index].iova, size);
 	if (r == 0)
@@ -491,7 +497,7 @@ bool device_relay_run(struct device *d)
 
 bool device_relay_sleep(struct device *d)
 {
-	bool may_sleep = true;
+	bool may_sleep = !d->state->doorbell || !d->relays || d->relays->n_active == 0;
 
 	for (uint32_t i = 0; i < d->n_queues && d->relays && d->relays->n_active > 0; i++) {
 		struct relay *relay = d->relays->rings[i].relay;

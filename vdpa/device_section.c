@@ -80,7 +80,8 @@ int device_section_check(const struct device_section *state)
 		state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot) ||
 		state->inflight.slot < DEVICE_NO_INFLIGHT || !slot_ok(state->inflight.slot))
 		return -EBADMSG;
-	if (state->postcopy >= POSTCOPY_N_PHASES || state->postcopy_blind > 1)
+	if (state->postcopy >= POSTCOPY_N_PHASES || state->postcopy_blind > 1 || state->doorbell > 1 ||
+		state->control_used > 1)
 		return -EBADMSG;
 	for (size_t i = 0; i < QUEUE_MAX; i++) {
 		const struct ring_state *ring = &state->rings[i];

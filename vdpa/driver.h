@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vdpa/control.h"
 #include "vdpa/queue.h"
 
 #define DRIVER_MAX_DEVICE_FDS 4
@@ -46,6 +47,8 @@ enum driver_start_position {
  * struct driver_caps - what the device can do; constant while the instance lives.
  * @features:       virtio feature bits the device offers
  * @n_queues:       queues, receive and transmit together; 2..QUEUE_MAX
+ * @control_queue:  there is one queue more, of index @n_queues: virtio-net's control queue, which the
+ *                  device serves itself. @features have VIRTIO_NET_F_CTRL_VQ then, and only then
  * @max_queue_size: descriptors, a power of two
  * @start_position: enum driver_start_position
  * @in_order:       the device completes chains in the order it took them, always; a device that
@@ -53,6 +56,7 @@ enum driver_start_position {
  * @page_faults:    the device can work in memory whose pages are still on their way, see
  *                  @postcopy_advise
  * @dirty_log:      the device can mark the pages it writes
+ * @doorbell:       the device has a page in which a guest may ring itself, see @doorbell
  * @iotlb:          the device translates what the guest's driver calls an address, by a table that the
  *                  core fills, and asks for what is missing; a device that does not, never offers
  *                  VIRTIO_F_ACCESS_PLATFORM. See @iotlb_update
@@ -60,20 +64,23 @@ enum driver_start_position {
 struct driver_caps {
 	uint64_t features;
 	uint32_t n_queues;
+	bool control_queue;
 	uint32_t max_queue_size;
 	enum driver_start_position start_position;
 	bool in_order;
 	bool page_faults;
 	bool dirty_log;
+	bool doorbell;
 	bool iotlb;
 };
 
 /* The part of virtio-net's configuration that the device decides. */
 struct driver_net_config {
-	uint8_t mac[6];
+	uint8_t mac[6];	    /* as the guest's driver set it last, where it may */
 	uint16_t mtu;	    /* bytes of payload; 68..65535 */
 	uint16_t max_pairs; /* receive and transmit pairs */
 	bool link_up;
+	bool announce;	    /* the guest is to announce itself, see CONTROL_ANNOUNCE */
 };
 
 #define DRIVER_PERM_READ  1U
@@ -141,7 +148,8 @@ struct driver_log {
 
 /**
  * struct driver_queue - all that a queue needs to run.
- * @index:    0 .. n_queues-1; even receives, odd transmits
+ * @index:    0 .. n_queues-1; even receives, odd transmits. n_queues: the control queue, which may
+ *            have another number for the guest
  * @size:     descriptors, 1..max_queue_size; a power of two unless packed
  * @desc:     IOVA of the descriptor table (packed: of the ring); with VIRTIO_F_ACCESS_PLATFORM, here
  *            and in descriptors, an address that the IOTLB translates to one
@@ -254,8 +262,8 @@ struct driver_ops {
 	const struct driver_caps *(*caps)(struct driver_device *device);
 
 	/**
-	 * @reset: stop all queues, unmap all memory, end logging, forget features. Deadline covers
-	 * an FLR.
+	 * @reset: stop all queues, unmap all memory, end logging, forget features and what was set
+	 * through the control queue. Deadline covers an FLR.
 	 */
 	int (*reset)(struct driver_device *device);
 
@@ -359,6 +367,16 @@ struct driver_ops {
 	int (*queue_miss)(struct driver_device *device, uint16_t queue, struct driver_miss *ret);
 
 	/**
+	 * @doorbell: let guests kick all queues by writing to a page, or not any more; their kick eventfds
+	 * work as well. Called only when caps say @doorbell; may be NULL otherwise. Off after @reset and
+	 * @reopen.
+	 * @ret_fd, @ret: with @on: the file, the caller's, and where in it the page of @queue is, one of
+	 * the host's pages. Whoever maps it reaches nothing but this device.
+	 */
+	int (*doorbell)(struct driver_device *device, bool on, uint16_t queue, int *ret_fd,
+		uint64_t *ret);
+
+	/**
 	 * @prepare: make queues ready, outside any downtime. May be slow.
 	 * Return: 0; -EFAULT a ring is not in mapped memory; -EINVAL; -EBUSY one is running with
 	 * other facts. After an error queues before the failing one may be prepared.
@@ -366,7 +384,7 @@ struct driver_ops {
 	int (*prepare)(struct driver_device *device, const struct driver_queue *queues, size_t n);
 
 	/** @start: run prepared queues. All or none. Incoming flows spread over the receive queues
-	 * that run. */
+	 * that run; with VIRTIO_NET_F_CTRL_VQ over those of the pairs that the guest's driver set. */
 	int (*start)(struct driver_device *device, const struct queue_set *set);
 
 	/**
@@ -402,6 +420,23 @@ struct driver_ops {
 	 */
 	int (*lost_position)(struct driver_device *device, const struct driver_queue *queue,
 		bool packed, const void *ring, struct queue_position *ret);
+
+	/**
+	 * @get_control, @set_control: what the guest's driver set through the control queue. Called
+	 * only when caps say @control_queue; may be NULL otherwise.
+	 *
+	 * It has effect as far as its features were negotiated, survives a stop of all queues and
+	 * other features, and ends with @reset. A command takes effect before its chain is given back.
+	 *
+	 * @get_control: as it is now, without waiting for the device; of a device that is lost as it was,
+	 * until @reopen. Return: 0; -ENOENT not known.
+	 * @set_control: as if the driver had set @state, in the place of all before: for a guest that
+	 * arrives, and for a device that begins anew. No queue runs. What the device may not give to this
+	 * guest, as an address that is another's, it keeps and does not use.
+	 * Return: 0; -EINVAL counts, pairs, or flags that no driver can set.
+	 */
+	int (*get_control)(struct driver_device *device, struct control_state *ret);
+	int (*set_control)(struct driver_device *device, const struct control_state *state);
 
 	/** @get_config: MAC, MTU, pairs and link as they are now. */
 	int (*get_config)(struct driver_device *device, struct driver_net_config *ret);

@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "vdpa/device_internal.h"
+#include "vdpa/saved_control.h"
+
 #define MAGIC	"vdpad-ds"
 #define VERSION 1
 
@@ -19,7 +22,8 @@ struct head {
 	uint64_t size; /* with the head */
 };
 
-enum section_id { SECTION_DEVICE = 1, SECTION_QUEUES = 2 };
+/* SECTION_CONTROL is there when its guest used the control queue: it can't do without. */
+enum section_id { SECTION_DEVICE = 1, SECTION_QUEUES = 2, SECTION_CONTROL = 3 };
 
 #define SECTION_MUST BIT(0) /* a reader that does not know it refuses all */
 
@@ -32,8 +36,9 @@ struct section {
 #define N_DEVICE (sizeof(struct carried_device) / sizeof(uint64_t))
 #define N_QUEUE	 (sizeof(struct carried_queue) / sizeof(uint64_t))
 
-_Static_assert(sizeof(struct head) + 2 * sizeof(struct section) + sizeof(struct carried_device) +
-			       QUEUE_MAX * sizeof(struct carried_queue) <= SAVED_MAX_SIZE,
+_Static_assert(sizeof(struct head) + 3 * sizeof(struct section) + sizeof(struct carried_device) +
+			       QUEUE_MAX * sizeof(struct carried_queue) + SAVED_CONTROL_SIZE <=
+		       SAVED_MAX_SIZE,
 	"the largest device's state has room");
 
 /* ------------------------------------------------------------------------------ figures */
@@ -65,7 +70,7 @@ static struct carried_device count_device(const struct driver_device_stats *s)
 
 static void ask_queue(const struct device *d, uint32_t index, struct driver_queue_stats *ret)
 {
-	if (d->driver->ops->queue_stats(d->driver, (uint16_t)index, ret) < 0)
+	if (ring_stats(d, index, ret) < 0)
 		memset(ret, 0, sizeof(*ret));
 }
 
@@ -122,14 +127,22 @@ static uint8_t *put_words(uint8_t *at, const void *words, size_t n)
 	return at;
 }
 
-static uint8_t *put_section(uint8_t *at, enum section_id id, size_t size)
+static uint8_t *put_section(uint8_t *at, enum section_id id, uint16_t flags, size_t size)
 {
 	const struct section section = {
 		.id = htole16((uint16_t)id),
+		.flags = htole16(flags),
 		.size = htole32((uint32_t)size),
 	};
 
 	return put(at, &section, sizeof(section));
+}
+
+static uint8_t *put_control(uint8_t *at, const struct control_state *control)
+{
+	at = put_section(at, SECTION_CONTROL, SECTION_MUST, SAVED_CONTROL_SIZE);
+	saved_control_put(control, at);
+	return at + SAVED_CONTROL_SIZE;
 }
 
 size_t device_save(const struct device *d, uint8_t *data)
@@ -138,12 +151,13 @@ size_t device_save(const struct device *d, uint8_t *data)
 	uint8_t *at = data + sizeof(head);
 	struct driver_device_stats device;
 	struct carried_device carried;
+	struct control_state control;
 
 	device_stats(d, &device);
 	carried = count_device(&device);
-	at = put_section(at, SECTION_DEVICE, sizeof(carried));
+	at = put_section(at, SECTION_DEVICE, 0, sizeof(carried));
 	at = put_words(at, &carried, N_DEVICE);
-	at = put_section(at, SECTION_QUEUES, d->n_queues * sizeof(struct carried_queue));
+	at = put_section(at, SECTION_QUEUES, 0, d->n_queues * sizeof(struct carried_queue));
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		struct driver_queue_stats stats;
 		struct carried_queue queue;
@@ -151,6 +165,10 @@ size_t device_save(const struct device *d, uint8_t *data)
 		device_queue_stats(d, i, &stats);
 		queue = count_queue(&stats);
 		at = put_words(at, &queue, N_QUEUE);
+	}
+	if (control_get(d, &control)) {
+		at = put_control(at, &control);
+		head.n_sections = htole32(3);
 	}
 	memcpy(head.magic, MAGIC, sizeof(head.magic));
 	head.size = htole64((uint64_t)(at - data));
@@ -163,6 +181,8 @@ size_t device_save(const struct device *d, uint8_t *data)
 struct loaded {
 	struct carried_device device;
 	struct carried_queue queues[QUEUE_MAX];
+	struct control_state control;
+	bool has_control;
 };
 
 static void get_words(void *to, size_t n, const uint8_t *from, size_t size)
@@ -191,6 +211,12 @@ static int load_section(const struct section *s, const uint8_t *data, struct loa
 		return 0;
 	case SECTION_QUEUES:
 		get_words(ret->queues, QUEUE_MAX * N_QUEUE, data, s->size);
+		return 0;
+	case SECTION_CONTROL:
+		ret->has_control = true;
+		if (saved_control_get(data, s->size, &ret->control) < 0)
+			return refuse(ret_reason, -EBADMSG,
+				"what the control queue had set makes no sense");
 		return 0;
 	default:
 		if (s->flags & SECTION_MUST)
@@ -249,6 +275,20 @@ static void subtract(uint64_t *wanted, const uint64_t *now, size_t n)
 		wanted[i] -= now[i];
 }
 
+/* The guest comes to a new place in the network, and says so where the device asks it to. */
+static int load_control(struct device *d, struct loaded *loaded, const char **ret_reason)
+{
+	int r;
+
+	if (!loaded->has_control)
+		return 0;
+	loaded->control.flags |= CONTROL_ANNOUNCE;
+	r = control_load(d, &loaded->control);
+	if (r == -EOPNOTSUPP)
+		return refuse(ret_reason, -EPROTO, "its guest uses a control queue, and there is none");
+	return r < 0 ? refuse(ret_reason, r, "the device does not take what the control queue had set") : 0;
+}
+
 int device_load(struct device *d, const uint8_t *data, size_t size, const char **ret_reason)
 {
 	struct loaded loaded = { 0 };
@@ -259,6 +299,8 @@ int device_load(struct device *d, const uint8_t *data, size_t size, const char *
 	if (device_runs(d))
 		return refuse(ret_reason, -EBUSY, "rings run");
 	r = read_saved(data, size, &loaded, ret_reason);
+	if (r == 0)
+		r = load_control(d, &loaded, ret_reason);
 	if (r < 0)
 		return r;
 	ask_device(d, &stats);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a device takes along to another host beyond its rings, as bytes: figures that people watch, which
- * go on from where they were. Whoever carries the bytes does not look into them.
+ * go on from where they were, and what the guest's driver set through a control queue that the device
+ * serves. Whoever carries the bytes does not look into them.
  *
  * A head and sections, all little-endian, each a multiple of 8 bytes. A section that a reader does not
  * know is skipped, unless it says that it must not be; what is added at a section's end is not read by
@@ -26,7 +27,8 @@ size_t device_save(const struct device *d, uint8_t *data);
 /**
  * device_load() - go on from what device_save() wrote, here or elsewhere.
  * @ret_reason: why not, in words
- * Return: 0; -EBADMSG no such bytes, or not all of them; -EPROTO of a later version; -EBUSY rings run.
+ * Return: 0; -EBADMSG no such bytes, or not all of them; -EPROTO of a later version, or of a device with a
+ * control queue while this one has none; -EBUSY rings run, or the device is away; -EIO it failed.
  * On failure nothing has changed.
  */
 int device_load(struct device *d, const uint8_t *data, size_t size, const char **ret_reason);

@@ -22,6 +22,11 @@
  * may not access what is there so is stopped as above. The device forgets the oldest entries, but those
  * of rings that are prepared, when it has no room for more.
  *
+ * A function whose features have VIRTIO_NET_F_CTRL_VQ has one queue more, its control queue, which is the
+ * last one: index 2 * pairs, whatever a guest's driver negotiates. What the driver sets there holds
+ * until SIM_RESET or SIM_SET_CONTROL, has effect as far as its features were negotiated, and is to be
+ * read in the BAR.
+ *
  * Events: the device may send a message with command SIM_EVENT and seq 0 on the mailbox at any
  * time (link or configuration changed, queue error).
  *
@@ -33,22 +38,27 @@
 
 #include <stdint.h>
 
+#include "vdpa/base/bits.h"
+
 #define SIM_INTERFACE_VERSION 1
 
 #define SIM_MAX_PAIRS  64
 #define SIM_MAX_QUEUES (2 * SIM_MAX_PAIRS) /* even: receive, odd: transmit (virtio-net) */
+#define SIM_MAX_CONTROL_PAIRS (SIM_MAX_PAIRS - 1) /* of a function with a control queue, a queue too */
 #define SIM_MAX_QUEUE_SIZE 32768
 #define SIM_MAX_REGIONS 512
 #define SIM_NAME_SIZE  64 /* with the ending zero byte */
 
 /* ---------------------------------------------------------------- the BAR */
 
-#define SIM_BAR_DOORBELL_OFFSET 0	 /* one 4 KiB page, may be mapped into a front-end */
 #define SIM_BAR_REGS_OFFSET	4096	 /* struct sim_regs */
+#define SIM_BAR_CONTROL_OFFSET	16384	 /* struct sim_control_regs */
 #define SIM_BAR_SIZE		(32 * 1024)
 
-/* Doorbells: uint32_t [SIM_MAX_QUEUES] at SIM_BAR_DOORBELL_OFFSET; any value written is a kick.
- * A write there wakes nobody: the device polls a function whose SIM_DOORBELL is on. */
+/* The doorbell page is a file of its own, SIM_DOORBELL_SIZE bytes, since a guest may write to all of it.
+ * What is written there, and where, does not matter, and wakes nobody: the device polls a function whose
+ * SIM_DOORBELL is on. */
+#define SIM_DOORBELL_SIZE 4096
 
 enum sim_queue_status {
 	SIM_QUEUE_DISABLED = 0,
@@ -113,9 +123,47 @@ struct sim_regs {
 	uint64_t flood_drops;	/* frames beyond the flood limit */
 	uint64_t no_queue_drops; /* frames for a function without a running receive queue */
 	uint64_t last_spoof_mac; /* bytes 0-5: source of the last spoofed frame */
-	uint8_t pad[64 - 16];
+	uint64_t filter_drops;	/* frames that the guest's driver does not want, see struct sim_control */
+	uint8_t pad[64 - 24];
 	struct sim_queue_regs queues[SIM_MAX_QUEUES];
 	struct sim_miss misses[SIM_MAX_QUEUES];
+};
+
+#define SIM_CONTROL_MACS  64   /* addresses of each of the two tables */
+#define SIM_CONTROL_VLANS 4096 /* VLAN identifiers */
+
+#define SIM_CONTROL_PROMISC	   BIT(0) /* modes: virtio 1.2, 5.1.6.5.1 */
+#define SIM_CONTROL_ALLMULTI	   BIT(1)
+#define SIM_CONTROL_ALLUNI	   BIT(2)
+#define SIM_CONTROL_NOMULTI	   BIT(3)
+#define SIM_CONTROL_NOUNI	   BIT(4)
+#define SIM_CONTROL_NOBCAST	   BIT(5)
+#define SIM_CONTROL_MORE_UNICAST   BIT(6) /* the table is longer than ours: all of that kind pass */
+#define SIM_CONTROL_MORE_MULTICAST BIT(7)
+#define SIM_CONTROL_FILTERS	   BIT(8) /* addresses matter: the driver set a mode or a table */
+#define SIM_CONTROL_MAC		   BIT(9) /* @mac was set */
+#define SIM_CONTROL_OFFLOADS	   BIT(10) /* @offloads were set */
+#define SIM_CONTROL_ANNOUNCE	   BIT(11) /* the guest is asked to announce itself */
+#define SIM_CONTROL_ALL		   (BIT(12) - 1)
+
+/* What a guest's driver set through the control queue; zeros: nothing. */
+struct sim_control {
+	uint32_t flags;	      /* SIM_CONTROL_ */
+	uint16_t pairs;	      /* that frames are spread over; 0: not set, which is one */
+	uint16_t n_unicast;   /* SIM_CONTROL_MACS at most */
+	uint16_t n_multicast;
+	uint8_t mac[6];
+	uint64_t offloads;    /* virtio feature bits */
+	uint64_t vlans[SIM_CONTROL_VLANS / 64];
+	uint8_t unicast[SIM_CONTROL_MACS][6];
+	uint8_t multicast[SIM_CONTROL_MACS][6];
+};
+
+/* The device writes the copy that is not in use, and then @current, so that it may die at any time. */
+struct sim_control_regs {
+	uint32_t current; /* index into @copies */
+	uint32_t pad;
+	struct sim_control copies[2];
 };
 
 /* ----------------------------------------------------------- the messages */
@@ -142,7 +190,8 @@ enum sim_command {
 	SIM_GET_CONFIG,	   /* reply: sim_config */
 	SIM_SET_MTU,	   /* sim_u64: largest payload, 68..65535 */
 	SIM_ANNOUNCE,	   /* sim_u64: MAC in bytes 0-5; the device sends a RARP to the switch */
-	SIM_DOORBELL,	   /* sim_u64: 1 polls the doorbell page, 0 does not */
+	SIM_DOORBELL,	   /* sim_u64: 1 polls the function; reply: none, fd: the doorbell page. 0: does
+			    * not, and no fd */
 	SIM_RESET,	   /* back to the state after SIM_ADMIN_ADD; memory unmapped, no log */
 	SIM_SET_LOG,	   /* sim_log, fd: the log; or zeros and no fd: no log. Also while queues run,
 			    * see @set_log of vdpa/driver.h. The same request again is accepted */
@@ -165,6 +214,10 @@ enum sim_command {
 	SIM_IOTLB_UPDATE,    /* sim_iotlb: holds from now on, whatever was there */
 	SIM_IOTLB_INVALIDATE, /* sim_iotlb (iova and size, which may be UINT64_MAX for all that follows):
 			       * when the reply is sent the device uses nothing of it any more */
+
+	/* mailbox: functions with a control queue */
+	SIM_SET_CONTROL = 32, /* sim_control: as if the guest's driver had set it, in the place of all that
+			      * it did set. EINVAL: counts, flags, or pairs are out of range */
 
 	/* admin */
 	SIM_ADMIN_INFO = 64, /* reply: sim_nic_info */
@@ -192,7 +245,7 @@ struct sim_u64 {
 
 struct sim_hello_reply {
 	uint32_t version;	/* SIM_INTERFACE_VERSION */
-	uint32_t n_queues;	/* 2 * pairs of this function */
+	uint32_t n_queues;	/* 2 * pairs of this function; the control queue does not count */
 	uint32_t max_queue_size;
 	uint32_t flags;		/* SIM_HELLO_ */
 	uint64_t features;	/* virtio features this function offers */
@@ -206,6 +259,7 @@ struct sim_hello_reply {
 #define SIM_HELLO_PAGE_FAULTS 8 /* SIM_POSTCOPY_ commands are there */
 #define SIM_HELLO_SETS 16 /* SIM_PREPARE takes several */
 #define SIM_HELLO_IOTLB 32 /* SIM_IOTLB_ commands are there */
+#define SIM_HELLO_DOORBELL 64 /* SIM_DOORBELL gives a page */
 
 #define SIM_PERM_READ  1
 #define SIM_PERM_WRITE 2
@@ -271,8 +325,10 @@ struct sim_config { /* what virtio-net's configuration space is made from */
 	uint16_t mtu;
 	uint16_t max_pairs;
 	uint16_t link_up;
-	uint32_t pad;
+	uint32_t flags;		/* SIM_CONFIG_ */
 };
+
+#define SIM_CONFIG_ANNOUNCE 1 /* the guest is to announce itself, and to acknowledge that */
 
 #define SIM_FUNCTION_SPOOF_CHECK 1 /* flags of sim_function */
 #define SIM_FUNCTION_LINK_UP	 2
@@ -284,7 +340,8 @@ struct sim_function {
 	uint16_t max_pairs; /* 1..SIM_MAX_PAIRS */
 	uint16_t pad;
 	uint32_t flags;	    /* SIM_FUNCTION_ */
-	uint64_t features;  /* virtio features to offer: a subset of sim_nic_info's */
+	uint64_t features;  /* virtio features to offer: a subset of sim_nic_info's; with
+			     * VIRTIO_NET_F_CTRL_VQ SIM_MAX_CONTROL_PAIRS are the most */
 };
 
 struct sim_nic_info {
@@ -321,6 +378,7 @@ union sim_payload {
 	struct sim_queue_set set;
 	struct sim_positions positions;
 	struct sim_config config;
+	struct sim_control control;
 	struct sim_function function;
 	struct sim_nic_info info;
 	struct sim_event event;

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 
 #include "drivers/drivers.h"
 #include "drivers/sim/channel.h"
+#include "drivers/sim/control.h"
 #include "drivers/sim/events.h"
 #include "drivers/sim/lost.h"
 #include "drivers/sim/position.h"
@@ -115,19 +117,19 @@ static bool same_file(int a, int b)
 	       sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-static void keep_bar(struct sim_device *sim, int fd)
+/* Whether or not it succeeds, those of before go: a successor would take their positions for today's. */
+static int keep_bar(struct sim_device *sim, int fd)
 {
 	struct sim_kept *kept = sim_kept(sim);
 	int number = sim->keeper->keep_fd(sim->keeper, fd);
 
-	if (number < 0) {
+	if (number < 0)
 		log_warning("sim: registers can't be kept: %s", strerror(-number));
-		return;
-	}
 	if (kept->valid)
 		sim->keeper->drop_fd(sim->keeper, kept->bar_number);
-	kept->bar_number = number;
-	kept->valid = 1;
+	kept->valid = number >= 0;
+	kept->bar_number = number >= 0 ? number : 0;
+	return number >= 0 ? 0 : number;
 }
 
 /* Makes the function's acquaintance: capabilities and registers. */
@@ -141,13 +143,15 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 	};
 	_cleanup_close_ int bar_fd = -1;
 	const struct sim_regs *regs;
+	bool control;
 	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
 
 	bar_fd = request.reply_fd;
 	if (r < 0)
 		return r;
+	control = (reply.features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)) != 0;
 	if (reply.version != SIM_INTERFACE_VERSION || reply.n_queues < 2 ||
-		reply.n_queues > SIM_MAX_QUEUES || reply.max_queue_size == 0)
+		reply.n_queues + control > SIM_MAX_QUEUES || reply.max_queue_size == 0)
 		return -EPROTO;
 	regs = map_bar(bar_fd);
 	if (!regs)
@@ -158,12 +162,14 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 	sim->caps = (struct driver_caps){
 		.features = reply.features,
 		.n_queues = reply.n_queues,
+		.control_queue = control,
 		.max_queue_size = reply.max_queue_size,
 		.start_position = reply.flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
 									  DRIVER_START_ANY,
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
+		.doorbell = (reply.flags & SIM_HELLO_DOORBELL) != 0,
 		.iotlb = (reply.flags & SIM_HELLO_IOTLB) != 0,
 	};
 	*ret_bar_fd = TAKE_FD(bar_fd);
@@ -191,18 +197,18 @@ static int attach(struct sim_device *sim, int sock, int *ret_bar_fd)
 }
 
 /* Whether the function is the one that our predecessor knew; its registers stay for questions. */
-static void compare_kept(struct sim_device *sim, int bar_fd)
+static int compare_kept(struct sim_device *sim, int bar_fd)
 {
 	struct sim_kept *kept = sim_kept(sim);
 	int kept_fd = kept->valid ? sim->keeper->get_fd(sim->keeper, kept->bar_number) : -1;
 
 	if (same_file(kept_fd, bar_fd))
-		return;
+		return 0;
 	if (kept_fd >= 0) {
 		sim->lost_regs = map_bar(kept_fd);
 		sim->replaced = sim->say_gone = true;
 	}
-	keep_bar(sim, bar_fd);
+	return keep_bar(sim, bar_fd);
 }
 
 static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
@@ -222,11 +228,12 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	r = sim_events_init(&sim->events);
 	if (r == 0)
 		r = attach(sim, fds[0], &bar_fd);
+	if (r == 0)
+		r = compare_kept(sim, bar_fd);
 	if (r < 0) {
 		sim_close(&sim->device);
 		return r;
 	}
-	compare_kept(sim, bar_fd);
 	note_events(sim);
 	*ret = &sim->device;
 	return 0;
@@ -251,7 +258,7 @@ static int sim_reopen(struct driver_device *device, const int *fds, size_t n_fds
 		sim->lost_regs = before;
 	}
 	sim->replaced = sim->say_gone = false;
-	keep_bar(sim, bar_fd);
+	keep_bar(sim, bar_fd); /* without, a death of worker and device together costs positions */
 	note_events(sim);
 	return 0;
 }
@@ -430,6 +437,30 @@ static int sim_queue_miss(struct driver_device *device, uint16_t queue, struct d
 	return ret->perm == 0 ? -ENOENT : 0;
 }
 
+/* One page for all queues. */
+static int sim_doorbell(struct driver_device *device, bool on, uint16_t queue, int *ret_fd, uint64_t *ret)
+{
+	struct sim_device *sim = sim_device(device);
+	const struct sim_u64 payload = { .value = on };
+	struct sim_request request = {
+		.command = SIM_DOORBELL,
+		.payload = &payload,
+		.size = sizeof(payload),
+	};
+	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
+
+	note_events(sim);
+	if (r == 0 && on && request.reply_fd < 0)
+		r = -EPROTO;
+	if (r < 0 || !on) {
+		close_keep_errno(request.reply_fd);
+		return r;
+	}
+	*ret_fd = request.reply_fd;
+	*ret = 0;
+	return 0;
+}
+
 static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
 {
 	uint32_t have = 0;
@@ -492,12 +523,17 @@ static int sim_prepare(struct driver_device *device, const struct driver_queue *
 	return r;
 }
 
+static uint32_t count_queues(const struct sim_device *sim)
+{
+	return sim->caps.n_queues + sim->caps.control_queue;
+}
+
 /* The part of a set that this function has queues for. */
 static struct sim_queue_set sim_set(struct sim_device *sim, const struct queue_set *set)
 {
 	struct sim_queue_set ret = { 0 };
 
-	for (uint32_t i = 0; i < sim->caps.n_queues; i++) {
+	for (uint32_t i = 0; i < count_queues(sim); i++) {
 		if (queue_set_has(set, i))
 			ret.bits[i / 64] |= BIT_ULL(i % 64);
 	}
@@ -536,7 +572,7 @@ static int sim_stop(struct driver_device *device, const struct queue_set *set,
 		DRIVER_DEADLINE_COMMAND);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < sim->caps.n_queues; i++) {
+	for (uint32_t i = 0; i < count_queues(sim); i++) {
 		if (queue_set_has(set, i))
 			ret[i] = sim_position(positions.position[i], is_packed(sim));
 	}
@@ -579,6 +615,29 @@ static int sim_lost_position(struct driver_device *device, const struct driver_q
 	return sim_regs_position(regs, queue, packed, ring, ret);
 }
 
+/* Of a function that was replaced before this instance began, the one before it speaks. */
+static int sim_get_control(struct driver_device *device, struct control_state *ret)
+{
+	const struct sim_device *sim = sim_device(device);
+	const struct sim_regs *regs = sim->replaced ? sim->lost_regs : sim->regs;
+
+	return regs ? sim_control_read(regs, ret) : -ENOENT;
+}
+
+static int sim_set_control(struct driver_device *device, const struct control_state *state)
+{
+	struct sim_control payload;
+
+	sim_control_form(state, &payload);
+	return call(sim_device(device),
+		(struct sim_request){
+			.command = SIM_SET_CONTROL,
+			.payload = &payload,
+			.size = sizeof(payload),
+		},
+		DRIVER_DEADLINE_COMMAND);
+}
+
 static int sim_get_config(struct driver_device *device, struct driver_net_config *ret)
 {
 	struct sim_config config;
@@ -597,6 +656,7 @@ static int sim_get_config(struct driver_device *device, struct driver_net_config
 		.mtu = config.mtu,
 		.max_pairs = config.max_pairs,
 		.link_up = config.link_up != 0,
+		.announce = (config.flags & SIM_CONFIG_ANNOUNCE) != 0,
 	};
 	memcpy(ret->mac, config.mac, sizeof(ret->mac));
 	return 0;
@@ -621,7 +681,7 @@ static int sim_queue_stats(struct driver_device *device, uint16_t queue,
 	struct sim_device *sim = sim_device(device);
 	struct sim_queue_regs regs;
 
-	if (!sim->regs || queue >= sim->caps.n_queues)
+	if (!sim->regs || queue >= count_queues(sim))
 		return -ENOENT;
 	regs = sim->regs->queues[queue];
 	*ret = (struct driver_queue_stats){
@@ -711,11 +771,14 @@ const struct driver_ops sim_driver = {
 	.iotlb_update = sim_iotlb_update,
 	.iotlb_invalidate = sim_iotlb_invalidate,
 	.queue_miss = sim_queue_miss,
+	.doorbell = sim_doorbell,
 	.prepare = sim_prepare,
 	.start = sim_start,
 	.stop = sim_stop,
 	.set_queue_fd = sim_set_queue_fd,
 	.lost_position = sim_lost_position,
+	.get_control = sim_get_control,
+	.set_control = sim_set_control,
 	.get_config = sim_get_config,
 	.set_mtu = sim_set_mtu,
 	.announce = sim_announce,

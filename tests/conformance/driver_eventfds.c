@@ -136,7 +136,7 @@ static void eventfds_of_a_prepared_queue_change_too(void **state)
 static void an_eventfd_of_no_queue_is_refused(void **state)
 {
 	struct guest *a = suite_guest(state, 1);
-	uint16_t beyond = (uint16_t)a->ops->caps(a->device)->n_queues;
+	uint16_t beyond = suite_beyond_queues(a);
 
 	assert_int_equal(a->ops->set_queue_fd(a->device, beyond, DRIVER_FD_CALL,
 				 a->rings[0].call), -EINVAL);

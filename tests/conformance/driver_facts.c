@@ -25,6 +25,7 @@ static void capabilities_make_sense_and_stay(void **state)
 	assert_true(caps->features & BIT_ULL(VIRTIO_F_VERSION_1));
 	assert_true(caps->n_queues >= 4 && caps->n_queues <= QUEUE_MAX);
 	assert_int_equal(caps->n_queues % 2, 0);
+	assert_int_equal(caps->control_queue, (caps->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)) != 0);
 	assert_true(caps->max_queue_size >= GUEST_MAX_SIZE);
 	assert_true(caps->max_queue_size <= QUEUE_SIZE_MAX);
 	assert_int_equal(caps->max_queue_size & (caps->max_queue_size - 1), 0);
@@ -172,7 +173,7 @@ static void figures_of_no_queue_are_refused(void **state)
 {
 	struct guest *a = suite_guest(state, 1);
 	struct driver_queue_stats stats;
-	uint16_t beyond = (uint16_t)a->ops->caps(a->device)->n_queues;
+	uint16_t beyond = suite_beyond_queues(a);
 
 	assert_true(a->ops->queue_stats(a->device, beyond, &stats) < 0);
 	assert_true(a->ops->queue_stats(a->device, UINT16_MAX, &stats) < 0);

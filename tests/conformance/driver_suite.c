@@ -15,7 +15,7 @@
 #include "tests/conformance/driver_suite.h"
 #include "vdpa/base/bits.h"
 
-#define MAX_TESTS  192
+#define MAX_TESTS  224
 #define MAX_GUESTS 16
 
 struct fixture {
@@ -88,6 +88,13 @@ struct guest *suite_peer(void **state)
 	return g;
 }
 
+uint16_t suite_beyond_queues(struct guest *g)
+{
+	const struct driver_caps *caps = g->ops->caps(g->device);
+
+	return (uint16_t)(caps->n_queues + caps->control_queue);
+}
+
 void suite_need_any_position(struct guest *g)
 {
 	if (g->ops->caps(g->device)->start_position == DRIVER_START_ANY)
@@ -119,6 +126,7 @@ int driver_suite_run(const struct driver_rig *rig)
 		driver_call_tests, driver_memory_tests, driver_position_tests, driver_stop_tests,
 		driver_eventfd_tests, driver_loss_tests, driver_fact_tests, driver_deadline_tests,
 		driver_log_tests, driver_log_page_tests, driver_postcopy_tests,
+		driver_control_tests,
 	};
 	static struct CMUnitTest tests[MAX_TESTS]; /* those without a name are passed over */
 	size_t n = 0;

@@ -17,13 +17,16 @@ struct suite_test {
 extern const struct suite_test driver_call_tests[], driver_memory_tests[], driver_position_tests[],
 	driver_stop_tests[], driver_eventfd_tests[], driver_loss_tests[], driver_fact_tests[],
 	driver_deadline_tests[], driver_log_tests[], driver_log_page_tests[],
-	driver_postcopy_tests[];
+	driver_postcopy_tests[], driver_control_tests[];
 
 /** suite_rig() - the stand of the running test. */
 const struct driver_rig *suite_rig(void **state);
 
 /** suite_layout() - of the running test's rings. */
 enum guest_layout suite_layout(void **state);
+
+/** suite_beyond_queues() - the first index that no queue of the device has. */
+uint16_t suite_beyond_queues(struct guest *g);
 
 /** suite_need_any_position() - skip the test when the device begins in fresh rings only. */
 void suite_need_any_position(struct guest *g);

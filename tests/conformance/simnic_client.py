@@ -23,6 +23,7 @@ BUILD = os.environ.get("VDPAD_BUILD", "build")
 (HELLO, MAP, UNMAP, SET_FEATURES, PREPARE, START, STOP, SET_FDS, GET_CONFIG, SET_MTU, ANNOUNCE,
  DOORBELL, RESET, SET_LOG, POSTCOPY_ADVISE, POSTCOPY_MAP, POSTCOPY_REGISTER,
  POSTCOPY_END, IOTLB_UPDATE, IOTLB_INVALIDATE) = range(1, 21)
+SET_CONTROL = 32
 INFO, ADD, ATTACH, DEL, SET, LIST = range(64, 70)
 EVENT = 128
 
@@ -39,14 +40,21 @@ F_MRG_RXBUF, F_STATUS, F_GUEST_ANNOUNCE, F_MQ = 15, 16, 21, 22
 F_ANY_LAYOUT, F_INDIRECT, F_EVENT_IDX, F_VERSION_1, F_PACKED, F_IN_ORDER = 27, 28, 29, 32, 34, 35
 F_ACCESS_PLATFORM = 33
 
+# What functions of the tests offer unless they are to have a control queue as well.
 OFFERED = sum(1 << f for f in (
     F_CSUM, F_GUEST_CSUM, F_MTU, F_MAC, F_GUEST_TSO4, F_GUEST_TSO6, F_HOST_TSO4, F_HOST_TSO6,
     F_MRG_RXBUF, F_STATUS, F_GUEST_ANNOUNCE, F_MQ, F_ANY_LAYOUT, F_INDIRECT, F_EVENT_IDX,
     F_VERSION_1, F_PACKED, F_IN_ORDER, F_ACCESS_PLATFORM))
 
+F_CTRL_GUEST_OFFLOADS, F_CTRL_VQ, F_CTRL_RX, F_CTRL_VLAN, F_CTRL_RX_EXTRA, F_CTRL_MAC_ADDR = \
+    2, 17, 18, 19, 20, 23
+CONTROL = sum(1 << f for f in (F_CTRL_GUEST_OFFLOADS, F_CTRL_VQ, F_CTRL_RX, F_CTRL_VLAN,
+                               F_CTRL_RX_EXTRA, F_CTRL_MAC_ADDR))
+
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT, DESC_AVAIL, DESC_USED = 1, 2, 4, 1 << 7, 1 << 15
 
 BAR_SIZE, REGS, QUEUE_REGS = 32768, 4096, 4096 + 128
+CONTROL_REGS, CONTROL_SIZE = 16384, 24 + 512 + 2 * 64 * 6
 DEADLINE = 60
 
 
@@ -286,13 +294,19 @@ class Function:
         self.call(SET_FDS, struct.pack("<IIII", queue, change, have, 0), fds)
 
     def config(self):
-        mac, mtu, pairs, link, _ = struct.unpack("<6sHHHI", self.call(GET_CONFIG)[0])
-        return {"mac": mac, "mtu": mtu, "pairs": pairs, "link": link}
+        mac, mtu, pairs, link, flags = struct.unpack("<6sHHHI", self.call(GET_CONFIG)[0])
+        return {"mac": mac, "mtu": mtu, "pairs": pairs, "link": link, "announce": flags & 1}
+
+    def control(self):
+        """What the control queue has set, as the registers have it: the bytes of SET_CONTROL."""
+        current, = struct.unpack_from("<I", self.bar, CONTROL_REGS)
+        at = CONTROL_REGS + 8 + current * CONTROL_SIZE
+        return self.bar[at:at + CONTROL_SIZE]
 
     def register(self, name):
         names = ["version", "status", "link_up", "config_generation"]
         wide = ["rx_frames", "rx_bytes", "tx_frames", "tx_bytes", "spoof_drops", "flood_drops",
-                "no_queue_drops", "last_spoof_mac"]
+                "no_queue_drops", "last_spoof_mac", "filter_drops"]
         if name in names:
             return struct.unpack_from("<I", self.bar, REGS + 4 * names.index(name))[0]
         return struct.unpack_from("<Q", self.bar, REGS + 16 + 8 * wide.index(name))[0]
@@ -622,6 +636,41 @@ class Guest:
         for queue in self.queues:
             queue.close()
         self.memory.close()
+
+
+class ControlQueue(Queue):
+    """The control queue of a guest whose function has one. Chains are given back in order, so room
+    for the next command is taken once."""
+
+    ROOM = 32768
+
+    def __init__(self, guest, start=True, **facts):
+        super().__init__(guest, guest.function.n_queues, **facts)
+        guest.queues.append(self)
+        self.at, self.verdict_at = guest.memory.take(self.ROOM), guest.memory.take(8)
+        if start:
+            guest.function.start(self.index)
+
+    def offer(self, data, split=(2,), verdict=1, indirect=False):
+        """A command, cut at the offsets of @split, and @verdict bytes of room."""
+        self.guest.memory.write(self.at, data)
+        self.guest.memory.write(self.verdict_at, b"\xee" * 8)
+        cuts = [0, *(at for at in split if at < len(data)), len(data)]
+        chain = [(self.at + a, b - a, False) for a, b in zip(cuts, cuts[1:]) if b > a]
+        chain += [(self.verdict_at, verdict, True)] if verdict else []
+        self.ring.add(chain, indirect)
+        self.notify()
+
+    def command(self, kind, number, data=b"", **facts):
+        """Return: the verdict."""
+        return self.bytes(bytes([kind, number]) + data, **facts)
+
+    def bytes(self, data, **facts):
+        self.offer(data, **facts)
+        _, size = self.wait_used()
+        verdict = self.guest.memory.read(self.verdict_at, 8)
+        assert size == 1 and verdict[1:] == b"\xee" * 7, (size, verdict)
+        return verdict[0]
 
 
 def frame(to, source, payload=b"", kind=0x88b5):

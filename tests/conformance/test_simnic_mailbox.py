@@ -41,7 +41,7 @@ def test_info_says_what_the_nic_is(nic):
     version, pairs, size, n, features, uplink, pid, name = struct.unpack(
         "<IIIIQII64s", nic.admin.call(sim.INFO)[0])
     assert (version, pairs, size, n, uplink) == (1, 64, 32768, 0, 0)
-    assert features == sim.OFFERED
+    assert features == sim.OFFERED | sim.CONTROL
     assert pid == nic.process.pid
     assert name.rstrip(b"\0") == b"none"
 
@@ -91,7 +91,8 @@ def test_add_refuses_a_name_twice_and_counts_to_its_limit(nic):
 def test_set_changes_mac_check_and_link_and_nothing_else(nic, function):
     nic.admin.call(sim.SET, sim.pack_function("f", mac=sim.mac(9), pairs=2, flags=0))
     assert function.channel.next_event() == (sim.EVENT_CONFIG, 0)
-    assert function.config() == {"mac": sim.mac(9), "mtu": 1500, "pairs": 2, "link": 0}
+    assert function.config() == {"mac": sim.mac(9), "mtu": 1500, "pairs": 2, "link": 0,
+                                 "announce": 0}
     assert function.register("config_generation") == 1
     for wrong in ({"pairs": 1}, {"features": 0}):
         kwargs = {"pairs": 2, **wrong}
@@ -220,7 +221,8 @@ SIZES = {sim.HELLO: 0, sim.MAP: 32, sim.UNMAP: 32, sim.SET_FEATURES: 8, sim.PREP
          sim.START: 16, sim.STOP: 16, sim.SET_FDS: 16, sim.GET_CONFIG: 0, sim.SET_MTU: 8,
          sim.ANNOUNCE: 8, sim.DOORBELL: 8, sim.RESET: 0, sim.SET_LOG: 16,
          sim.POSTCOPY_ADVISE: 0, sim.POSTCOPY_MAP: 32, sim.POSTCOPY_REGISTER: 0, sim.POSTCOPY_END: 0,
-         sim.IOTLB_UPDATE: 32, sim.IOTLB_INVALIDATE: 32}
+         sim.IOTLB_UPDATE: 32, sim.IOTLB_INVALIDATE: 32,
+         sim.SET_CONTROL: sim.CONTROL_SIZE}
 
 
 @pytest.mark.parametrize("command", SIZES)

@@ -9,7 +9,7 @@
 #include "vdpa/base/clock.h"
 
 #define BEGINNING (1000 * NS_PER_S)
-#define MOMENT	  (60 * NS_PER_US) /* longer than anyone looks for the next message */
+#define MOMENT    (60 * NS_PER_US) /* longer than anyone looks for the next message */
 
 int __real_clock_gettime(clockid_t which, struct timespec *ret);
 int __wrap_clock_gettime(clockid_t which, struct timespec *ret);

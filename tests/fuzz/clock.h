@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Time as an input has it. Programs that are linked with clock.c (see meson.build) get it from
- * clock_gettime() and poll(): each look at the clock takes a moment, and what poll() would wait for is
- * over at once. So an input does the same each time, and deadlines cost nothing.
+ * clock_gettime() and poll(): each look at the clock takes a moment, and what poll() would wait for
+ * is over at once. So an input does the same each time, and deadlines cost nothing.
  */
 #ifndef TESTS_FUZZ_CLOCK_H
 #define TESTS_FUZZ_CLOCK_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vdpad's control socket, with the real table of methods behind it, a simnic and shims whose ends of their
- * channels are played here. An input is text: a line is what a client sends, and one that begins with a
- * control character is something else that happens (see enum op). A peer that nothing was said of answers
- * every request as it should.
+ * vdpad's control socket, with the real table of methods behind it, a simnic and shims whose ends
+ * of their channels are played here. An input is text: a line is what a client sends, and one that
+ * begins with a control character is something else that happens (see enum op). A peer that nothing
+ * was said of answers every request as it should.
  *
- * No process is started and none is ended, and no socket is made outside of a folder of our own: the
- * linker puts functions of this file in the place of those that would (--wrap).
+ * No process is started and none is ended, and no socket is made outside of a folder of our own:
+ * the linker puts functions of this file in the place of those that would (--wrap).
  */
 #include <errno.h>
 #include <signal.h>
@@ -35,16 +35,16 @@
 #define MAX_ROUNDS 60
 
 enum op {
-	OP_PART = 1,	 /* the rest of the line without its end */
-	OP_READER,	 /* the next client may only look */
-	OP_CLOSE,	 /* the client leaves */
-	OP_NO_MORE,	 /* it sends nothing more */
-	OP_ANSWER,	 /* simnic, or a shim, answers the next request badly: bytes say how */
-	OP_SILENT,	 /* the next request is not answered */
-	OP_EVENT,	 /* a shim says something by itself: the rest of the line */
-	OP_HANG_UP,	 /* a shim, or simnic, closes its channel */
-	OP_HEALTH = 11,  /* bytes of the health block */
-	OP_SHIM_FAILS,	 /* the next shim can't be started */
+	OP_PART = 1,    /* the rest of the line without its end */
+	OP_READER,      /* the next client may only look */
+	OP_CLOSE,       /* the client leaves */
+	OP_NO_MORE,     /* it sends nothing more */
+	OP_ANSWER,      /* simnic, or a shim, answers the next request badly: bytes say how */
+	OP_SILENT,      /* the next request is not answered */
+	OP_EVENT,       /* a shim says something by itself: the rest of the line */
+	OP_HANG_UP,     /* a shim, or simnic, closes its channel */
+	OP_HEALTH = 11, /* bytes of the health block */
+	OP_SHIM_FAILS,  /* the next shim can't be started */
 };
 
 struct peer {
@@ -56,7 +56,7 @@ static struct control *control;
 static struct peer nic_peer, shims[MAX_SHIMS];
 static int client = -1, health = -1;
 static uint8_t *health_bytes;
-static char folder[64]; /* in memory: STATE is written again and again */
+static char folder[64];    /* in memory: STATE is written again and again */
 static const uint8_t *bad; /* how the next answer is to be bad; NULL: it is not */
 static size_t bad_size;
 static bool silent, shim_fails;
@@ -76,6 +76,8 @@ void __wrap_listener_remove(const char *path);
 /* A shim: who holds its listening socket is played below. Its process is this one. */
 int __wrap_process_start(char *const argv[], int fd)
 {
+	if (strcmp(argv[0], vdpad.programs[PROGRAM_SHIM]) != 0)
+		return -ENOENT; /* one simnic is enough */
 	for (int i = 0; i < MAX_SHIMS && !shim_fails; i++) {
 		if (shims[i].listener >= 0 || shims[i].fd >= 0)
 			continue;
@@ -128,12 +130,16 @@ static void drop_peer(struct peer *p)
 	p->listener = close_keep_errno(p->listener);
 }
 
-static size_t fill_nic_answer(uint32_t command, union sim_payload *ret, int *ret_status, int *ret_fd)
+static size_t fill_nic_answer(
+	uint32_t command, union sim_payload *ret, int *ret_status, int *ret_fd)
 {
 	switch (command) {
 	case SIM_ADMIN_INFO:
-		ret->info = (struct sim_nic_info){ .version = SIM_INTERFACE_VERSION, .max_pairs = 64,
-			.max_queue_size = 1024, .features = 0x130fffffffULL, .pid = (uint32_t)getpid(),
+		ret->info = (struct sim_nic_info){ .version = SIM_INTERFACE_VERSION,
+			.max_pairs = 64,
+			.max_queue_size = 1024,
+			.features = 0x130fffffffULL,
+			.pid = (uint32_t)getpid(),
 			.uplink_name = "none" };
 		return sizeof(ret->info);
 	case SIM_ADMIN_LIST:
@@ -156,13 +162,17 @@ static size_t fill_shim_answer(uint32_t kind, union shim_payload *ret, int *ret_
 		spec = ret->spec;
 	if (kind != SHIM_HELLO)
 		return 0;
-	ret->status = (struct shim_status){ .version = SHIM_WIRE_VERSION, .state = SHIM_WORKING,
-		.pid = getpid(), .worker_pid = 1, .spec = spec };
+	ret->status = (struct shim_status){ .version = SHIM_WIRE_VERSION,
+		.state = SHIM_WORKING,
+		.pid = getpid(),
+		.worker_pid = 1,
+		.spec = spec };
 	*ret_fd = dup(health);
 	return sizeof(ret->status);
 }
 
-/* Bytes of the input over the answer: where, and what; the first says whether a descriptor comes. */
+/* Bytes of the input over the answer: where, and what; the first says whether a descriptor comes.
+ */
 static void spoil(uint8_t *message, size_t *size, int *fd)
 {
 	if (bad_size > 0 && bad[0] & 1) {
@@ -199,12 +209,13 @@ static bool answer_one(struct peer *p, bool is_nic)
 		p->fd = close_keep_errno(p->fd);
 	if (n <= 0)
 		return false;
-	must(m.header.seq != 0 && m.header.status == 0 && n == (ssize_t)(sizeof(m.header) + m.header.size),
+	must(m.header.seq != 0 && m.header.status == 0 &&
+			n == (ssize_t)(sizeof(m.header) + m.header.size),
 		"a request of kind %u has no form", m.header.kind);
 	for (size_t i = 0; i < n_fds; i++)
 		close(fds[i]);
-	size = is_nic ? fill_nic_answer(m.header.kind, &m.sim.payload, &m.header.status, &fd) :
-			fill_shim_answer(m.header.kind, &m.shim.payload, &fd);
+	size = is_nic ? fill_nic_answer(m.header.kind, &m.sim.payload, &m.header.status, &fd)
+		      : fill_shim_answer(m.header.kind, &m.shim.payload, &fd);
 	ends = !is_nic && m.header.kind == SHIM_STOP && !silent && !bad;
 	if (!is_nic)
 		m.header.kind = SHIM_REPLY;
@@ -246,8 +257,8 @@ static void connect_client(enum role role)
 {
 	int ends[2];
 
-	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0, "socketpair: %s",
-		strerror(errno));
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0,
+		"socketpair: %s", strerror(errno));
 	must(client_new(control, ends[0], role, 0, 1) == 0, "a client is not taken");
 	client = ends[1];
 }
@@ -261,9 +272,11 @@ static void say(const void *bytes, size_t size)
 
 static void shim_event(const uint8_t *bytes, size_t size)
 {
-	struct shim_message m = { .header = { .kind = SHIM_EVENT, .size = sizeof(m.payload.event) } };
+	struct shim_message m = { .header = {
+					  .kind = SHIM_EVENT, .size = sizeof(m.payload.event) } };
 
-	memcpy(&m.payload.event, bytes, size < sizeof(m.payload.event) ? size : sizeof(m.payload.event));
+	memcpy(&m.payload.event, bytes,
+		size < sizeof(m.payload.event) ? size : sizeof(m.payload.event));
 	for (int i = 0; i < MAX_SHIMS; i++) {
 		if (shims[i].fd >= 0)
 			fdmsg_send(shims[i].fd, &m, sizeof(m.header) + m.header.size, NULL, 0);
@@ -370,17 +383,23 @@ static void forget_device(struct device *dev)
 	device_free(dev);
 }
 
-static void end(void)
+static void drop_peers(void)
 {
-	client = close_keep_errno(client);
 	drop_peer(&nic_peer);
 	for (int i = 0; i < MAX_SHIMS; i++)
 		drop_peer(&shims[i]);
+}
+
+static void end(void)
+{
+	client = close_keep_errno(client);
+	drop_peers();
 	vdpad.events = NULL;
 	/* Requests that wait get their answers as channels end; devices that begin go with them. */
 	control_close(control);
 	for (int i = 0; i < 4; i++)
 		run();
+	drop_peers(); /* those that came meanwhile */
 	while (!TAILQ_EMPTY(&vdpad.devices))
 		forget_device(TAILQ_FIRST(&vdpad.devices));
 	while (!TAILQ_EMPTY(&vdpad.nics))
@@ -407,6 +426,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	TAILQ_INIT(&vdpad.nics);
 	TAILQ_INIT(&vdpad.devices);
 	SLIST_INIT(&vdpad.skipped);
+	snprintf(vdpad.programs[PROGRAM_SHIM], PROGRAM_PATH_SIZE, "/shim");
+	snprintf(vdpad.programs[PROGRAM_WORKER], PROGRAM_PATH_SIZE, "/worker");
+	snprintf(vdpad.programs[PROGRAM_SIMNIC], PROGRAM_PATH_SIZE, "/simnic");
 	must(folders_prepare(&vdpad, folder, folder) == 0, "no folders");
 	health = memfile_create("health", HEALTH_SIZE);
 	health_bytes = mmap(NULL, HEALTH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, health, 0);

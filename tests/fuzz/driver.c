@@ -98,7 +98,8 @@ static uint64_t area_at(const struct driver_queue *q, int which)
 	return which == 0 ? q->desc : which == 1 ? q->driver : q->device;
 }
 
-static bool lies_in(const struct fuzz_driver *d, const struct driver_queue *q, uint64_t iova, uint64_t size)
+static bool lies_in(
+	const struct fuzz_driver *d, const struct driver_queue *q, uint64_t iova, uint64_t size)
 {
 	for (int i = 0; i < 3; i++) {
 		if (overlap(area_at(q, i), area_size(d, q, i), iova, size))
@@ -112,17 +113,18 @@ static int put_map(struct fuzz_driver *d, const struct driver_map *map)
 	struct stat st;
 	bool known = false;
 
-	demand(d, map->size > 0 && map->iova + map->size > map->iova, "map of %#lx bytes at %#lx", map->size,
-		map->iova);
-	demand(d, map->perm != 0 && !(map->perm & ~(DRIVER_PERM_READ | DRIVER_PERM_WRITE)), "map with %#x",
-		map->perm);
+	demand(d, map->size > 0 && map->iova + map->size > map->iova, "map of %#lx bytes at %#lx",
+		map->size, map->iova);
+	demand(d, map->perm != 0 && !(map->perm & ~(DRIVER_PERM_READ | DRIVER_PERM_WRITE)),
+		"map with %#x", map->perm);
 	demand(d, fstat(map->fd, &st) == 0, "map of no file");
 	for (size_t i = 0; i < d->n_maps; i++) {
 		const struct fuzz_map *other = &d->maps[i];
 
 		if (!overlap(map->iova, map->size, other->is.iova, other->is.size))
 			continue;
-		demand(d, map->iova == other->is.iova && map->size == other->is.size &&
+		demand(d,
+			map->iova == other->is.iova && map->size == other->is.size &&
 				map->offset == other->is.offset && st.st_dev == other->dev &&
 				st.st_ino == other->ino,
 			"map at %#lx overlaps another one", map->iova);
@@ -187,7 +189,9 @@ static int fuzz_set_log(struct driver_device *device, const struct driver_log *l
 	if (r < 0)
 		return r;
 	if (log) {
-		demand(d, fd_is_open(log->fd) && log->size > 0 && log->offset + log->size > log->offset,
+		demand(d,
+			fd_is_open(log->fd) && log->size > 0 &&
+				log->offset + log->size > log->offset,
 			"set_log: %#lx bytes at %#lx", log->size, log->offset);
 		for (size_t i = 0; i < d->n_maps; i++) {
 			const struct driver_map *is = &d->maps[i].is;
@@ -216,7 +220,8 @@ static int fuzz_postcopy_advise(struct driver_device *device, int *ret_fd)
 	return 0;
 }
 
-static int fuzz_postcopy_map(struct driver_device *device, const struct driver_map *map, uint64_t *ret_address)
+static int fuzz_postcopy_map(
+	struct driver_device *device, const struct driver_map *map, uint64_t *ret_address)
 {
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "postcopy_map");
@@ -273,7 +278,8 @@ static bool position_ok(const struct fuzz_driver *d, const struct driver_queue *
 
 static bool same_facts(const struct driver_queue *a, const struct driver_queue *b)
 {
-	return a->size == b->size && a->desc == b->desc && a->driver == b->driver && a->device == b->device;
+	return a->size == b->size && a->desc == b->desc && a->driver == b->driver &&
+	       a->device == b->device;
 }
 
 static int prepare_one(struct fuzz_driver *d, const struct driver_queue *q)
@@ -283,18 +289,22 @@ static int prepare_one(struct fuzz_driver *d, const struct driver_queue *q)
 
 	demand(d, q->index < d->caps.n_queues, "prepare of queue %u", q->index);
 	queue = &d->queues[q->index];
-	demand(d, q->size > 0 && q->size <= d->caps.max_queue_size &&
+	demand(d,
+		q->size > 0 && q->size <= d->caps.max_queue_size &&
 			(is_packed(d) || (q->size & (q->size - 1)) == 0),
 		"prepare of %u descriptors", q->size);
 	demand(d, position_ok(d, q), "prepare at %u, %u", q->position.avail, q->position.used);
 	demand(d, eventfd_ok(q->kick_fd) && eventfd_ok(q->call_fd) && eventfd_ok(q->err_fd),
 		"prepare with descriptors that are closed");
-	demand(d, d->caps.start_position == DRIVER_START_ANY ||
+	demand(d,
+		d->caps.start_position == DRIVER_START_ANY ||
 			queue_position_equal(q->position, queue_position_initial(is_packed(d))),
 		"prepare at %u, where the device can't begin", q->position.avail);
-	demand(d, !queue->running || same_facts(&queue->is, q), "prepare of a running queue, otherwise");
+	demand(d, !queue->running || same_facts(&queue->is, q),
+		"prepare of a running queue, otherwise");
 	for (int i = 0; i < 3; i++) {
-		demand(d, area_at(q, i) % align[is_packed(d)][i] == 0, "prepare: area %d not aligned", i);
+		demand(d, area_at(q, i) % align[is_packed(d)][i] == 0,
+			"prepare: area %d not aligned", i);
 		if (!find_map(d, area_at(q, i), area_size(d, q, i)))
 			return -EFAULT;
 	}
@@ -341,7 +351,8 @@ static int fuzz_start(struct driver_device *device, const struct queue_set *set)
 	return r;
 }
 
-static int fuzz_stop(struct driver_device *device, const struct queue_set *set, struct queue_position *ret)
+static int fuzz_stop(
+	struct driver_device *device, const struct queue_set *set, struct queue_position *ret)
 {
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "stop");
@@ -357,7 +368,8 @@ static int fuzz_stop(struct driver_device *device, const struct queue_set *set, 
 	return r;
 }
 
-static int fuzz_set_queue_fd(struct driver_device *device, uint16_t queue, enum driver_queue_fd which, int fd)
+static int fuzz_set_queue_fd(
+	struct driver_device *device, uint16_t queue, enum driver_queue_fd which, int fd)
 {
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "set_queue_fd");
@@ -367,8 +379,8 @@ static int fuzz_set_queue_fd(struct driver_device *device, uint16_t queue, enum 
 	return r;
 }
 
-static int fuzz_lost_position(struct driver_device *device, const struct driver_queue *queue, bool packed,
-	const void *ring, struct queue_position *ret)
+static int fuzz_lost_position(struct driver_device *device, const struct driver_queue *queue,
+	bool packed, const void *ring, struct queue_position *ret)
 {
 	struct fuzz_driver *d = of(device);
 	volatile uint8_t sum = 0;
@@ -385,7 +397,8 @@ static int fuzz_lost_position(struct driver_device *device, const struct driver_
 
 /* --------------------------------------------------------------------------- device */
 
-static int fuzz_open(const int *fds, size_t n_fds, struct driver_keeper *keeper, struct driver_device **ret)
+static int fuzz_open(
+	const int *fds, size_t n_fds, struct driver_keeper *keeper, struct driver_device **ret)
 {
 	must(false, "the one instance is made by fuzz_driver_init()");
 	return -ENODEV;
@@ -470,12 +483,14 @@ static int fuzz_announce(struct driver_device *device, const uint8_t mac[6])
 	return answer(of(device), "announce");
 }
 
-static int fuzz_queue_stats(struct driver_device *device, uint16_t queue, struct driver_queue_stats *ret)
+static int fuzz_queue_stats(
+	struct driver_device *device, uint16_t queue, struct driver_queue_stats *ret)
 {
 	struct fuzz_driver *d = of(device);
 
 	demand(d, queue < d->caps.n_queues, "queue_stats of queue %u", queue);
-	*ret = (struct driver_queue_stats){ .position = d->queues[queue].at, .running = d->queues[queue].running };
+	*ret = (struct driver_queue_stats){ .position = d->queues[queue].at,
+		.running = d->queues[queue].running };
 	return d->gone ? -ENODEV : 0;
 }
 
@@ -614,7 +629,8 @@ static bool work_packed(struct fuzz_driver *d, struct fuzz_queue *queue, uint32_
 	uint32_t n = 0;
 
 	do {
-		if (!rw(d, q->desc + 16ULL * queue->at.avail, &desc, sizeof(desc), false) || n++ == q->size ||
+		if (!rw(d, q->desc + 16ULL * queue->at.avail, &desc, sizeof(desc), false) ||
+			n++ == q->size ||
 			!!(desc.flags & BIT(VRING_PACKED_DESC_F_AVAIL)) != queue->at.avail_wrap ||
 			!!(desc.flags & BIT(VRING_PACKED_DESC_F_USED)) == queue->at.avail_wrap) {
 			queue->at = begin;
@@ -623,7 +639,9 @@ static bool work_packed(struct fuzz_driver *d, struct fuzz_queue *queue, uint32_
 		step(q, &queue->at.avail, &queue->at.avail_wrap);
 	} while (desc.flags & VRING_DESC_F_NEXT);
 	desc.len = written;
-	desc.flags = begin.used_wrap ? BIT(VRING_PACKED_DESC_F_AVAIL) | BIT(VRING_PACKED_DESC_F_USED) : 0;
+	desc.flags = begin.used_wrap
+			     ? BIT(VRING_PACKED_DESC_F_AVAIL) | BIT(VRING_PACKED_DESC_F_USED)
+			     : 0;
 	if (!rw(d, q->desc + 16ULL * begin.used, &desc, sizeof(desc), true))
 		return false;
 	while (n-- > 0)
@@ -636,12 +654,14 @@ void fuzz_driver_work(struct fuzz_driver *d, uint16_t index, uint32_t n, uint32_
 	struct fuzz_queue *queue = &d->queues[index % d->caps.n_queues];
 
 	while (queue->running && n-- > 0) {
-		if (!(is_packed(d) ? work_packed(d, queue, written) : work_split(d, queue, written)))
+		if (!(is_packed(d) ? work_packed(d, queue, written)
+				   : work_split(d, queue, written)))
 			break;
 	}
 }
 
-static bool has_map(const struct fuzz_driver *d, uint64_t iova, uint64_t size, const struct memory_region *file)
+static bool has_map(
+	const struct fuzz_driver *d, uint64_t iova, uint64_t size, const struct memory_region *file)
 {
 	for (size_t i = 0; i < d->n_maps; i++) {
 		const struct fuzz_map *map = &d->maps[i];
@@ -660,8 +680,9 @@ void fuzz_driver_matches(const struct fuzz_driver *d, const struct device *devic
 
 	if (device_is_away(device))
 		return;
-	for (uint32_t i = 0; i < state->memory.n_regions && !(state->postcopy >= POSTCOPY_LISTENING &&
-						state->postcopy_blind); i++, n++) {
+	for (uint32_t i = 0; i < state->memory.n_regions &&
+			     !(state->postcopy >= POSTCOPY_LISTENING && state->postcopy_blind);
+		i++, n++) {
 		const struct memory_region *region = &state->memory.regions[i];
 
 		must(has_map(d, region->gpa, region->size, region), "region at %#lx is not mapped",
@@ -670,13 +691,16 @@ void fuzz_driver_matches(const struct fuzz_driver *d, const struct device *devic
 	for (uint32_t i = 0; i < device->n_queues; i++) {
 		const struct kept_relay *kept = &state->relays[i];
 
-		must(state->rings[i].running == d->queues[i].running, "queue %u: state says %s, device %s", i,
+		must(state->rings[i].running == d->queues[i].running,
+			"queue %u: state says %s, device %s", i,
 			state->rings[i].running ? "it runs" : "it is stopped",
 			d->queues[i].running ? "it runs" : "it is stopped");
 		if (kept->kept_slot == RELAY_NO_SLOT)
 			continue;
 		must(has_map(d, kept->iova,
-			     relay_kept_layout(state->rings[i].size, device_is_packed(device)).shadow_size, NULL),
+			     relay_kept_layout(state->rings[i].size, device_is_packed(device))
+				     .shadow_size,
+			     NULL),
 			"the shadow of queue %u is not mapped", i);
 		n++;
 	}

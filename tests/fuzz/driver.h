@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A driver whose device is a table: it moves nothing by itself, fails when the input says so, and ends
- * the program when it is called in a way that vdpa/driver.h rules out. It also stands in for the
- * device, so it outlives the worker whose end is played.
+ * A driver whose device is a table: it moves nothing by itself, fails when the input says so, and
+ * ends the program when it is called in a way that vdpa/driver.h rules out. It also stands in for
+ * the device, so it outlives the worker whose end is played.
  */
 #ifndef TESTS_FUZZ_DRIVER_H
 #define TESTS_FUZZ_DRIVER_H
@@ -30,9 +30,10 @@ struct fuzz_driver {
 	struct driver_device device;
 	struct driver_caps caps;
 	bool is_open;
-	bool lenient; /* refuses what the contract rules out, as a driver does that is asked by a liar */
-	bool gone;   /* answered -ENODEV: nothing but reopen and questions may follow */
-	bool broken; /* answered that it failed: nothing but a reset may follow */
+	bool lenient; /* refuses what the contract rules out, as a driver does that is asked by a
+			 liar */
+	bool gone;    /* answered -ENODEV: nothing but reopen and questions may follow */
+	bool broken;  /* answered that it failed: nothing but a reset may follow */
 
 	uint64_t features;
 	struct fuzz_map maps[FUZZ_MAX_MAPS];
@@ -45,7 +46,7 @@ struct fuzz_driver {
 	int fail_with;
 	struct driver_event events[8];
 	size_t n_events;
-	uint64_t n_changes;  /* calls that changed the device */
+	uint64_t n_changes; /* calls that changed the device */
 	struct driver_net_config config;
 };
 
@@ -61,7 +62,8 @@ void fuzz_driver_free(struct fuzz_driver *d);
 /** fuzz_driver_event() - it has something to say. */
 void fuzz_driver_event(struct fuzz_driver *d, enum driver_event_kind kind, uint16_t queue);
 
-/** fuzz_driver_work() - it takes up to @n chains of a queue and completes them, @written bytes each. */
+/** fuzz_driver_work() - it takes up to @n chains of a queue and completes them, @written bytes
+ * each. */
 void fuzz_driver_work(struct fuzz_driver *d, uint16_t queue, uint32_t n, uint32_t written);
 
 /** fuzz_driver_matches() - what it has and runs is what @state says; else the program ends. */

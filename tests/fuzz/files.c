@@ -42,7 +42,8 @@ static int full_event(void)
 	const uint64_t most = UINT64_MAX - 1;
 	int fd = eventfd(0, EFD_CLOEXEC);
 
-	must(write(fd, &most, sizeof(most)) == (ssize_t)sizeof(most), "eventfd: %s", strerror(errno));
+	must(write(fd, &most, sizeof(most)) == (ssize_t)sizeof(most), "eventfd: %s",
+		strerror(errno));
 	return fd;
 }
 

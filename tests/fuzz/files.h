@@ -15,16 +15,16 @@ enum file_kind {
 	FILE_LOG,
 	FILE_EVENT,
 	FILE_OTHER_EVENT,
-	FILE_SOCKET,   /* stream; what is sent there nobody reads */
+	FILE_SOCKET, /* stream; what is sent there nobody reads */
 	FILE_PIPE_READ,
 	FILE_PIPE_WRITE,
-	FILE_SHORT,    /* a page of memory */
+	FILE_SHORT, /* a page of memory */
 	FILE_READ_ONLY,
 	FILE_NO_WRITE, /* memory sealed against writing */
 	FILE_DATAGRAM,
 	FILE_REGULAR,
 	FILE_FOLDER,
-	FILE_PATH,     /* O_PATH */
+	FILE_PATH, /* O_PATH */
 	FILE_NULL,
 	FILE_FULL_EVENT, /* takes no more */
 	FILE_TIMER,
@@ -52,7 +52,8 @@ uint8_t *files_memory(void);
 /** files_feed() - put bytes into the pipe, as many as it takes. */
 void files_feed(const void *data, uint64_t size);
 
-/** files_drain() - take out of pipe and socket what is there. Return: bytes; @ret gets the first @max. */
+/** files_drain() - take out of pipe and socket what is there. Return: bytes; @ret gets the first
+ * @max. */
 uint64_t files_drain(void *ret, uint64_t max);
 
 /** files_end_pipe() - whoever wrote to the pipe closes it, and there is another one. */

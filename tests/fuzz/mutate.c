@@ -7,7 +7,8 @@
 #include "tests/fuzz/steps.h"
 #include "vdpa/base/bits.h"
 
-/* What a front-end does so that a pair of rings runs; where to begin and end is the mutation's choice. */
+/* What a front-end does so that a pair of rings runs; where to begin and end is the mutation's
+ * choice. */
 static const struct step opening[] = {
 	{ .request = WIRE_GET_FEATURES },
 	{ .request = WIRE_GET_PROTOCOL_FEATURES },
@@ -42,7 +43,7 @@ static const struct step arriving[] = {
 	{ .request = WIRE_POSTCOPY_ADVISE },
 	{ .request = WIRE_POSTCOPY_LISTEN },
 	{ .request = WIRE_SET_MEM_TABLE, .flags = 1 },
-	{ .request = WIRE_SET_MEM_TABLE, .size = 224, .n_fds = 1, .value = { 200 } },
+	{ .request = WIRE_SET_MEM_TABLE, .n_fds = 1, .value = { 200 } }, /* the acknowledgement */
 	{ .request = WIRE_POSTCOPY_END },
 };
 
@@ -119,7 +120,8 @@ static void put_in(struct script *s, size_t at, const struct step *steps, size_t
 
 static void mutate_once(struct script *s, uint64_t *rng)
 {
-	size_t at = fuzz_below(rng, (uint32_t)s->n + 1), play = fuzz_below(rng, ARRAY_SIZE(plays)), n;
+	size_t at = fuzz_below(rng, (uint32_t)s->n + 1), play = fuzz_below(rng, ARRAY_SIZE(plays)),
+	       n;
 	struct step some[16];
 
 	switch (fuzz_below(rng, s->n > 0 ? 9 : 2)) {
@@ -179,7 +181,8 @@ size_t steps_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed)
 	if (fuzz_below(&rng, 20) == 0)
 		data[fuzz_below(&rng, STEPS_HEAD_SIZE)] = (uint8_t)fuzz_random(&rng);
 	if (fuzz_below(&rng, 10) == 0)
-		LLVMFuzzerMutate((uint8_t *)steps, s.n * sizeof(struct step), s.n * sizeof(struct step));
+		LLVMFuzzerMutate(
+			(uint8_t *)steps, s.n * sizeof(struct step), s.n * sizeof(struct step));
 	else
 		for (uint32_t i = 1 + fuzz_below(&rng, 4); i > 0; i--)
 			mutate_once(&s, &rng);

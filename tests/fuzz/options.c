@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A command line of simnic with anything in it, an argument a line. What is accepted can be started. */
+/* A command line of simnic with anything in it, an argument a line. What is accepted can be
+ * started. */
 #include <getopt.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@ static int split(char *text, char **argv)
 	int argc = 1;
 
 	argv[0] = name;
-	for (char *line = strtok(text, "\n"); line && argc < MAX_ARGUMENTS; line = strtok(NULL, "\n"))
+	for (char *line = strtok(text, "\n"); line && argc < MAX_ARGUMENTS;
+		line = strtok(NULL, "\n"))
 		argv[argc++] = line;
 	argv[argc] = NULL;
 	return argc;

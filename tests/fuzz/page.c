@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A page that a hostile predecessor left: a usual conversation, then bytes of the page that are changed,
- * in the sections or anywhere, and a worker that takes over, is talked to, and leaves.
+ * A page that a hostile predecessor left: a usual conversation, then bytes of the page that are
+ * changed, in the sections or anywhere, and a worker that takes over, is talked to, and leaves.
  */
 #include <string.h>
 
@@ -9,18 +9,19 @@
 #include "tests/fuzz/play.h"
 #include "vdpa/base/bits.h"
 
-#define HEAD_SIZE   (STEPS_HEAD_SIZE + 2)
-#define FORGE_SIZE  8
-#define MAX_STEPS   24
-#define MAX_FORGES  64
+#define HEAD_SIZE  (STEPS_HEAD_SIZE + 2)
+#define FORGE_SIZE 8
+#define MAX_STEPS  24
+#define MAX_FORGES 64
 
-/* What is most often looked at; each is a part of one section. */
+/* What is most often looked at. */
 static const struct {
-	enum { DEVICE, SESSION } section;
+	enum { DEVICE, SESSION, HEADERS, JOURNAL, N_PLACES } place;
 	size_t start, size;
 } parts[] = {
 	{ DEVICE, 0, offsetof(struct device_section, reason) },
-	{ DEVICE, offsetof(struct device_section, driver_slots), sizeof(int32_t) * DEVICE_DRIVER_SLOTS },
+	{ DEVICE, offsetof(struct device_section, driver_slots),
+		sizeof(int32_t) * DEVICE_DRIVER_SLOTS },
 	{ DEVICE, offsetof(struct device_section, rings), 2 * sizeof(struct ring_state) },
 	{ DEVICE, offsetof(struct device_section, memory), 8 + 2 * sizeof(struct memory_region) },
 	{ DEVICE, offsetof(struct device_section, logging), 40 },
@@ -34,19 +35,31 @@ static const struct {
 	{ SESSION, offsetof(struct session_section, trace_next), 16 },
 	{ SESSION, offsetof(struct session_section, reply_slot), 8 },
 	{ SESSION, 0, sizeof(struct session_section) },
+	{ HEADERS, 0, 256 }, /* of the file, and of the layout */
+	{ HEADERS, 64, 64 },
+	{ JOURNAL, 0, 1 }, /* how many lines, and the first one's place and size */
+	{ JOURNAL, 8, 1 },
+	{ JOURNAL, 12, 1 },
+	{ JOURNAL, 0, 1024 },
 };
 
-/* Where a section is in the file, as the first page_open() of this program lays it out. */
-static size_t section_at(const struct stand *s, unsigned int section)
-{
-	return (size_t)(s->page.layout - s->page.base) + s->page.offsets[section];
-}
-
+/* Where these are in the file, as page.c lays it out the first time. */
 struct forgery {
 	struct input in;
 	unsigned int n;
-	size_t section[2];
+	size_t at[N_PLACES];
 };
+
+static void find_places(const struct page *p, size_t ret[N_PLACES])
+{
+	uint32_t journal;
+
+	memcpy(&journal, p->layout + sizeof(uint32_t), sizeof(journal));
+	ret[DEVICE] = (size_t)(p->layout - p->base) + p->offsets[0];
+	ret[SESSION] = (size_t)(p->layout - p->base) + p->offsets[1];
+	ret[HEADERS] = 0;
+	ret[JOURNAL] = (size_t)(p->layout - p->base) + journal;
+}
 
 static void forge(void *arg, uint8_t *page)
 {
@@ -60,13 +73,15 @@ static void forge(void *arg, uint8_t *page)
 		uint64_t word = how & 0x80 ? (uint64_t)(int32_t)value : value;
 
 		if (part < 0xf0)
-			at = f->section[parts[part % ARRAY_SIZE(parts)].section] +
-			     parts[part % ARRAY_SIZE(parts)].start + at % parts[part % ARRAY_SIZE(parts)].size;
+			at = f->at[parts[part % ARRAY_SIZE(parts)].place] +
+			     parts[part % ARRAY_SIZE(parts)].start +
+			     at % parts[part % ARRAY_SIZE(parts)].size;
 		else
 			at = (at * (part & 8 ? 16 : 1)) % (SHIM_PAGE_SIZE - sizeof(bytes));
 		memcpy(bytes, page + at, sizeof(bytes));
 		for (size_t i = 0; i < sizeof(word); i++)
-			bytes[i] = (uint8_t)(how & 0x40 ? bytes[i] ^ word >> (8 * i) : word >> (8 * i));
+			bytes[i] = (uint8_t)(how & 0x40 ? bytes[i] ^ word >> (8 * i)
+							: word >> (8 * i));
 		memcpy(page + at, bytes, 1U << (how & 3));
 	}
 }
@@ -93,8 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			play_step(&steps[k]);
 	}
 	f.n = head[STEPS_HEAD_SIZE + 1] % MAX_FORGES;
-	f.section[DEVICE] = section_at(play_stand(), 0);
-	f.section[SESSION] = section_at(play_stand(), 1);
+	find_places(&play_stand()->page, f.at);
 	play_forge(forge, &f);
 	for (size_t i = 0; i < MAX_STEPS && f.in.size >= sizeof(struct step); i++) {
 		struct step step;
@@ -108,4 +122,43 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	play_step(&leave);
 	play_end();
 	return 0;
+}
+
+static void some_forgery(uint8_t *at, uint64_t *rng)
+{
+	static const uint32_t values[] = { 0, 1, 2, 3, 7, 8, 9, 63, 64, 255, 256, 509, 510, 1535,
+		1536, 4096, 32768, 65535, 65536, INT32_MAX, 0x7fffff00, 1U << 31, UINT32_MAX };
+	uint32_t value = fuzz_below(rng, 4) ? values[fuzz_below(rng, ARRAY_SIZE(values))]
+					    : (uint32_t)fuzz_random(rng);
+
+	at[0] = (uint8_t)fuzz_below(rng, fuzz_below(rng, 16) ? ARRAY_SIZE(parts) : 256);
+	at[1] = (uint8_t)(fuzz_below(rng, 4) | (fuzz_below(rng, 4) ? 0 : fuzz_random(rng) & 0xc0));
+	at[2] = (uint8_t)fuzz_random(rng);
+	at[3] = (uint8_t)fuzz_below(rng, fuzz_below(rng, 2) ? 1 : 256);
+	memcpy(at + 4, &value, sizeof(value));
+}
+
+/* Forgeries are put in and changed as a whole; everything else is bytes. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
+{
+	uint64_t rng = (uint64_t)seed * 0x9e3779b97f4a7c15ULL + 1;
+	size_t n, at;
+
+	if (size < HEAD_SIZE || size + FORGE_SIZE > max_size || fuzz_below(&rng, 3) == 0)
+		return LLVMFuzzerMutate(data, size, max_size);
+	n = data[STEPS_HEAD_SIZE + 1] % MAX_FORGES;
+	n = n < (size - HEAD_SIZE) / FORGE_SIZE ? n : (size - HEAD_SIZE) / FORGE_SIZE;
+	at = HEAD_SIZE + fuzz_below(&rng, (uint32_t)n + 1) * FORGE_SIZE;
+	if (fuzz_below(&rng, 4) == 0)
+		data[STEPS_HEAD_SIZE] = (uint8_t)fuzz_below(&rng, 16);
+	if (n > 0 && at < HEAD_SIZE + n * FORGE_SIZE && fuzz_below(&rng, 2)) {
+		some_forgery(data + at, &rng);
+		return size;
+	}
+	if (n + 1 == MAX_FORGES)
+		return LLVMFuzzerMutate(data, size, max_size);
+	memmove(data + at + FORGE_SIZE, data + at, size - at);
+	some_forgery(data + at, &rng);
+	data[STEPS_HEAD_SIZE + 1] = (uint8_t)(n + 1);
+	return size + FORGE_SIZE;
 }

@@ -24,7 +24,7 @@ static struct stand stand;
 static int peer = -1; /* the front-end's end of the connection */
 static size_t n_base; /* descriptors that are open when there is nothing */
 
-static bool forged;   /* nothing that is known of state and device holds any more */
+static bool forged; /* nothing that is known of state and device holds any more */
 
 /* Before the messages of a step. */
 static struct device_section device_before;
@@ -59,12 +59,13 @@ static void connect_frontend(void)
 {
 	int ends[2];
 
-	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0, "socketpair: %s",
-		strerror(errno));
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0,
+		"socketpair: %s", strerror(errno));
 	peer = ends[1];
 	fdstore_put(&stand.fds, SHIM_SLOT_CONN, ends[0]);
 	stand.kept[SHIM_SLOT_CONN] = dup(ends[0]);
-	must(session_begin(session(), ends[0]) == 0, "a connection is of no use: %s", session()->reason);
+	must(session_begin(session(), ends[0]) == 0, "a connection is of no use: %s",
+		session()->reason);
 }
 
 /* ------------------------------------------------------------------------------ replies */
@@ -77,7 +78,9 @@ static bool read_reply(struct wire_header *ret, uint8_t *body, size_t *ret_fds)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
-	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buffer,
+	struct msghdr header = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buffer,
 		.msg_controllen = sizeof(control.buffer) };
 	ssize_t n = recvmsg(peer, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
@@ -109,19 +112,21 @@ static bool read_reply(struct wire_header *ret, uint8_t *body, size_t *ret_fds)
 /* Does a message that was accepted have a body of its own? */
 static bool has_own_body(const struct message_desc *desc)
 {
-	return desc->reply == REPLY_OWN || desc->reply == REPLY_OWN_EMPTY || desc->reply == REPLY_OWN_ZERO ||
-	       desc->reply == REPLY_ACK_OR_OWN;
+	return desc->reply == REPLY_OWN || desc->reply == REPLY_OWN_EMPTY ||
+	       desc->reply == REPLY_OWN_ZERO || desc->reply == REPLY_ACK_OR_OWN;
 }
 
 static void check_reply(const struct wire_header *m, const struct wire_header *reply, size_t n_fds)
 {
 	const struct message_desc *desc = message_find(m->request);
 
-	must(reply->request == m->request, "message %u is answered as %u", m->request, reply->request);
+	must(reply->request == m->request, "message %u is answered as %u", m->request,
+		reply->request);
 	must(reply->flags == (WIRE_VERSION | WIRE_REPLY), "a reply with flags %#x", reply->flags);
-	must(n_fds == 0 || (desc && has_own_body(desc)), "message %u is answered with a descriptor", m->request);
-	must((desc && has_own_body(desc)) || reply->size == sizeof(uint64_t), "message %u is answered with %u bytes",
-		m->request, reply->size);
+	must(n_fds == 0 || (desc && has_own_body(desc)), "message %u is answered with a descriptor",
+		m->request);
+	must((desc && has_own_body(desc)) || reply->size == sizeof(uint64_t),
+		"message %u is answered with %u bytes", m->request, reply->size);
 	must((desc && desc->reply != REPLY_ACK) || m->flags & WIRE_NEED_REPLY,
 		"message %u is answered, and nobody asked", m->request);
 }
@@ -155,15 +160,18 @@ static void read_replies(uint32_t n_handled, bool ends)
 	while (read_reply(&reply, body, &n_fds)) {
 		if (forged)
 			continue;
-		while (i < n_handled && (expected[i].request != reply.request || !may_be_answered(&expected[i]))) {
-			must(!must_be_answered(&expected[i]), "message %u has no answer", expected[i].request);
+		while (i < n_handled &&
+			(expected[i].request != reply.request || !may_be_answered(&expected[i]))) {
+			must(!must_be_answered(&expected[i]), "message %u has no answer",
+				expected[i].request);
 			i++;
 		}
 		must(i < n_handled, "a reply to message %u, which nobody sent", reply.request);
 		check_reply(&expected[i++], &reply, n_fds);
 	}
 	for (; i < n_handled && !ends && !forged; i++)
-		must(!must_be_answered(&expected[i]), "message %u has no answer", expected[i].request);
+		must(!must_be_answered(&expected[i]), "message %u has no answer",
+			expected[i].request);
 }
 
 /* ------------------------------------------------------------------------------- checks */
@@ -193,7 +201,8 @@ static bool same_device(const struct device_section *a, const struct device_sect
 static void check_refused(void)
 {
 	struct session_section *now = &stand.session_section;
-	uint64_t n = now->messages - session_before.messages, refused = now->refused - session_before.refused;
+	uint64_t n = now->messages - session_before.messages,
+		 refused = now->refused - session_before.refused;
 	static struct session_section same;
 
 	if (forged || n == 0 || n != refused || device_is_away(&stand.device) || failed_before)
@@ -215,13 +224,14 @@ static void check_refused(void)
 	memcpy(same.reply, now->reply, sizeof(same.reply));
 	same.trace_next = now->trace_next;
 	memcpy(same.trace, now->trace, sizeof(same.trace));
-	must(memcmp(&same, now, sizeof(same)) == 0, "a refused message changed the session's state: %s",
-		now->refusal);
+	must(memcmp(&same, now, sizeof(same)) == 0,
+		"a refused message changed the session's state: %s", now->refusal);
 }
 
 static void check_fds(void)
 {
-	size_t want = n_base + stand_count_fds(&stand) + (size_t)(peer >= 0), have = files_open_fds();
+	size_t want = n_base + stand_count_fds(&stand) + (size_t)(peer >= 0),
+	       have = files_open_fds();
 
 	must(have == want, "%zu descriptors are open, %zu are somebody's", have, want);
 }
@@ -247,7 +257,8 @@ static void receive(void)
 	n_handled = (uint32_t)(stand.session_section.messages - before);
 	if (forged)
 		n_handled = n_expected;
-	must(n_handled <= n_expected, "%u messages were handled, %u were sent", n_handled, n_expected);
+	must(n_handled <= n_expected, "%u messages were handled, %u were sent", n_handled,
+		n_expected);
 	read_replies(n_handled, r < 0);
 	n_expected -= n_handled;
 	memmove(expected, expected + n_handled, n_expected * sizeof(expected[0]));
@@ -318,7 +329,8 @@ static void do_message(const struct step *step)
 		if (peer < 0)
 			return;
 		if (step->more[1] % 2)
-			send_bytes(bytes + part, whole - part, m.fds, step->more[1] % 4 == 3 ? 1 : 0);
+			send_bytes(
+				bytes + part, whole - part, m.fds, step->more[1] % 4 == 3 ? 1 : 0);
 		else
 			aligned = false;
 	} else {
@@ -348,7 +360,8 @@ static void begin_worker(void)
 {
 	int r = stand_worker_begin(&stand);
 
-	must(r == 0 || (forged && (r == -EBADMSG || r == -EPROTO)), "a worker can't read its predecessor's page: %d", r);
+	must(r == 0 || (forged && (r == -EBADMSG || r == -EPROTO)),
+		"a worker can't read its predecessor's page: %d", r);
 	if (r == 0)
 		return;
 	stand_wipe(&stand);
@@ -368,7 +381,8 @@ static void take_over(void)
 		return;
 	}
 	r = stand.session_section.connected ? session_resume(session(), sock()) : -EBADMSG;
-	must(before == stand.session_section.messages || forged, "a message was handled while nothing was to be");
+	must(before == stand.session_section.messages || forged,
+		"a message was handled while nothing was to be");
 	if (r < 0)
 		end_connection();
 	else
@@ -384,7 +398,8 @@ static void do_restart(void)
 
 void play_forge(void (*forge)(void *arg, uint8_t *page), void *arg)
 {
-	uint8_t *page = mmap(NULL, SHIM_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, stand.page_fd, 0);
+	uint8_t *page =
+		mmap(NULL, SHIM_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, stand.page_fd, 0);
 
 	must(page != MAP_FAILED, "mmap: %s", strerror(errno));
 	stand_worker_end(&stand);
@@ -400,7 +415,8 @@ static void do_events(const struct step *step)
 	struct driver_event event;
 
 	fuzz_driver_event(&stand.driver, (enum driver_event_kind)(step->ring % 4), step->more[0]);
-	while (!stand.device.lost && stand.driver.device.ops->next_event(&stand.driver.device, &event) == 0) {
+	while (!stand.device.lost &&
+		stand.driver.device.ops->next_event(&stand.driver.device, &event) == 0) {
 		switch (event.kind) {
 		case DRIVER_EVENT_CONFIG:
 			session_config_changed(session());
@@ -409,7 +425,7 @@ static void do_events(const struct step *step)
 			device_ring_failed(&stand.device, event.queue);
 			break;
 		case DRIVER_EVENT_MISS:
-			device_iotlb_look(&stand.device, event.queue);
+			device_iotlb_look_at_all(&stand.device);
 			break;
 		case DRIVER_EVENT_FAILED:
 			device_fail(&stand.device, "it says so");
@@ -425,7 +441,8 @@ static void do_events(const struct step *step)
 
 static void do_fail(const struct step *step)
 {
-	static const int errors[] = { -EINVAL, -ENOSPC, -ENODEV, -ETIMEDOUT, -EIO, -EPROTO, -EBUSY, -ENOMEM };
+	static const int errors[] = { -EINVAL, -ENOSPC, -ENODEV, -ETIMEDOUT, -EIO, -EPROTO, -EBUSY,
+		-ENOMEM };
 
 	stand.driver.fail_after = 1 + step->more[0] % 16;
 	stand.driver.fail_with = errors[step->ring % ARRAY_SIZE(errors)];
@@ -460,7 +477,8 @@ static void do_relay(const struct step *step)
 static void do_guest(const struct step *step)
 {
 	uint8_t *ring = files_memory() + (step->ring % 16) * 0x4000;
-	struct vring_desc desc = { .addr = 0x40000000ULL + step->value[0] * 64U, .len = step->value[1] * 4U,
+	struct vring_desc desc = { .addr = 0x40000000ULL + step->value[0] * 64U,
+		.len = step->value[1] * 4U,
 		.flags = (uint16_t)(step->value[2] & 7) };
 	uint16_t *avail = (uint16_t *)(void *)(ring + 0x2000);
 
@@ -470,10 +488,14 @@ static void do_guest(const struct step *step)
 	}
 	for (uint8_t i = 0; i < step->more[0] % 17; i++) {
 		if (stand.device_section.features & BIT_ULL(VIRTIO_F_RING_PACKED)) {
-			struct vring_packed_desc *p = (void *)(ring + 16 * ((step->more[1] + i) % 16));
+			struct vring_packed_desc *p =
+				(void *)(ring + 16 * ((step->more[1] + i) % 16));
 
-			*p = (struct vring_packed_desc){ .addr = desc.addr, .len = desc.len, .id = i,
-				.flags = (uint16_t)(desc.flags | (step->more[2] & 1 ? 1 << 15 : 1 << 7)) };
+			*p = (struct vring_packed_desc){ .addr = desc.addr,
+				.len = desc.len,
+				.id = i,
+				.flags = (uint16_t)(desc.flags |
+						    (step->more[2] & 1 ? 1 << 15 : 1 << 7)) };
 			continue;
 		}
 		desc.next = (uint16_t)((avail[1] + 1) % 16);
@@ -520,19 +542,31 @@ static bool shows;
 static void show(const struct step *step)
 {
 	static const char *const kinds[STEP_N_KINDS] = {
-		[STEP_MESSAGE ... STEP_MESSAGE_ALSO] = "", [STEP_HOLD] = "together with the next: ",
-		[STEP_PARTIAL] = "a part of ", [STEP_BYTES] = "bytes", [STEP_CLOSE] = "the front-end leaves",
-		[STEP_RESTART] = "the worker dies", [STEP_EVENT] = "event", [STEP_FAIL] = "a call will fail",
-		[STEP_RETURN] = "the device is replaced", [STEP_TIME] = "time passes", [STEP_RELAY] = "relays run",
-		[STEP_GUEST] = "the guest offers", [STEP_WORK] = "the device works", [STEP_CUT] = "a file is cut",
+		[STEP_MESSAGE... STEP_MESSAGE_ALSO] = "",
+		[STEP_HOLD] = "together with the next: ",
+		[STEP_PARTIAL] = "a part of ",
+		[STEP_BYTES] = "bytes",
+		[STEP_CLOSE] = "the front-end leaves",
+		[STEP_RESTART] = "the worker dies",
+		[STEP_EVENT] = "event",
+		[STEP_FAIL] = "a call will fail",
+		[STEP_RETURN] = "the device is replaced",
+		[STEP_TIME] = "time passes",
+		[STEP_RELAY] = "relays run",
+		[STEP_GUEST] = "the guest offers",
+		[STEP_WORK] = "the device works",
+		[STEP_CUT] = "a file is cut",
 		[STEP_PIPE] = "pipe",
 	};
 	enum step_kind kind = step->kind % STEP_N_KINDS;
 
-	fprintf(stderr, "step: %s%s (flags %u size %u n_fds %u file %u ring %u value %u %u %u %u %u more %u %u %u %u)\n",
-		kinds[kind], kind <= STEP_PARTIAL ? message_name(step->request) : "", step->flags, step->size,
-		step->n_fds, step->file, step->ring, step->value[0], step->value[1], step->value[2], step->value[3],
-		step->value[4], step->more[0], step->more[1], step->more[2], step->more[3]);
+	fprintf(stderr,
+		"step: %s%s (flags %u size %u n_fds %u file %u ring %u value %u %u %u %u %u more "
+		"%u %u %u %u)\n",
+		kinds[kind], kind <= STEP_PARTIAL ? message_name(step->request) : "", step->flags,
+		step->size, step->n_fds, step->file, step->ring, step->value[0], step->value[1],
+		step->value[2], step->value[3], step->value[4], step->more[0], step->more[1],
+		step->more[2], step->more[3]);
 }
 
 static void do_step(const struct step *step)
@@ -566,7 +600,8 @@ static void do_step(const struct step *step)
 		do_guest(step);
 		break;
 	case STEP_WORK:
-		fuzz_driver_work(&stand.driver, step->ring, step->more[0], (uint32_t)step->value[0] * 16);
+		fuzz_driver_work(
+			&stand.driver, step->ring, step->more[0], (uint32_t)step->value[0] * 16);
 		break;
 	case STEP_CUT:
 		do_cut(step);
@@ -585,8 +620,9 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 {
 	struct driver_caps caps = {
 		.features = BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_F_RING_PACKED) |
-			    BIT_ULL(VIRTIO_RING_F_EVENT_IDX) | BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |
-			    BIT_ULL(VIRTIO_NET_F_MQ) | BIT_ULL(VIRTIO_NET_F_MTU) | BIT_ULL(VIRTIO_NET_F_MAC),
+			    BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |
+			    BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_NET_F_MQ) |
+			    BIT_ULL(VIRTIO_NET_F_MTU) | BIT_ULL(VIRTIO_NET_F_MAC),
 		.n_queues = 2 + 2 * (head[0] % 4U),
 		.max_queue_size = head[1] % 2 ? 256 : 1024,
 		.start_position = head[2] % 4 == 1 ? DRIVER_START_INITIAL : DRIVER_START_ANY,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A relay between a guest that rewrites its rings and tables, and a device that may be as bad, with
- * successors that find what their predecessor kept, or something else (tests/unit/relay_lab_hostile.h).
- * The guest does so between two steps, and if the input wants it also in a thread of its own. Whatever
- * they do, the device is given guest memory only, and each page that it or the relay writes is marked.
+ * successors that find what their predecessor kept, or something else
+ * (tests/unit/relay_lab_hostile.h). The guest does so between two steps, and if the input wants it
+ * also in a thread of its own. Whatever they do, the device is given guest memory only, and each
+ * page that it or the relay writes is marked.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,15 +22,15 @@
 
 static struct lab lab;
 static uint64_t area_size;
-static bool done; /* atomic */
-static bool logs, cut;	    /* marks are made; a file was cut short */
-static bool hit, was_hit;   /* memory lies at the shadow ring, or did while this relay was there */
-static bool mad;	    /* the device may say anything, and the lab's device is of no use */
-static bool forged;	    /* what is kept was not written by a relay */
+static bool done;         /* atomic */
+static bool logs, cut;    /* marks are made; a file was cut short */
+static bool hit, was_hit; /* memory lies at the shadow ring, or did while this relay was there */
+static bool mad;          /* the device may say anything, and the lab's device is of no use */
+static bool forged;       /* what is kept was not written by a relay */
 
 enum op {
 	OP_RUN,
-	OP_WORK,     /* the device takes and completes some */
+	OP_WORK, /* the device takes and completes some */
 	OP_TAKE,
 	OP_COMPLETE,
 	OP_SLEEP,
@@ -41,7 +42,7 @@ enum op {
 	OP_FORGE,    /* a byte of what is kept */
 	OP_DEVICE,   /* a byte that the device may write */
 	OP_LOG,      /* marks: nowhere, of buffers, of all */
-	OP_CUT,	     /* a file becomes shorter */
+	OP_CUT,      /* a file becomes shorter */
 	OP_MEMORY,   /* memory comes to where the shadow ring is, or goes */
 	OP_CALL,
 	OP_N
@@ -63,7 +64,8 @@ static void set_log(unsigned int how)
 {
 	logs = how > 0;
 	lab.log_addr = LAB_GPA + lab.device + lab.ram_size;
-	must(relay_set_log(lab.relay, logs ? lab.log : NULL, how > 1, lab.log_addr) == 0, "a log is refused");
+	must(relay_set_log(lab.relay, logs ? lab.log : NULL, how > 1, lab.log_addr) == 0,
+		"a log is refused");
 	logs = how > 1;
 }
 
@@ -74,7 +76,8 @@ static bool open_relay(enum relay_begin begin)
 	if (r < 0) {
 		lab.relay = NULL;
 		must((r == -EBADMSG && (forged || lab.setup.resubmits || area_size > 0)) ||
-				(r == -EFAULT && cut) || (r == -EEXIST && hit) || (r == -EINVAL && forged),
+				(r == -EFAULT && cut) || (r == -EEXIST && hit) ||
+				(r == -EINVAL && forged),
 			"relay_open: %d", r);
 		return false;
 	}
@@ -99,7 +102,8 @@ static void open_somewhere(struct input *in)
 		lab_write_area(&lab, at, wrap, &lab.rng);
 	lab.setup.position = (struct queue_position){ at, at, wrap, wrap };
 	lab.dev.n_taken = lab.dev.n_wrote = 0;
-	if (open_relay(RELAY_FRESH) && relay_device_queue(lab.relay, &(struct driver_queue){ 0 }) == 0)
+	if (open_relay(RELAY_FRESH) &&
+		relay_device_queue(lab.relay, &(struct driver_queue){ 0 }) == 0)
 		lab_device_shadow(&lab);
 }
 
@@ -110,13 +114,14 @@ static void run(uint32_t budget)
 
 	if (r == 1) {
 		must(!logs || cut || forged, "the relay wrote to %#lx, which is not marked", gpa);
+		lab_hostile_marks(&lab, &gpa); /* of what nobody marks */
 		return;
 	}
-	must(r == 0 || r == -EBADMSG || (r == -EPROTO && (mad || forged)) || (r == -EFAULT && cut) ||
-			(r == -EEXIST && was_hit),
+	must(r == 0 || r == -EBADMSG || (r == -EPROTO && (mad || forged)) ||
+			(r == -EFAULT && cut) || (r == -EEXIST && was_hit),
 		"relay_run: %d, %s", r, relay_reason(lab.relay));
 	must(r == 0 || relay_reason(lab.relay), "relay_run fails for no reason: %d", r);
-	must((lab_hostile_marks(&lab, &gpa) || r < 0 || lab.dev.n_taken > 0) || !logs || cut || mad,
+	must(lab_hostile_marks(&lab, &gpa) || r < 0 || !logs || cut || mad,
 		"the device wrote to %#lx, which is not marked", gpa);
 }
 
@@ -143,13 +148,15 @@ static void resume(void)
 
 static void forge(struct input *in)
 {
-	uint64_t at = input_word(in, 2), end = relay_kept_layout(lab.size, lab.packed).shadow_offset;
+	uint64_t at = input_word(in, 2),
+		 end = relay_kept_layout(lab.size, lab.packed).shadow_offset;
 	uint8_t *kept = lab.kept;
 
 	relay_close(lab.relay);
 	lab.relay = NULL;
 	kept[at % end] ^= input_byte(in);
-	forged = mad = true; /* what the shadow ring has is nothing that the lab's device could check */
+	forged = mad =
+		true; /* what the shadow ring has is nothing that the lab's device could check */
 	open_relay(RELAY_RESUME);
 }
 
@@ -183,11 +190,13 @@ static void cut_file(struct input *in)
 
 	if (how & 1) /* the lab has a map of its own, which nobody mends */
 		must(mmap(lab.log_bits, lab.log_size, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+			     0) != MAP_FAILED,
 			"mmap: %s", strerror(errno));
 	else if (!lab.flat)
 		return;
-	must(ftruncate(how & 1 ? lab.log_fd : lab.ram_fd, (off_t)(size * (how / 2) / 128)) == 0, "ftruncate");
+	must(ftruncate(how & 1 ? lab.log_fd : lab.ram_fd, (off_t)(size * (how / 2) / 128)) == 0,
+		"ftruncate");
 	cut = true;
 }
 
@@ -196,17 +205,20 @@ static void change_memory(struct input *in)
 	struct memory_table table = lab.table;
 	struct memory_region *more = &table.regions[table.n_regions];
 
-	hit = input_byte(in) & 1;
+	bool hits = input_byte(in) & 1;
+
+	if (cut) /* what is mapped anew would be cut, too */
+		return;
+	hit = hits;
 	was_hit = was_hit || hit;
 	if (hit) {
 		*more = lab.table.regions[0];
-		more->gpa = LAB_SHADOW + 4096;
+		more->gpa = LAB_SHADOW;
 		more->size = LAB_PAGE;
 		more->uva = 0x900000000;
 		table.n_regions++;
 	}
-	if (!cut)
-		must(guestmem_set(&lab.memory, &table, &lab.fds) == 0, "memory that can't be mapped");
+	must(guestmem_set(&lab.memory, &table, &lab.fds) == 0, "memory that can't be mapped");
 }
 
 static void do_step(struct input *in)
@@ -301,7 +313,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	lab.dev.in_order = bits & LAB_IN_ORDER || how & 0x20;
 	area_size = how & 0x40 ? inflight_part_size(lab.size, lab.packed) : 0;
 	if (area_size > 0)
-		lab.setup.inflight = mmap(NULL, area_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		lab.setup.inflight = mmap(
+			NULL, area_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	done = cut = hit = was_hit = false;
 	open_somewhere(&in);
 	if (how & 0x80)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A front-end that sends any messages, with any descriptors, to a worker on a device that may fail, and
- * workers that die in between. What has to hold is in play.h.
+ * A front-end that sends any messages, with any descriptors, to a worker on a device that may fail,
+ * and workers that die in between. What has to hold is in play.h.
  */
 #include <string.h>
 
@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < STEPS_HEAD_SIZE)
 		return 0;
 	play_begin(data);
-	for (size_t i = 0; i < STEPS_MAX && STEPS_HEAD_SIZE + (i + 1) * sizeof(struct step) <= size; i++) {
+	for (size_t i = 0; i < STEPS_MAX && STEPS_HEAD_SIZE + (i + 1) * sizeof(struct step) <= size;
+		i++) {
 		struct step step;
 
 		memcpy(&step, data + STEPS_HEAD_SIZE + i * sizeof(step), sizeof(step));

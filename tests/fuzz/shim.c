@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A shim between vdpad, which asks for what it may, and a worker that says anything with any descriptors,
- * dies, or does not read. No process is started: a worker is a socket and an eventfd, and the linker puts
- * functions of this file in the place of those that would start, end or wait for one (--wrap).
+ * A shim between vdpad, which asks for what it may, and a worker that says anything with any
+ * descriptors, dies, or does not read. No process is started: a worker is a socket and an eventfd,
+ * and the linker puts functions of this file in the place of those that would start, end or wait
+ * for one (--wrap).
  *
  * What has to hold: a worker reaches its own slots and the connection's, no others; vdpad gets
- * well-formed messages, answers to what it asked, and not too many events; each descriptor is somebody's.
+ * well-formed messages, answers to what it asked, and not too many events; each descriptor is
+ * somebody's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,16 +36,16 @@
 #define WORKER_PID 77
 
 enum op {
-	OP_SAY,	    /* the worker says something that it may */
+	OP_SAY, /* the worker says something that it may */
 	OP_SAY_TOO,
 	OP_SAY_ANY, /* or anything */
 	OP_DIE,
-	OP_ASK,	    /* vdpad asks */
+	OP_ASK, /* vdpad asks */
 	OP_ASK_TOO,
-	OP_LEAVE,   /* vdpad ends, and another one comes */
+	OP_LEAVE, /* vdpad ends, and another one comes */
 	OP_TIME,
-	OP_DEAF,    /* the worker does not read any more, or does again */
-	OP_FAIL,    /* the next worker can't be started */
+	OP_DEAF, /* the worker does not read any more, or does again */
+	OP_FAIL, /* the next worker can't be started */
 	OP_N
 };
 
@@ -51,10 +53,10 @@ static struct shim shim;
 static int listener = -1, vdpad = -1;
 static int worker = -1, worker_exit = -1; /* the worker's ends; -1: there is none */
 static bool deaf, start_fails;
-static uint32_t asked;		       /* requests of vdpad so far, which are their numbers */
+static uint32_t asked; /* requests of vdpad so far, which are their numbers */
 static uint8_t answered[MAX_ASKED];
-static uint32_t n_events;	       /* since time passed */
-static int mine[SHIM_SLOT_FREE];       /* slots that are none of the worker's */
+static uint32_t n_events;        /* since time passed */
+static int mine[SHIM_SLOT_FREE]; /* slots that are none of the worker's */
 
 /* ------------------------------------------------------------------ what the linker puts in */
 
@@ -96,7 +98,8 @@ int __wrap_waitid(idtype_t type, id_t id, siginfo_t *ret, int options)
 }
 
 /* In the place of tools/shim/spawn.c. */
-pid_t spawn_worker(const char *path, const char *name, uid_t uid, gid_t gid, int *ret_sock, int *ret_pidfd)
+pid_t spawn_worker(
+	const char *path, const char *name, uid_t uid, gid_t gid, int *ret_sock, int *ret_pidfd)
 {
 	int ends[2];
 
@@ -105,8 +108,8 @@ pid_t spawn_worker(const char *path, const char *name, uid_t uid, gid_t gid, int
 		start_fails = false;
 		return -ENOENT;
 	}
-	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0, "socketpair: %s",
-		strerror(errno));
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0,
+		"socketpair: %s", strerror(errno));
 	*ret_sock = ends[0];
 	worker = ends[1];
 	*ret_pidfd = eventfd(0, EFD_CLOEXEC);
@@ -147,8 +150,10 @@ static void check_message(const struct shim_message *m, size_t n)
 {
 	const struct shim_header *h = &m->header;
 
-	must(n == sizeof(*h) + h->size, "vdpad gets a message of %zu bytes that says %u", n, h->size);
-	must(h->kind == SHIM_REPLY || h->kind == SHIM_EVENT, "vdpad gets a message of kind %u", h->kind);
+	must(n == sizeof(*h) + h->size, "vdpad gets a message of %zu bytes that says %u", n,
+		h->size);
+	must(h->kind == SHIM_REPLY || h->kind == SHIM_EVENT, "vdpad gets a message of kind %u",
+		h->kind);
 	if (h->kind == SHIM_EVENT) {
 		const struct shim_event *e = &m->payload.event;
 
@@ -158,7 +163,8 @@ static void check_message(const struct shim_message *m, size_t n)
 		must(n_events <= 2 * SHIM_MAX_EVENTS, "vdpad gets %u events in a second", n_events);
 		return;
 	}
-	must(h->seq > 0 && h->seq <= asked, "vdpad gets an answer to request %u of %u", h->seq, asked);
+	must(h->seq > 0 && h->seq <= asked, "vdpad gets an answer to request %u of %u", h->seq,
+		asked);
 	must(h->status <= 0, "vdpad gets an answer of %d", h->status);
 	must(!answered[h->seq % MAX_ASKED], "request %u is answered twice", h->seq);
 	answered[h->seq % MAX_ASKED] = 1;
@@ -171,7 +177,8 @@ static void read_all(int fd, bool is_vdpad)
 	size_t n_fds;
 	ssize_t n;
 
-	while (fd >= 0 && (n = fdmsg_recv(fd, &m, sizeof(m), fds, ARRAY_SIZE(fds), &n_fds, MSG_DONTWAIT)) > 0) {
+	while (fd >= 0 && (n = fdmsg_recv(fd, &m, sizeof(m), fds, ARRAY_SIZE(fds), &n_fds,
+				   MSG_DONTWAIT)) > 0) {
 		for (size_t i = 0; i < n_fds; i++)
 			close(fds[i]);
 		if (is_vdpad)
@@ -208,7 +215,8 @@ static void serve(void)
 				note_slots();
 				break;
 			case SOURCE_WORKER:
-				worker_receive(&shim);
+				for (int k = 0; k < 64 && worker_receive(&shim) > 0; k++)
+					;
 				check_slots();
 				break;
 			case SOURCE_EXIT:
@@ -238,9 +246,10 @@ static void say(struct input *in, bool any)
 {
 	static const uint32_t kinds[] = { SHIM_STORE, SHIM_DROP, SHIM_READY, SHIM_DISCONNECTED,
 		SHIM_WORKER_EVENT, SHIM_REPLY };
-	static const uint32_t sizes[] = { sizeof(struct shim_slots), sizeof(struct shim_slots), 0, 0,
-		sizeof(struct shim_event), 0 };
-	uint8_t which = input_byte(in) % ARRAY_SIZE(kinds), n = input_byte(in), first = input_byte(in);
+	static const uint32_t sizes[] = { sizeof(struct shim_slots), sizeof(struct shim_slots), 0,
+		0, sizeof(struct shim_event), 0 };
+	uint8_t which = input_byte(in) % ARRAY_SIZE(kinds), n = input_byte(in),
+		first = input_byte(in);
 	struct shim_message m = { .header = { .kind = kinds[which], .size = sizes[which] } };
 	int fds[SHIM_FDS_A_MESSAGE];
 	size_t n_fds = which == 0 ? n % (SHIM_FDS_A_MESSAGE + 1) : 0, size;
@@ -250,7 +259,9 @@ static void say(struct input *in, bool any)
 	if (sizes[which] == sizeof(struct shim_slots)) {
 		m.payload.slots.n = n % (SHIM_FDS_A_MESSAGE + 1);
 		for (uint32_t i = 0; i < SHIM_FDS_A_MESSAGE; i++)
-			m.payload.slots.slot[i] = first < 250 ? SHIM_SLOT_FREE + first + i : SHIM_SLOT_CONN;
+			m.payload.slots.slot[i] = first < 200   ? SHIM_SLOT_FREE + first + i
+						  : first < 250 ? first % 12U
+								: SHIM_SLOT_CONN;
 	} else if (sizes[which] > 0) {
 		m.payload.event.kind = SHIM_EVENT_CONNECTED + n % 13;
 	} else {
@@ -267,7 +278,9 @@ static void say(struct input *in, bool any)
 	for (size_t i = 0; i < n_fds; i++)
 		fds[i] = files_fd((enum file_kind)((first + i) % FILE_N_KINDS));
 	size = sizeof(m.header) + sizes[which] + (any ? (size_t)(int8_t)input_byte(in) : 0);
-	fdmsg_send(worker, &m, size > 0 && size <= sizeof(m) ? size : sizeof(m), fds, n_fds);
+	for (int i = kinds[which] == SHIM_WORKER_EVENT && first > 128 ? 60 : 1; i > 0; i--)
+		fdmsg_send(
+			worker, &m, size > 0 && size <= sizeof(m) ? size : sizeof(m), fds, n_fds);
 }
 
 /* ---------------------------------------------------------------------------------- vdpad */
@@ -286,8 +299,12 @@ static void connect_vdpad(void)
 
 static void fill_spec(struct shim_spec *spec, uint8_t how)
 {
-	*spec = (struct shim_spec){ .name = "a", .driver = "sim", .socket_path = "/nowhere/a.sock",
-		.worker_path = "/worker", .flags = how & 1 ? SHIM_SPEC_CLIENT : 0, .log_level = (uint32_t)log_get_level(),
+	*spec = (struct shim_spec){ .name = "a",
+		.driver = "sim",
+		.socket_path = "/nowhere/a.sock",
+		.worker_path = "/worker",
+		.flags = how & 1 ? SHIM_SPEC_CLIENT : 0,
+		.log_level = (uint32_t)log_get_level(),
 		.features = UINT64_MAX };
 	if (how & 2)
 		spec->worker_path[1] = 'x';
@@ -295,8 +312,8 @@ static void fill_spec(struct shim_spec *spec, uint8_t how)
 
 static void ask(struct input *in)
 {
-	static const uint32_t kinds[] = { SHIM_HELLO, SHIM_CONFIGURE, SHIM_DEVICE_FDS, SHIM_SET_SPEC, SHIM_UPGRADE,
-		SHIM_REFRESH, SHIM_DUMP };
+	static const uint32_t kinds[] = { SHIM_HELLO, SHIM_CONFIGURE, SHIM_DEVICE_FDS,
+		SHIM_SET_SPEC, SHIM_UPGRADE, SHIM_REFRESH, SHIM_DUMP };
 	uint8_t which = input_byte(in) % ARRAY_SIZE(kinds), how = input_byte(in);
 	struct shim_message m = { .header = { .kind = kinds[which], .seq = asked + 1 } };
 	const int fds[] = { files_fd(FILE_SOCKET), files_fd(FILE_EVENT), files_fd(FILE_REGULAR) };

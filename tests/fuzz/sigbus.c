@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vdpa/filemap.c answers a SIGBUS that is none of its maps' by the default action, which would end a
- * fuzzer without a word about its input. The linker puts this in the place of signal() (--wrap).
+ * vdpa/filemap.c answers a SIGBUS that is none of its maps' by the default action, which would end
+ * a fuzzer without a word about its input. The linker puts this in the place of signal() (--wrap).
  */
 #include <signal.h>
 
@@ -14,6 +14,7 @@ signal_handler __wrap_signal(int number, signal_handler handler);
 
 signal_handler __wrap_signal(int number, signal_handler handler)
 {
-	must(number != SIGBUS || handler != SIG_DFL, "memory beyond a file's end was touched, and nobody minds");
+	must(number != SIGBUS || handler != SIG_DFL,
+		"memory beyond a file's end was touched, and nobody minds");
 	return __real_signal(number, handler);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * simnic with a data thread, and a function whose driver asks for anything, with any descriptors, while its
- * guest writes to rings and buffers; a second function gets the frames that come of it. Whatever the two
- * do, each request has one answer of its form, memory is mapped without overlaps, a queue that runs has its
- * ring in mapped memory, and when the function goes nothing of it is left.
+ * simnic with a data thread, and a function whose driver asks for anything, with any descriptors,
+ * while its guest writes to rings and buffers; a second function gets the frames that come of it.
+ * Whatever the two do, each request has one answer of its form, memory is mapped without overlaps,
+ * a queue that runs has its ring in mapped memory, and when the function goes nothing of it is
+ * left.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,10 +36,10 @@
 #include "vdpa/base/log.h"
 
 #define MAX_STEPS 120
-#define IOVA	  0x40000000ULL
+#define IOVA      0x40000000ULL
 #define RING_STEP 0x4000ULL /* descriptors, 0x2000 on the available ring, 0x3000 the used one */
 #define RING_SIZE 16
-#define BUFFERS	  0x20000ULL
+#define BUFFERS   0x20000ULL
 
 enum op {
 	OP_ASK,
@@ -47,9 +48,9 @@ enum op {
 	OP_OPEN,    /* what a driver asks for so that its queues run */
 	OP_OFFER,   /* the guest offers chains, and kicks */
 	OP_OFFER_TOO,
-	OP_POKE,    /* the guest writes anywhere */
+	OP_POKE, /* the guest writes anywhere */
 	OP_CUT,
-	OP_ATTACH,  /* another driver comes */
+	OP_ATTACH, /* another driver comes */
 	OP_N
 };
 
@@ -75,7 +76,8 @@ static void on_attention(struct source *source)
 		function_rescan(f);
 		nic_resume(&nic);
 		for (uint16_t q = 0; q < f->n_queues; q++) {
-			if (atomic_fetch_and(&f->faulty[q / 64], ~BIT_ULL(q % 64)) & BIT_ULL(q % 64))
+			if (atomic_fetch_and(&f->faulty[q / 64], ~BIT_ULL(q % 64)) &
+				BIT_ULL(q % 64))
 				mailbox_event(f, SIM_EVENT_QUEUE_ERROR, q);
 		}
 		if (f->memory_lost)
@@ -98,13 +100,23 @@ static void start_nic(void)
 {
 	int attention = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-	nic.options = (struct options){ .name = "fuzz", .listen_fd = -1, .uplink = UPLINK_LOOP, .uplink_text = "loop",
-		.threads = 1, .memory_mb = 32, .flood_limit = 0, .dirty_log = true, .log_level = LOG_LEVEL_ERROR };
-	must(loop_init(&nic.loop) == 0 && loop_add(&nic.loop, &nic.attention, attention, on_attention) == 0, "no loop");
+	nic.options = (struct options){ .name = "fuzz",
+		.listen_fd = -1,
+		.uplink = UPLINK_LOOP,
+		.uplink_text = "loop",
+		.threads = 1,
+		.memory_mb = 32,
+		.flood_limit = 0,
+		.dirty_log = true,
+		.log_level = LOG_LEVEL_ERROR };
+	must(loop_init(&nic.loop) == 0 &&
+			loop_add(&nic.loop, &nic.attention, attention, on_attention) == 0,
+		"no loop");
 	must(eal_start(&nic.options, &nic.pool) == 0, "DPDK does not start");
 	must(memory_watch(&nic) == 0, "no signal handler");
 	nic.page_faults = postcopy_possible() == 0;
-	must(thread_create(&nic, UINT32_MAX, &nic.own) == 0 && thread_create(&nic, 0, &nic.threads[0]) == 0,
+	must(thread_create(&nic, UINT32_MAX, &nic.own) == 0 &&
+			thread_create(&nic, 0, &nic.threads[0]) == 0,
 		"no thread");
 	nic.n_threads = 1;
 	must(thread_start(nic.threads[0]) == 0, "no thread");
@@ -121,10 +133,12 @@ static void let_work(void)
 
 /* ------------------------------------------------------------------------------- requests */
 
-static size_t ask(int sock, uint32_t command, const union sim_payload *payload, size_t size, const int *fds,
-	size_t n_fds)
+static size_t ask(int sock, uint32_t command, const union sim_payload *payload, size_t size,
+	const int *fds, size_t n_fds)
 {
-	struct sim_message m = { .header = { .command = command, .seq = ++seq, .size = (uint32_t)size } };
+	struct sim_message m = {
+		.header = { .command = command, .seq = ++seq, .size = (uint32_t)size }
+	};
 
 	memcpy(&m.payload, payload, size < sizeof(m.payload) ? size : sizeof(m.payload));
 	if (size > sizeof(m.payload))
@@ -140,15 +154,18 @@ static bool take_answer(int sock, uint32_t command, int *ret_status)
 	size_t n_fds = 0;
 	ssize_t n;
 
-	while ((n = fdmsg_recv(sock, &m, sizeof(m), fds, ARRAY_SIZE(fds), &n_fds, MSG_DONTWAIT)) > 0) {
+	while ((n = fdmsg_recv(sock, &m, sizeof(m), fds, ARRAY_SIZE(fds), &n_fds, MSG_DONTWAIT)) >
+		0) {
 		for (size_t i = 0; i < n_fds; i++)
 			close(fds[i]);
-		must(n == (ssize_t)(sizeof(m.header) + m.header.size), "an answer of %zd bytes says %u", n, m.header.size);
+		must(n == (ssize_t)(sizeof(m.header) + m.header.size),
+			"an answer of %zd bytes says %u", n, m.header.size);
 		if (m.header.command == SIM_EVENT && m.header.seq == 0)
 			continue;
-		must(m.header.seq == seq && m.header.command == command, "request %u is answered as %u", seq, m.header.seq);
-		must(m.header.status <= 0 && (m.header.status == 0 || m.header.size == 0), "an answer of %d with %u bytes",
-			m.header.status, m.header.size);
+		must(m.header.seq == seq && m.header.command == command,
+			"request %u is answered as %u", seq, m.header.seq);
+		must(m.header.status <= 0 && (m.header.status == 0 || m.header.size == 0),
+			"an answer of %d with %u bytes", m.header.status, m.header.size);
 		*ret_status = m.header.status;
 		return true;
 	}
@@ -171,7 +188,8 @@ static struct sim_queue_setup setup(uint32_t queue, uint8_t how)
 }
 
 /* What each command takes; the numbers are near what is right. Return: bytes. */
-static size_t fill(struct input *in, uint32_t command, union sim_payload *p, int *fds, size_t *n_fds)
+static size_t fill(
+	struct input *in, uint32_t command, union sim_payload *p, int *fds, size_t *n_fds)
 {
 	uint8_t how = input_byte(in), which = input_byte(in);
 
@@ -180,13 +198,19 @@ static size_t fill(struct input *in, uint32_t command, union sim_payload *p, int
 	case SIM_MAP:
 	case SIM_UNMAP:
 	case SIM_POSTCOPY_MAP:
-		p->map = (struct sim_map){ .iova = IOVA + (how & 3) * FILES_RAM_SIZE, .size = FILES_RAM_SIZE >> (how >> 6),
-			.offset = how & 4 ? 4096 : 0, .perm = how & 8 ? SIM_PERM_READ : SIM_PERM_READ | SIM_PERM_WRITE };
-		fds[0] = files_fd(which < 200 ? (which & 1 ? FILE_MORE_RAM : FILE_RAM) : which % FILE_N_KINDS);
+		p->map = (struct sim_map){ .iova = IOVA + (how & 3) * FILES_RAM_SIZE,
+			.size = FILES_RAM_SIZE >> (how >> 6),
+			.offset = how & 4 ? 4096 : 0,
+			.perm = how & 8 ? SIM_PERM_READ : SIM_PERM_READ | SIM_PERM_WRITE };
+		fds[0] = files_fd(which < 200 ? (which & 1 ? FILE_MORE_RAM : FILE_RAM)
+					      : which % FILE_N_KINDS);
 		*n_fds = command != SIM_UNMAP;
 		return sizeof(p->map);
 	case SIM_SET_LOG:
-		p->log = (struct sim_log){ .size = how & 1 ? FILES_LOG_SIZE : 0, .offset = how & 2 ? 64 : 0 };
+		p->log = (struct sim_log){ .offset = how & 2 ? 64 : 0 };
+		if (how & 1) /* all, or up to the end of the first region */
+			p->log.size = how & 4 ? (IOVA + FILES_RAM_SIZE) / SIM_LOG_PAGE / 8
+					      : FILES_LOG_SIZE - 64;
 		fds[0] = files_fd(which < 200 ? FILE_LOG : which % FILE_N_KINDS);
 		*n_fds = how & 1;
 		return sizeof(p->log);
@@ -194,7 +218,8 @@ static size_t fill(struct input *in, uint32_t command, union sim_payload *p, int
 		for (uint32_t i = 0; i <= (how >> 6); i++) {
 			p->setups[i] = setup(i + (how & 3), which);
 			for (int k = __builtin_popcount(p->setups[i].have_fds); k > 0; k--)
-				fds[(*n_fds)++] = files_fd(which < 240 ? FILE_EVENT : which % FILE_N_KINDS);
+				fds[(*n_fds)++] =
+					files_fd(which < 240 ? FILE_EVENT : which % FILE_N_KINDS);
 		}
 		return ((how >> 6) + 1U) * sizeof(p->setups[0]);
 	case SIM_START:
@@ -203,14 +228,18 @@ static size_t fill(struct input *in, uint32_t command, union sim_payload *p, int
 		p->set.bits[1] = which > 250;
 		return sizeof(p->set);
 	case SIM_SET_FDS:
-		p->fds = (struct sim_queue_fds){ .queue = how & 7, .change = which & 7, .have_fds = which >> 3 & 7 };
+		p->fds = (struct sim_queue_fds){
+			.queue = how & 7, .change = which & 7, .have_fds = which >> 3 & 7
+		};
 		for (int k = __builtin_popcount(p->fds.have_fds); k > 0; k--)
 			fds[(*n_fds)++] = files_fd(how & 8 ? FILE_EVENT : FILE_OTHER_EVENT);
 		return sizeof(p->fds);
 	case SIM_SET_FEATURES:
-		p->u64.value = function->identity.features & ~(how & 1 ? BIT_ULL(VIRTIO_F_RING_PACKED) : 0) &
+		p->u64.value = function->identity.features &
+			       ~(how & 1 ? BIT_ULL(VIRTIO_F_RING_PACKED) : 0) &
 			       ~(how & 2 ? BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) : 0) &
-			       ~(how & 4 ? BIT_ULL(FUNCTION_F_IN_ORDER) : 0) & ~(uint64_t)(which > 128 ? which : 0);
+			       ~(how & 4 ? BIT_ULL(FUNCTION_F_IN_ORDER) : 0) &
+			       ~(uint64_t)(which > 128 ? which : 0);
 		return sizeof(p->u64);
 	case SIM_SET_MTU:
 	case SIM_ANNOUNCE:
@@ -243,12 +272,13 @@ static void do_ask(struct input *in, bool any)
 	if (!ask(mailbox, command, &p, size < 4096 ? size : 0, fds, n_fds))
 		return;
 	run_loop();
-	must(take_answer(mailbox, command, &status), "request %u of command %u is not answered", seq, command);
+	must(take_answer(mailbox, command, &status), "request %u of command %u is not answered",
+		seq, command);
 }
 
 /* A good one, which has to succeed when @demanded. */
-static void request(int sock, uint32_t command, const void *payload, size_t size, const int *fds, size_t n_fds,
-	bool demanded)
+static void request(int sock, uint32_t command, const void *payload, size_t size, const int *fds,
+	size_t n_fds, bool demanded)
 {
 	union sim_payload p = { 0 };
 	int status;
@@ -263,34 +293,53 @@ static void request(int sock, uint32_t command, const void *payload, size_t size
 
 static void open_queues(int sock, bool packed, bool demanded)
 {
-	const struct sim_map map = { .iova = IOVA, .size = FILES_RAM_SIZE, .perm = SIM_PERM_READ | SIM_PERM_WRITE };
+	const struct sim_map map = {
+		.iova = IOVA, .size = FILES_RAM_SIZE, .perm = SIM_PERM_READ | SIM_PERM_WRITE
+	};
 	struct sim_u64 features = { .value = function->identity.features &
 					     ~(packed ? 0 : BIT_ULL(VIRTIO_F_RING_PACKED)) };
 	struct sim_queue_setup setups[2] = { setup(0, packed), setup(1, packed) };
 	const struct sim_queue_set set = { .bits = { 3 } };
-	const int ram = files_fd(sock == mailbox ? FILE_RAM : FILE_MORE_RAM), kick = files_fd(FILE_EVENT),
-		  kicks[] = { kick, kick };
+	const int ram = files_fd(sock == mailbox ? FILE_RAM : FILE_MORE_RAM),
+		  kick = files_fd(FILE_EVENT), kicks[] = { kick, kick };
 
 	if (sock != mailbox) /* an eventfd is watched once */
 		setups[0].have_fds = setups[1].have_fds = 0;
 	request(sock, SIM_SET_FEATURES, &features, sizeof(features), NULL, 0, demanded);
 	request(sock, SIM_MAP, &map, sizeof(map), &ram, 1, demanded);
-	request(sock, SIM_PREPARE, setups, sizeof(setups), kicks, sock == mailbox ? 2 : 0, demanded);
+	request(sock, SIM_PREPARE, setups, sizeof(setups), kicks, sock == mailbox ? 2 : 0,
+		demanded);
 	request(sock, SIM_START, &set, sizeof(set), NULL, 0, demanded);
+}
+
+/* In a log that ends where the memory of open_queues() does. */
+static void log_pages(void)
+{
+	const struct sim_log log = { .size = (IOVA + FILES_RAM_SIZE) / SIM_LOG_PAGE / 8 };
+	const int fd = files_fd(FILE_LOG);
+
+	request(mailbox, SIM_SET_LOG, &log, sizeof(log), &fd, 1, false);
 }
 
 /* --------------------------------------------------------------------------------- guest */
 
-static void put_desc(uint32_t queue, uint32_t i, uint64_t addr, uint32_t len, uint16_t flags, bool packed, bool wrap)
+static void put_desc(uint32_t queue, uint32_t i, uint64_t addr, uint32_t len, uint16_t flags,
+	bool packed, bool wrap)
 {
 	uint8_t *ring = files_memory() + queue % 4 * RING_STEP;
 
 	if (packed)
-		((struct vring_packed_desc *)(void *)ring)[i % RING_SIZE] = (struct vring_packed_desc){ .addr = addr,
-			.len = len, .id = (uint16_t)i, .flags = (uint16_t)(flags | (wrap ? 1U << 7 : 1U << 15)) };
+		((struct vring_packed_desc *)(void *)ring)[i % RING_SIZE] =
+			(struct vring_packed_desc){ .addr = addr,
+				.len = len,
+				.id = (uint16_t)i,
+				.flags = (uint16_t)(flags | (wrap ? 1U << 7 : 1U << 15)) };
 	else
-		((struct vring_desc *)(void *)ring)[i % RING_SIZE] = (struct vring_desc){ .addr = addr, .len = len,
-			.flags = flags, .next = (uint16_t)((i + 1) % RING_SIZE) };
+		((struct vring_desc *)(void *)ring)[i % RING_SIZE] =
+			(struct vring_desc){ .addr = addr,
+				.len = len,
+				.flags = flags,
+				.next = (uint16_t)((i + 1) % RING_SIZE) };
 }
 
 /* A header and a frame for the peer, or for anybody, and chains of some descriptors. */
@@ -311,7 +360,8 @@ static void offer(struct input *in)
 	avail = (uint16_t *)(void *)(ram + queue * RING_STEP + 0x2000);
 	for (uint8_t i = 0; i < n; i++) {
 		bool more = shape & 8 && i + 1 < n;
-		uint16_t flags = (uint16_t)((queue % 2 ? 0 : VRING_DESC_F_WRITE) | (more ? VRING_DESC_F_NEXT : 0));
+		uint16_t flags = (uint16_t)((queue % 2 ? 0 : VRING_DESC_F_WRITE) |
+					    (more ? VRING_DESC_F_NEXT : 0));
 		uint64_t into = (uint64_t)(frame - ram) + (more || shape & 16 ? 0 : i * 64U);
 		uint16_t at = packed ? (uint16_t)((shape >> 6) * 4U + i) : (uint16_t)(avail[1] + i);
 
@@ -320,7 +370,8 @@ static void offer(struct input *in)
 			avail[2 + at % RING_SIZE] = at % RING_SIZE;
 	}
 	if (!packed)
-		__atomic_store_n(&avail[1], (uint16_t)(avail[1] + (shape & 8 ? 1 : n)), __ATOMIC_RELEASE);
+		__atomic_store_n(
+			&avail[1], (uint16_t)(avail[1] + (shape & 8 ? 1 : n)), __ATOMIC_RELEASE);
 	(void)!write(files_fd(FILE_EVENT), &one, sizeof(one));
 	let_work();
 	run_loop();
@@ -344,16 +395,18 @@ static void check_function(const struct function *f)
 		const struct iommu_region *r = &f->iommu.regions[i];
 
 		must(i == 0 || r->map.iova > end, "regions overlap at %#lx", r->map.iova);
-		must(!f->log.bits || dirty_covers(&f->log, &r->map), "a region at %#lx is beyond the log", r->map.iova);
+		must(!f->log.bits || dirty_covers(&f->log, &r->map),
+			"a region at %#lx is beyond the log", r->map.iova);
 		end = r->map.iova + (r->map.size - 1);
 		bytes += r->map.size;
 	}
-	must(bytes == f->iommu.n_bytes, "%lu bytes are mapped, %lu are counted", bytes, f->iommu.n_bytes);
+	must(bytes == f->iommu.n_bytes, "%lu bytes are mapped, %lu are counted", bytes,
+		f->iommu.n_bytes);
 	for (uint16_t i = 0; i < f->n_queues; i++) {
 		const struct vq *q = &f->queues[i];
 
-		must(q->regs->status == (uint32_t)q->status, "queue %u: registers say %u, it is %u", i, q->regs->status,
-			q->status);
+		must(q->regs->status == (uint32_t)q->status, "queue %u: registers say %u, it is %u",
+			i, q->regs->status, q->status);
 		must(q->status != SIM_QUEUE_RUNNING || f->memory_lost ||
 				(reaches(f, q->desc_iova, q->desc_size, q->desc) &&
 					reaches(f, q->driver_iova, q->driver_size, q->driver) &&
@@ -367,12 +420,16 @@ static void check_function(const struct function *f)
 
 static struct function *add_function(const char *name, uint8_t last, int *ret_mailbox)
 {
-	struct sim_function identity = { .mac = { 2, 0, 0, 0, 0, last }, .mtu = 1500, .max_pairs = 2,
-		.flags = SIM_FUNCTION_LINK_UP, .features = function_features(&nic) };
+	struct sim_function identity = { .mac = { 2, 0, 0, 0, 0, last },
+		.mtu = 1500,
+		.max_pairs = 2,
+		.flags = SIM_FUNCTION_LINK_UP,
+		.features = function_features(&nic) };
 	struct function *f;
 
 	snprintf(identity.name, sizeof(identity.name), "%s", name);
-	must(function_create(&nic, &identity, &f) == 0 && mailbox_attach(f, ret_mailbox) == 0, "no function");
+	must(function_create(&nic, &identity, &f) == 0 && mailbox_attach(f, ret_mailbox) == 0,
+		"no function");
 	return f;
 }
 
@@ -395,7 +452,10 @@ static void do_step(struct input *in)
 		do_ask(in, true);
 		break;
 	case OP_OPEN:
-		open_queues(mailbox, input_byte(in) & 1, false);
+		how = input_byte(in);
+		open_queues(mailbox, how & 1, false);
+		if (how & 2)
+			log_pages();
 		break;
 	case OP_OFFER:
 	case OP_OFFER_TOO:
@@ -403,7 +463,8 @@ static void do_step(struct input *in)
 		break;
 	case OP_POKE:
 		how = input_byte(in);
-		files_memory()[(input_word(in, 2) % RING_STEP) + how % 4 * RING_STEP] = input_byte(in);
+		files_memory()[(input_word(in, 2) % RING_STEP) + how % 4 * RING_STEP] =
+			input_byte(in);
 		break;
 	case OP_CUT:
 		how = input_byte(in);

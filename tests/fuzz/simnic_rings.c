@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * simnic's ring reader on a ring that its guest rewrites, between two bursts and, if the input wants it,
- * in a thread of its own (tests/unit/relay_lab_hostile.h). Bursts are what tools/simnic/net.c makes of
- * them: chains are collected, bytes copied, chains given back at once, mixed, or later. Whatever the guest
- * does, only bytes that are mapped for this are touched, positions are what the registers say, and what
- * was written of a receive ring is marked.
+ * simnic's ring reader on a ring that its guest rewrites, between two bursts and, if the input
+ * wants it, in a thread of its own (tests/unit/relay_lab_hostile.h). Bursts are what
+ * tools/simnic/net.c makes of them: chains are collected, bytes copied, chains given back at once,
+ * mixed, or later. Whatever the guest does, only bytes that are mapped for this are touched,
+ * positions are what the registers say, and what was written of a receive ring is marked.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,8 +23,8 @@
 #include "tools/simnic/postcopy.h"
 #include "vdpa/base/memfile.h"
 
-#define MAX_STEPS	 300
-#define READ_ONLY_SIZE	 8192
+#define MAX_STEPS      300
+#define READ_ONLY_SIZE 8192
 
 static struct lab lab;
 static struct nic nic;
@@ -44,7 +44,8 @@ void nic_attention(struct nic *unused)
 void postcopy_ask(struct vq *q, const struct iommu_region *region, const uint8_t *at)
 {
 	must(region->asking, "a page is asked for of memory that lacks none");
-	must(at >= region->host && at < (uint8_t *)region->base + region->base_size, "a page of nobody's is asked for");
+	must(at >= region->host && at < (uint8_t *)region->base + region->base_size,
+		"a page of nobody's is asked for");
 	n_asked++;
 }
 
@@ -64,7 +65,8 @@ static struct iommu_region *map(uint64_t iova, uint64_t size, int fd, uint32_t p
 	const struct sim_map request = { .iova = iova, .size = size, .perm = perm };
 	struct iommu_region region;
 
-	must(iommu_region_open(&request, fd, &region) == 0 && iommu_insert(&function->iommu, &region) == 0,
+	must(iommu_region_open(&request, fd, &region) == 0 &&
+			iommu_insert(&function->iommu, &region) == 0,
 		"memory can't be mapped");
 	return &function->iommu.regions[0];
 }
@@ -138,14 +140,15 @@ static void check_burst(const struct vq *q, uint32_t perm)
 {
 	uint32_t n_entries = 0;
 
-	must(burst.n_chains <= RING_MAX_CHAINS && burst.n_pieces <= RING_MAX_PIECES, "%u chains, %u pieces",
-		burst.n_chains, burst.n_pieces);
+	must(burst.n_chains <= RING_MAX_CHAINS && burst.n_pieces <= RING_MAX_PIECES,
+		"%u chains, %u pieces", burst.n_chains, burst.n_pieces);
 	for (uint32_t i = 0; i < burst.n_chains; i++) {
 		const struct chain *c = &burst.chains[i];
 		uint64_t size = 0;
 
 		for (uint32_t k = 0; k < c->n_pieces; k++) {
-			must(is_mapped(&c->pieces[k], perm), "a piece at %#lx is not mapped", c->pieces[k].iova);
+			must(is_mapped(&c->pieces[k], perm), "a piece at %#lx is not mapped",
+				c->pieces[k].iova);
 			size += c->pieces[k].size;
 		}
 		must(size == c->size, "a chain of %u bytes has %lu", c->size, size);
@@ -161,9 +164,12 @@ static void check_positions(const struct vq *q)
 
 	must(queue_position_equal(at, q->at) && q->regs->position == q->regs->next_position,
 		"the registers are elsewhere than the queue");
-	must(!q->packed || (q->at.avail < q->size && q->at.used < q->size), "position %u, %u", q->at.avail, q->at.used);
-	must(q->holds || (q->at.avail == q->at.used), "chains are in flight, and the queue holds none");
-	must(q->regs->in_flight == q->held.n, "in flight are %u, not %u", q->regs->in_flight, q->held.n);
+	must(!q->packed || (q->at.avail < q->size && q->at.used < q->size), "position %u, %u",
+		q->at.avail, q->at.used);
+	must(q->holds || (q->at.avail == q->at.used),
+		"chains are in flight, and the queue holds none");
+	must(q->regs->in_flight == q->held.n, "in flight are %u, not %u", q->regs->in_flight,
+		q->held.n);
 }
 
 /* Marks of buffers that are given back now are made; then there are none. */
@@ -364,7 +370,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	lab.ram = function->iommu.regions[0].host;
 	memset(&regs, 0, sizeof(regs));
 	if (how & 0x20)
-		must(dirty_open(&(struct sim_log){ .size = lab.log_size }, lab.log_fd, &function->log) == 0, "no log");
+		must(dirty_open(&(struct sim_log){ .size = lab.log_size }, lab.log_fd,
+			     &function->log) == 0,
+			"no log");
 	done = cut = false;
 	q = begin_queue(&in);
 	if (how & 0x40)

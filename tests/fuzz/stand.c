@@ -18,15 +18,18 @@ static struct stand *of(struct fdstore_keeper *keeper)
 	return (struct stand *)((char *)keeper - offsetof(struct stand, keeper));
 }
 
-static int keep_store(struct fdstore_keeper *keeper, const uint32_t *slots, const int *fds, size_t n)
+static int keep_store(
+	struct fdstore_keeper *keeper, const uint32_t *slots, const int *fds, size_t n)
 {
 	struct stand *s = of(keeper);
 
 	for (size_t i = 0; i < n; i++) {
 		must(slots[i] < FDSTORE_MAX_SLOTS, "slot %u is stored", slots[i]);
-		must(s->kept[slots[i]] < 0, "slot %u is stored, and has something already", slots[i]);
+		must(s->kept[slots[i]] < 0, "slot %u is stored, and has something already",
+			slots[i]);
 		s->kept[slots[i]] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
-		must(s->kept[slots[i]] >= 0, "what is stored in slot %u is no descriptor", slots[i]);
+		must(s->kept[slots[i]] >= 0, "what is stored in slot %u is no descriptor",
+			slots[i]);
 	}
 	return 0;
 }
@@ -36,7 +39,8 @@ static int keep_drop(struct fdstore_keeper *keeper, const uint32_t *slots, size_
 	struct stand *s = of(keeper);
 
 	for (size_t i = 0; i < n; i++) {
-		must(slots[i] >= SHIM_SLOT_FREE && slots[i] < FDSTORE_MAX_SLOTS, "slot %u is dropped", slots[i]);
+		must(slots[i] >= SHIM_SLOT_FREE && slots[i] < FDSTORE_MAX_SLOTS,
+			"slot %u is dropped", slots[i]);
 		s->kept[slots[i]] = close_keep_errno(s->kept[slots[i]]);
 	}
 	return 0;
@@ -76,12 +80,22 @@ void stand_end(struct stand *s)
 	fuzz_driver_free(&s->driver);
 }
 
+static bool names_shims_slots(const struct stand *s)
+{
+	uint8_t used[FDSTORE_MAX_SLOTS] = { 0 };
+
+	device_section_slots(&s->device_section, used);
+	session_section_slots(&s->session_section, used);
+	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
+}
+
 static int load_page(struct stand *s)
 {
 	const struct page_section sections[] = {
 		{ 1, DEVICE_SECTION_VERSION, &s->device_section, sizeof(s->device_section),
 			device_section_spans },
-		{ 2, SESSION_SECTION_VERSION, &s->session_section, sizeof(s->session_section), NULL },
+		{ 2, SESSION_SECTION_VERSION, &s->session_section, sizeof(s->session_section),
+			NULL },
 	};
 	bool fresh;
 	int r;
@@ -89,8 +103,9 @@ static int load_page(struct stand *s)
 	device_section_init(&s->device_section);
 	session_section_init(&s->session_section);
 	r = page_open(&s->page, s->page_fd, SHIM_PAGE_SIZE, sections, ARRAY_SIZE(sections), &fresh);
-	if (r == 0 && (device_section_check(&s->device_section) < 0 ||
-			      session_section_check(&s->session_section) < 0)) {
+	if (r == 0 &&
+		(device_section_check(&s->device_section) < 0 ||
+			session_section_check(&s->session_section) < 0 || names_shims_slots(s))) {
 		page_close(&s->page);
 		r = -EBADMSG;
 	}
@@ -130,7 +145,8 @@ int stand_worker_begin(struct stand *s)
 	s->works = true;
 	s->driver.is_open = true;
 	memset(&s->device, 0, sizeof(s->device));
-	device_init(&s->device, &s->device_section, &s->driver.device, &s->fds, UINT64_MAX, s->max_pairs);
+	device_init(&s->device, &s->device_section, &s->driver.device, &s->fds, UINT64_MAX,
+		s->max_pairs);
 	session_init(&s->session, &s->session_section, &s->device, &s->page, &s->fds);
 	s->session.transfer = (struct transfer){ .fd = -1 };
 	s->device.checkpoint = checkpoint;
@@ -164,15 +180,18 @@ void stand_commit(struct stand *s)
 
 void stand_check_sections(const struct stand *s)
 {
-	must(device_section_check(&s->device_section) == 0, "the device's section is one that no worker takes");
-	must(session_section_check(&s->session_section) == 0, "the session's section is one that no worker takes");
+	must(device_section_check(&s->device_section) == 0,
+		"the device's section is one that no worker takes");
+	must(session_section_check(&s->session_section) == 0,
+		"the session's section is one that no worker takes");
 }
 
 void stand_check(const struct stand *s)
 {
 	uint8_t named[FDSTORE_MAX_SLOTS] = { 0 };
 
-	must(page_is_clean(&s->page), "something was changed, and neither committed nor rolled back");
+	must(page_is_clean(&s->page),
+		"something was changed, and neither committed nor rolled back");
 	device_section_slots(&s->device_section, named);
 	session_section_slots(&s->session_section, named);
 	for (size_t i = SHIM_SLOT_FREE; i < FDSTORE_MAX_SLOTS; i++) {

@@ -12,8 +12,8 @@
 #include "tools/shim/wire.h"
 
 struct stand {
-	int page_fd;		      /* made once, for all inputs */
-	int kept[FDSTORE_MAX_SLOTS];  /* what the keeper has, by slot; -1: nothing */
+	int page_fd;                 /* made once, for all inputs */
+	int kept[FDSTORE_MAX_SLOTS]; /* what the keeper has, by slot; -1: nothing */
 	struct fdstore_keeper keeper;
 	struct fuzz_driver driver;
 	uint16_t max_pairs;
@@ -38,8 +38,8 @@ void stand_begin(struct stand *s, const struct driver_caps *caps, uint16_t max_p
 void stand_end(struct stand *s);
 
 /**
- * stand_worker_begin() - a worker takes over what there is. Return: 0; -EBADMSG, -EPROTO: of the page.
- * A connection that is in its slot is not looked at yet.
+ * stand_worker_begin() - a worker takes over what there is. Return: 0; -EBADMSG, -EPROTO: of the
+ * page. A connection that is in its slot is not looked at yet.
  */
 int stand_worker_begin(struct stand *s);
 

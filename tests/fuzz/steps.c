@@ -10,22 +10,22 @@
 #include "tests/fuzz/files.h"
 #include "vdpa/base/bits.h"
 
-#define GPA	  0x40000000ULL
-#define UVA	  0x7f0000000000ULL
+#define GPA       0x40000000ULL
+#define UVA       0x7f0000000000ULL
 #define RING_STEP 0x4000ULL
 
 /* ------------------------------------------------------------------------------ values */
 
-static const uint64_t numbers[] = {
-	0, 1, 2, 3, 4, 6, 7, 8, 15, 16, 17, 32, 64, 67, 68, 128, 255, 256, 257, 1024, 1500, 4095, 4096,
-	4097, 9000, 32767, 32768, 32769, 65535, 65536, 0x10001, 0x80008000, 0x00018001, INT32_MAX,
-	0x80000000, UINT32_MAX, 1ULL << 32, (1ULL << 44) - 1, 1ULL << 46, INT64_MAX, 1ULL << 63,
-	UINT64_MAX - 4095, UINT64_MAX, GPA, GPA + 4096, GPA + FILES_RAM_SIZE, GPA + FILES_RAM_SIZE - 4,
-	UVA, UVA + 1, UVA + 4096, UVA + FILES_RAM_SIZE - 4096, UVA + FILES_RAM_SIZE, FILES_RAM_SIZE,
-	FILES_RAM_SIZE - 1, FILES_LOG_SIZE, FILES_LOG_SIZE + 1, 0x1000000000, WIRE_VRING_NO_FD,
-};
+static const uint64_t numbers[] = { 0, 1, 2, 3, 4, 6, 7, 8, 15, 16, 17, 32, 64, 67, 68, 128, 255,
+	256, 257, 1024, 1500, 4095, 4096, 4097, 9000, 32767, 32768, 32769, 65535, 65536, 0x10001,
+	0x80008000, 0x00018001, INT32_MAX, 0x80000000, UINT32_MAX, 1ULL << 32, (1ULL << 44) - 1,
+	1ULL << 46, INT64_MAX, 1ULL << 63, UINT64_MAX - 4095, UINT64_MAX, GPA, GPA + 4096,
+	GPA + FILES_RAM_SIZE, GPA + FILES_RAM_SIZE - 4, UVA, UVA + 1, UVA + 4096,
+	UVA + FILES_RAM_SIZE - 4096, UVA + FILES_RAM_SIZE, FILES_RAM_SIZE, FILES_RAM_SIZE - 1,
+	FILES_LOG_SIZE, FILES_LOG_SIZE + 1, 0x1000000000, WIRE_VRING_NO_FD };
 
-/* Choice 0 is @wanted. Half of the others are near it, the rest are numbers that somebody cares about. */
+/* Choice 0 is @wanted. Half of the others are near it, the rest are numbers that somebody cares
+ * about. */
 static uint64_t value(const struct step *step, unsigned int field, uint64_t wanted)
 {
 	uint8_t choice = step->value[field % ARRAY_SIZE(step->value)];
@@ -44,12 +44,15 @@ static uint64_t value(const struct step *step, unsigned int field, uint64_t want
 	       (uint64_t)step->more[3] << (choice % 64);
 }
 
-/* What SET_FEATURES and its like want: all or some of what is offered, which is never far from a bit. */
+/* What SET_FEATURES and its like want: all or some of what is offered, which is never far from a
+ * bit. */
 static uint64_t offered_word(const struct session *s, const struct step *step)
 {
-	static const uint64_t without[] = { 0, BIT_ULL(WIRE_F_LOG_ALL), BIT_ULL(WIRE_F_PROTOCOL_FEATURES),
-		BIT_ULL(VIRTIO_F_RING_PACKED), BIT_ULL(VIRTIO_RING_F_EVENT_IDX), BIT_ULL(WIRE_PF_STATUS),
-		BIT_ULL(WIRE_PF_REPLY_ACK), BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(WIRE_F_LOG_ALL) };
+	static const uint64_t without[] = { 0, BIT_ULL(WIRE_F_LOG_ALL),
+		BIT_ULL(WIRE_F_PROTOCOL_FEATURES), BIT_ULL(VIRTIO_F_RING_PACKED),
+		BIT_ULL(VIRTIO_RING_F_EVENT_IDX), BIT_ULL(WIRE_PF_STATUS),
+		BIT_ULL(WIRE_PF_REPLY_ACK),
+		BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(WIRE_F_LOG_ALL) };
 	uint64_t word = 0;
 
 	switch (step->request) {
@@ -83,7 +86,8 @@ static struct wire_region region(const struct step *step, unsigned int i)
 	static const struct wire_region regions[] = {
 		{ GPA, FILES_RAM_SIZE, UVA, 0 },
 		{ 0, FILES_RAM_SIZE, UVA + 0x100000, 0 },
-		{ GPA + FILES_RAM_SIZE, FILES_RAM_SIZE / 2, UVA + FILES_RAM_SIZE, FILES_RAM_SIZE / 2 },
+		{ GPA + FILES_RAM_SIZE, FILES_RAM_SIZE / 2, UVA + FILES_RAM_SIZE,
+			FILES_RAM_SIZE / 2 },
 		{ GPA, FILES_RAM_SIZE, UVA, 4096 },
 		{ 0x2000000000, FILES_RAM_SIZE, UVA + 0x200000, 0 },
 		{ 0xfffff000, 8192, UVA + 0x300000, 0 },
@@ -116,17 +120,18 @@ static struct wire_vring_addr ring_addresses(const struct step *step, uint32_t r
 /* ----------------------------------------------------------------------------- payloads */
 
 /*
- * A payload's form is told by its row: where the ring is, how many descriptors, how large. Return: its
- * size.
+ * A payload's form is told by its row: where the ring is, how many descriptors, how large. Return:
+ * its size.
  */
-static uint32_t fill(const struct session *s, const struct step *step, const struct message_desc *desc,
-	union wire_payload *p)
+static uint32_t fill(const struct session *s, const struct step *step,
+	const struct message_desc *desc, union wire_payload *p)
 {
 	uint32_t ring = step->ring, n = (uint32_t)value(step, 0, 0);
 
 	switch (desc->ring) {
 	case RING_IN_STATE:
-		p->state = (struct wire_vring_state){ ring, (uint32_t)value(step, 0, desc->ring_state == RING_STOPPED ? 16 : 1) };
+		p->state = (struct wire_vring_state){ ring,
+			(uint32_t)value(step, 0, desc->ring_state == RING_STOPPED ? 16 : 1) };
 		return desc->size;
 	case RING_IN_ADDR:
 		p->addr = ring_addresses(step, ring);
@@ -167,8 +172,9 @@ static uint32_t fill(const struct session *s, const struct step *step, const str
 		break;
 	case sizeof(uint64_t):
 		if (desc->fds == FDS_ONE)
-			p->transfer = (struct wire_transfer){ (uint32_t)value(step, 0, step->ring % 2),
-				(uint32_t)value(step, 1, 0) };
+			p->transfer =
+				(struct wire_transfer){ (uint32_t)value(step, 0, step->ring % 2),
+					(uint32_t)value(step, 1, 0) };
 		else
 			p->u64 = value(step, 0, offered_word(s, step));
 		break;
@@ -220,10 +226,12 @@ void steps_message(const struct session *s, const struct step *step, struct step
 	m->header.flags ^= step->flags > 240 ? BIT(step->flags % 16) : 0;
 	m->header.size = fill(s, step, desc, &m->payload);
 	m->header.size = (uint32_t)((int64_t)m->header.size + (int8_t)step->size);
-	file = step->file == 0 ? wanted_file(desc, step) : (enum file_kind)(step->file % FILE_N_KINDS);
+	file = step->file == 0 ? wanted_file(desc, step)
+			       : (enum file_kind)(step->file % FILE_N_KINDS);
 	m->n_fds = step->n_fds == 0 ? wanted_fds(desc, m) : step->n_fds - 1U;
 	if (m->n_fds > ARRAY_SIZE(m->fds))
 		m->n_fds = ARRAY_SIZE(m->fds);
 	for (size_t i = 0; i < m->n_fds; i++)
-		m->fds[i] = files_fd((enum file_kind)((file + (i > 0 && step->file > 128)) % FILE_N_KINDS));
+		m->fds[i] = files_fd(
+			(enum file_kind)((file + (i > 0 && step->file > 128)) % FILE_N_KINDS));
 }

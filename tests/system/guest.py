@@ -90,11 +90,12 @@ class Guest:
     incoming:  waits for another guest to migrate into it; see migrate_to()
     announce:  the guest itself tells the network where it is after a migration
     iommu:     of the guest's own: its driver's addresses need translations
+    paged:     each queue has a page of its own to be kicked by, that a back-end may provide
     """
 
     def __init__(self, folder, name, socket_path, mac, address, queues=1, packed=False,
                  memory="256M", reconnect=None, server=False, incoming=False, announce=True,
-                 iommu=False):
+                 iommu=False, paged=False):
         self.folder = Path(folder)
         self.name = name
         self.socket_path = str(socket_path)
@@ -108,6 +109,7 @@ class Guest:
         self.incoming = incoming
         self.announce = announce
         self.iommu = iommu
+        self.paged = paged
         self.process = None
         self.line = None
         self.buffer = b""
@@ -127,6 +129,7 @@ class Guest:
         device += ",packed=on" if self.packed else ""
         device += "" if self.announce else ",guest_announce=off"
         device += ",iommu_platform=on,ats=on,disable-legacy=on" if self.iommu else ""
+        device += ",page-per-vq=on,disable-legacy=on" if self.paged else ""
         # Pages that the guest's kernel clears first would be sent for that, logged or not.
         kernel = ("console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable "
                   "init_on_alloc=0" + (" intel_iommu=on iommu.strict=1" if self.iommu else ""))

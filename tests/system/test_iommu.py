@@ -55,8 +55,8 @@ def test_only_the_guest_behind_an_iommu_has_its_addresses_translated(guests):
 def test_no_ping_is_lost_either_way(guests):
     a, b = guests
     assert a.wait_ping(b.address)
-    assert a.ping(b.address, 30)
-    assert b.ping(a.address, 30)
+    assert a.ping(b.address, 20)
+    assert b.ping(a.address, 20)
 
 
 def test_a_bulk_transfer_arrives_byte_by_byte_both_ways(guests):

@@ -173,6 +173,31 @@ def test_devices_outlive_vdpad(vdpad, how):
     traffic_works(vdpad)
 
 
+def test_a_device_with_a_control_queue_keeps_it_and_serves_front_ends_that_do_not_use_it(vdpad, checks):
+    """DPDK's virtio-user serves the queue itself; it takes features that depend on it all the same."""
+    paths = [add(vdpad, name, "ctrl_vq", "on", "max_vqp", "2") for name in MACS]
+    assert vdpad.json("dev", "show", "a")["dev"]["a"]["max_vqs"] == 5
+    check = checks(paths, list(MACS.values()), queues=2, packets=0).wait_started()
+    vdpad.kill9()
+    vdpad.start()
+    check.wait_more(1000)
+    status = vdpad.status("a")
+    assert status["ctrl_vq"] is True
+    assert "CTRL_RX" in status["features"] and "CTRL_VQ" not in status["features"]
+    assert [queue["queue_type"] for queue in status["queues"]] == ["rx", "tx"] * 2 + ["control_vq"]
+    assert [queue["running"] for queue in status["queues"]] == [True] * 4 + [False]
+    check.stop()
+    os.kill(vdpad.simnic_pid(), signal.SIGKILL)
+    wait_for(lambda: vdpad.status("a")["state"] != "down", "the device")
+    assert vdpad.status("a")["ctrl_vq"] is True
+
+
+def test_a_device_without_it_says_nothing_of_a_control_queue(vdpad):
+    add(vdpad, "a")
+    assert vdpad.json("dev", "show", "a")["dev"]["a"]["max_vqs"] == 2
+    assert vdpad.status("a")["ctrl_vq"] is False
+
+
 def test_devices_come_back_after_the_host_was_started_again(vdpad):
     for name in MACS:
         add(vdpad, name)

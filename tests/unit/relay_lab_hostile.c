@@ -56,11 +56,13 @@ static uint16_t some_flags(const struct lab *lab, uint64_t *rng)
 
 static void scribble_desc(struct lab *lab, uint64_t at, uint64_t *rng)
 {
-	uint64_t flags = some_flags(lab, rng), other = lab_below(rng, lab->size + (lab_below(rng, 50) == 0));
+	uint64_t flags = some_flags(lab, rng),
+		 other = lab_below(rng, lab->size + (lab_below(rng, 50) == 0));
 
 	shared_store64(word_at(lab, at), some_gpa(lab, rng));
-	shared_store64(word_at(lab, at + 8), some_size(rng) |
-				(lab->packed ? other << 32 | flags << 48 : flags << 32 | other << 48));
+	shared_store64(word_at(lab, at + 8),
+		some_size(rng) |
+			(lab->packed ? other << 32 | flags << 48 : flags << 32 | other << 48));
 }
 
 void lab_scribble(struct lab *lab, uint64_t *rng)
@@ -77,8 +79,8 @@ void lab_scribble(struct lab *lab, uint64_t *rng)
 		break;
 	case 2:
 		shared_store16(&avail->idx, lab_below(rng, 20) == 0
-				? (uint16_t)lab_random(rng)
-				: (uint16_t)(shared_load16(&avail->idx) + 1));
+						    ? (uint16_t)lab_random(rng)
+						    : (uint16_t)(shared_load16(&avail->idx) + 1));
 		break;
 	case 3:
 		shared_store16(&avail->ring[lab_below(rng, lab->size)],
@@ -101,7 +103,8 @@ void lab_scribble_area(struct lab *lab, uint64_t *rng)
 
 	switch (lab_below(rng, 8)) {
 	case 0:
-		shared_store64((uint64_t *)(void *)(at + 8 * lab_below(rng, (uint32_t)area_size / 8)),
+		shared_store64(
+			(uint64_t *)(void *)(at + 8 * lab_below(rng, (uint32_t)area_size / 8)),
 			lab_random(rng));
 		break;
 	case 1:
@@ -109,7 +112,8 @@ void lab_scribble_area(struct lab *lab, uint64_t *rng)
 			(uint16_t)lab_below(rng, 2 * lab->size));
 		break;
 	default:
-		shared_store16((uint16_t *)(void *)(at + 2 * lab_below(rng, (uint32_t)area_size / 2)),
+		shared_store16(
+			(uint16_t *)(void *)(at + 2 * lab_below(rng, (uint32_t)area_size / 2)),
 			(uint16_t)lab_below(rng, lab->size + 1));
 	}
 }
@@ -133,7 +137,8 @@ void lab_write_area(struct lab *lab, uint16_t used, bool wrap, uint64_t *rng)
 			continue;
 		put16(lab, at + 6, 1);
 		put16(lab, at + 18, lab_below(rng, 2) ? VRING_DESC_F_WRITE : 0);
-		shared_store64((uint64_t *)(void *)(lab->setup.inflight + at + 24), some_gpa(lab, rng));
+		shared_store64(
+			(uint64_t *)(void *)(lab->setup.inflight + at + 24), some_gpa(lab, rng));
 	}
 	put16(lab, 8, 1);
 	put16(lab, 10, lab->size);

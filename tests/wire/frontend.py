@@ -42,6 +42,10 @@ class Closed(Exception):
     """The back-end ended the connection."""
 
 
+class Hopeless(Exception):
+    """Nothing will be completed in this ring."""
+
+
 class Memory:
     """Guest memory: one file, one region unless said otherwise."""
 
@@ -188,7 +192,12 @@ def single(memory):
 
 
 class Ring:
-    """A split or packed ring in guest memory, driven from the guest's side, no event index."""
+    """A split or packed ring in guest memory, driven from the guest's side, no event index.
+
+    hopeless: a function that is asked now and then, while nothing comes, whether that is the end
+    """
+
+    hopeless = None
 
     def __init__(self, memory, index, at, size=64, packed=False, start=0):
         self.memory, self.index, self.size, self.packed = memory, index, size, packed
@@ -269,12 +278,17 @@ class Ring:
         return number, length
 
     def wait(self, deadline=DEADLINE):
-        end = time.monotonic() + deadline
+        begin = asked = time.monotonic()
         while True:
             done = self.take()
             if done:
                 return done
-            assert time.monotonic() < end, f"ring {self.index}: nothing was completed"
+            now = time.monotonic()
+            assert now < begin + deadline, f"ring {self.index}: nothing was completed"
+            if self.hopeless and now > asked + 1:
+                if self.hopeless():
+                    raise Hopeless
+                asked = now
             time.sleep(0.001)
 
     def data(self, number, length):

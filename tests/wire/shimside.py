@@ -38,7 +38,7 @@ class Shim:
     def __init__(self, worker, folder, mailbox, features=2**64 - 1, max_pairs=0):
         self.worker_path = worker
         self.path = os.path.join(folder, "vhost.sock")
-        self.features, self.max_pairs = features, max_pairs
+        self.features, self.max_pairs, self.flags = features, max_pairs, 0
         self.slots = {SLOT_PAGE: sealed_memory("page", PAGE_SIZE),
                       SLOT_HEALTH: sealed_memory("health", HEALTH_SIZE)}
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,6 +58,7 @@ class Shim:
         self.seq = 0
         self.replies = {}
         self.errors = []
+        self.environ = None  # of workers; None: ours
 
     def __enter__(self):
         return self
@@ -81,7 +82,7 @@ class Shim:
 
     def spec(self):
         return struct.pack("=64s16s108s256sIIII4xQH6x", b"dev", b"sim", self.path.encode(),
-                           self.worker_path.encode(), 0, 0, 0, 7, self.features, self.max_pairs)
+                           self.worker_path.encode(), self.flags, 0, 0, 7, self.features, self.max_pairs)
 
     def send_state(self):
         self.send(START, self.spec())
@@ -103,7 +104,8 @@ class Shim:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [worker or self.worker_path, "--fd", str(theirs.fileno()), "--name", "dev"],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environ)
         theirs.close()
         self.send_state()
 

@@ -14,6 +14,7 @@ from waiting import wait_for
 DEADLINE = 60
 ADMIN_ADD, ADMIN_ATTACH, ADMIN_DEL = 65, 66, 67
 SPOOF_CHECK, LINK_UP = 1, 2
+CONTROL = sum(1 << bit for bit in (2, 17, 18, 19, 20, 23))  # features of a control queue
 NAME = struct.Struct("=64s6sHHHIQ")
 HEADER = struct.Struct("=IIiI")
 
@@ -36,6 +37,7 @@ class Simnic:
         self.seq = 0
         self.names = 0
         self.options = []
+        self.environ = None  # None: ours
 
     def __enter__(self):
         self.start()
@@ -54,7 +56,8 @@ class Simnic:
                  "--dirty-log", "yes" if self.dirty_log else "no",
                  "--completion", "shuffled" if self.shuffled else "in-order"]
                 + self.options + (["--test-socket", self.test_path] if self.test_path else []),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec_fn)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec_fn,
+                env=self.environ)
         wait_for(self._connect, "simnic's admin socket", 60)
 
     def _connect(self):
@@ -109,18 +112,20 @@ class Simnic:
                  mtu=1500):
         return NAME.pack(name, mac, mtu, pairs, 0, flags, features)
 
-    def features(self):
+    def features(self, control=False):
+        """What a function can offer, with a control queue or without."""
         status, info, _ = self.call(64)
         assert status == 0
-        return struct.unpack_from("=IIIIQ", info)[4]
+        return struct.unpack_from("=IIIIQ", info)[4] & (~0 if control else ~CONTROL)
 
-    def add(self, pairs=1, features=None, name=None, **facts):
-        """A new function. Return: (name, mailbox). @facts: as of function()"""
+    def add(self, pairs=1, features=None, name=None, control=False, **facts):
+        """A new function, with a control queue or without. Return: (name, mailbox). @facts: as of
+        function()"""
         if name is None:
             self.names += 1
             name = f"f{self.names}".encode()
         if features is None:
-            features = self.features()
+            features = self.features(control)
         status, _, fds = self.call(ADMIN_ADD, self.function(name, pairs=pairs, features=features,
                                                             **facts))
         assert status == 0, os.strerror(-status)

@@ -16,11 +16,13 @@ WORKER = os.path.join(BUILD, "tools/worker/vdpa-worker")
 class Stand:
     """A worker in front of a function of its own."""
 
+    make_shim = Shim
+
     def __init__(self, nic, pairs=1, **facts):
         self.folder = tempfile.mkdtemp(prefix="vdpad-wire-", dir="/tmp")
         self.nic = nic
         self.name, mailbox = nic.add(pairs, **facts)
-        self.shim = Shim(WORKER, self.folder, mailbox)
+        self.shim = self.make_shim(WORKER, self.folder, mailbox)
         self.path = self.shim.path
         self.offered = OFFERED_PF_SHUFFLED if nic.shuffled else OFFERED_PF
         self.opened = []

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """CONFIG_CHANGE, on the channel that SET_BACKEND_REQ_FD gave."""
+import os
 import select
 import socket
 import struct
 
 import pytest
+from device_state import begin_load, check, pack
 from frontend import OFFERED_PF, PF, state
 from hostile import hostile
 from waiting import wait_for
@@ -73,6 +75,18 @@ def test_a_device_that_was_replaced_may_have_another_configuration(own_nic_stand
     fe = own_nic_stand.front_end()
     fe.accepted("SET_BACKEND_REQ_FD", fds=[theirs.fileno()])
     own_nic_stand.replace_device()
+    assert comes(ours) and ours.recv(100) == CONFIG_CHANGE
+
+
+def test_a_state_that_was_loaded_may_have_changed_the_configuration(stand, fe, channel):
+    """As by what a guest set through its control queue."""
+    ours, theirs = channel
+    fe.accepted("SET_BACKEND_REQ_FD", fds=[theirs.fileno()])
+    write = begin_load(fe)
+    assert not comes(ours, 0)
+    os.write(write, pack())
+    os.close(write)
+    assert check(fe)
     assert comes(ours) and ours.recv(100) == CONFIG_CHANGE
 
 

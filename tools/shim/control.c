@@ -109,7 +109,7 @@ static bool spec_ok(const struct shim_spec *spec)
 	       text_ends(spec->driver, sizeof(spec->driver)) &&
 	       text_ends(spec->socket_path, sizeof(spec->socket_path)) &&
 	       text_ends(spec->worker_path, sizeof(spec->worker_path)) &&
-	       spec->worker_path[0] == '/' && !(spec->flags & ~(uint32_t)SHIM_SPEC_CLIENT) &&
+	       spec->worker_path[0] == '/' && !(spec->flags & ~(uint32_t)SHIM_SPEC_ALL) &&
 	       (!(spec->flags & SHIM_SPEC_CLIENT) || spec->socket_path[0] == '/');
 }
 

@@ -74,7 +74,10 @@ struct shim_header {
 	uint32_t size;	 /* payload bytes that follow */
 };
 
-#define SHIM_SPEC_CLIENT 1 /* flags of shim_spec: connect instead of listening */
+/* Flags of shim_spec. */
+#define SHIM_SPEC_CLIENT   1 /* connect instead of listening */
+#define SHIM_SPEC_NOTIFIER 2 /* a front-end may have pages of the device, to kick it */
+#define SHIM_SPEC_ALL	   (SHIM_SPEC_CLIENT | SHIM_SPEC_NOTIFIER)
 
 /* All that shim and worker need to know of a device. */
 struct shim_spec {

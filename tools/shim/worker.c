@@ -70,8 +70,10 @@ int worker_start(struct shim *s)
 		s->restarts++;
 	log_info("worker %d started", pid);
 	r = hand_over(s);
-	if (r < 0) /* the loop sees its end and decides */
+	if (r < 0) { /* it would wait for the rest; the loop sees its end and decides */
 		log_error("worker %d did not take over: %s", pid, strerror(-r));
+		worker_kill(s, false);
+	}
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tools/simnic/control.h"
 #include "tools/simnic/function.h"
 #include "tools/simnic/macs.h"
 #include "tools/simnic/mailbox.h"
@@ -73,8 +75,11 @@ static bool mac_ok(const uint8_t mac[6])
 
 static bool function_ok(const struct nic *nic, const struct sim_function *f)
 {
+	bool control = f->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
+
 	return name_ok(f->name) && mac_ok(f->mac) && f->mtu >= 68 && f->max_pairs >= 1 &&
-	       f->max_pairs <= SIM_MAX_PAIRS && !(f->features & ~function_features(nic)) &&
+	       f->max_pairs <= (control ? SIM_MAX_CONTROL_PAIRS : SIM_MAX_PAIRS) &&
+	       !(f->features & ~function_features(nic)) &&
 	       !(f->flags & ~(uint32_t)(SIM_FUNCTION_SPOOF_CHECK | SIM_FUNCTION_LINK_UP));
 }
 
@@ -170,9 +175,10 @@ static int on_set(struct nic *nic, const union sim_payload *in, union sim_payloa
 	nic_pause(nic);
 	if (new->mtu != f->identity.mtu)
 		f->mtu = new->mtu;
+	if (memcmp(f->identity.mac, new->mac, sizeof(new->mac)) != 0)
+		control_forget_mac(f); /* the operator spoke last */
 	f->identity = *new;
-	f->mac = macs_word(new->mac);
-	nic_rescan(nic);
+	control_refresh(f);
 	nic_resume(nic);
 	if (seen)
 		mailbox_config_changed(f);

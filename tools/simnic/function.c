@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tools/simnic/control.h"
 #include "tools/simnic/misbehave.h"
 #include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
@@ -26,7 +27,9 @@
 
 #define F_ANY_LAYOUT 27
 
-_Static_assert(SIM_BAR_REGS_OFFSET + sizeof(struct sim_regs) <= SIM_BAR_SIZE, "BAR is too small");
+_Static_assert(SIM_BAR_REGS_OFFSET + sizeof(struct sim_regs) <= SIM_BAR_CONTROL_OFFSET &&
+		       SIM_BAR_CONTROL_OFFSET + sizeof(struct sim_control_regs) <= SIM_BAR_SIZE,
+	"BAR is too small");
 
 uint64_t function_features(const struct nic *nic)
 {
@@ -38,7 +41,11 @@ uint64_t function_features(const struct nic *nic)
 		BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) | BIT_ULL(VIRTIO_NET_F_CSUM) |
 		BIT_ULL(VIRTIO_NET_F_GUEST_CSUM) | BIT_ULL(VIRTIO_NET_F_HOST_TSO4) |
 		BIT_ULL(VIRTIO_NET_F_HOST_TSO6) | BIT_ULL(VIRTIO_NET_F_GUEST_TSO4) |
-		BIT_ULL(VIRTIO_NET_F_GUEST_TSO6) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
+		BIT_ULL(VIRTIO_NET_F_GUEST_TSO6) | BIT_ULL(VIRTIO_NET_F_CTRL_VQ) |
+		BIT_ULL(VIRTIO_NET_F_CTRL_RX) | BIT_ULL(VIRTIO_NET_F_CTRL_RX_EXTRA) |
+		BIT_ULL(VIRTIO_NET_F_CTRL_VLAN) | BIT_ULL(VIRTIO_NET_F_CTRL_MAC_ADDR) |
+		BIT_ULL(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |
+		BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
 
 	return nic->options.shuffled ? all : all | BIT_ULL(FUNCTION_F_IN_ORDER);
 }
@@ -84,9 +91,10 @@ static void init_queues(struct function *f)
 
 		q->function = f;
 		q->index = i;
+		q->kind = &f->queues[i] == f->control_queue ? VQ_CONTROL : i % 2 ? VQ_TRANSMIT : VQ_RECEIVE;
 		q->kick_fd = q->call_fd = q->err_fd = -1;
 		rte_spinlock_init(&q->lock);
-		if (!vq_is_receive(q))
+		if (vq_is_transmit(q))
 			q->thread = f->nic->threads[(f->slot + i / 2U) % f->nic->n_threads];
 	}
 }
@@ -104,7 +112,8 @@ static int find_slot(struct nic *nic, uint32_t *ret)
 
 int function_create(struct nic *nic, const struct sim_function *identity, struct function **ret)
 {
-	uint16_t n_queues = (uint16_t)(2 * identity->max_pairs);
+	bool control = identity->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
+	uint16_t n_queues = (uint16_t)(2 * identity->max_pairs + control);
 	struct function *f;
 	uint8_t *bar;
 	uint32_t slot;
@@ -119,10 +128,10 @@ int function_create(struct nic *nic, const struct sim_function *identity, struct
 	f->nic = nic;
 	f->slot = slot;
 	f->identity = *identity;
-	f->mac = macs_word(identity->mac);
 	f->mtu = identity->mtu;
 	f->n_queues = n_queues;
-	f->bar_fd = f->mailbox.fd = -1;
+	f->control_queue = control ? &f->queues[n_queues - 1] : NULL;
+	f->bar_fd = f->mailbox.fd = f->doorbell_fd = f->control_kick.fd = -1;
 	rte_spinlock_init(&f->flood_lock);
 	init_queues(f);
 	r = open_bar(&bar_fd, &bar);
@@ -141,7 +150,7 @@ int function_create(struct nic *nic, const struct sim_function *identity, struct
 	if (slot >= nic->n_slots)
 		nic->n_slots = slot + 1;
 	nic->n_functions++;
-	nic_rescan(nic);
+	control_refresh(f);
 	nic_resume(nic);
 	*ret = f;
 	return 0;
@@ -161,6 +170,7 @@ void function_free(struct function *f)
 	nic_rescan(nic);
 	nic_resume(nic);
 	iommu_free(&f->iommu);
+	close_keep_errno(f->doorbell_fd);
 	close_bar(f);
 	free(f);
 }
@@ -177,7 +187,7 @@ bool function_any_running(const struct function *f)
 void function_rescan(struct function *f)
 {
 	f->n_rx_running = 0;
-	for (uint16_t i = 0; i < f->n_queues; i += 2) {
+	for (uint16_t i = 0; i < 2 * control_pairs(f); i += 2) {
 		if (f->queues[i].status == SIM_QUEUE_RUNNING)
 			f->rx_running[f->n_rx_running++] = i;
 	}
@@ -215,7 +225,7 @@ static void clear(struct function *f, bool keep_regs)
 	f->memory_lost = false;
 	f->failed_said = false;
 	f->mtu = f->identity.mtu;
-	function_rescan(f);
+	control_clear(f, keep_regs);
 	macs_forget(&f->nic->macs, (uint16_t)f->slot);
 	if (!keep_regs)
 		f->regs->status = SIM_FUNCTION_OK;
@@ -352,15 +362,27 @@ int function_set_features(struct function *f, uint64_t features)
 		queue_disable(&f->queues[i]);
 	if (r == 0)
 		f->features = features;
+	control_refresh(f);
 	nic_resume(f->nic);
 	return r;
 }
 
-void function_set_doorbell(struct function *f, bool on)
+int function_set_doorbell(struct function *f, bool on, int *ret_fd)
 {
+	if (on && f->doorbell_fd < 0)
+		f->doorbell_fd = memfile_create("simnic-doorbell", SIM_DOORBELL_SIZE);
+	if (on && f->doorbell_fd < 0) {
+		int r = f->doorbell_fd;
+
+		f->doorbell_fd = -1;
+		return r;
+	}
+	if (on)
+		*ret_fd = f->doorbell_fd;
 	nic_pause(f->nic);
 	f->doorbell = on;
 	for (uint16_t i = 0; i < f->n_queues; i++)
 		queue_update_poll(&f->queues[i]);
 	nic_resume(f->nic);
+	return 0;
 }

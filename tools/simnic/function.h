@@ -40,8 +40,11 @@ int function_set_log(struct function *f, const struct sim_log *log, int fd);
 
 int function_set_features(struct function *f, uint64_t features);
 
-/** function_set_doorbell() - poll all transmit queues, or let them sleep. */
-void function_set_doorbell(struct function *f, bool on);
+/**
+ * function_set_doorbell() - poll all transmit queues, or let them sleep.
+ * @ret_fd: with @on: the doorbell page, the function's. Return: 0; -ENOMEM or another errno.
+ */
+int function_set_doorbell(struct function *f, bool on, int *ret_fd);
 
 /** function_rescan() - after queues started or stopped: what the switch has to know. Paused. */
 void function_rescan(struct function *f);

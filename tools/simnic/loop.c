@@ -25,15 +25,27 @@ static int set_events(struct loop *loop, struct source *source, uint32_t events,
 	return epoll_ctl(loop->epoll_fd, op, source->fd, &event) < 0 ? -errno : 0;
 }
 
-int loop_add(struct loop *loop, struct source *source, int fd, void (*ready)(struct source *source))
+static int add(struct loop *loop, struct source *source, int fd, uint32_t events,
+	void (*ready)(struct source *source))
 {
 	struct source added = { .fd = fd, .ready = ready };
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+	struct epoll_event event = { .events = events, .data.ptr = source };
 
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
 	*source = added;
 	return 0;
+}
+
+int loop_add(struct loop *loop, struct source *source, int fd, void (*ready)(struct source *source))
+{
+	return add(loop, source, fd, EPOLLIN, ready);
+}
+
+int loop_add_edge(struct loop *loop, struct source *source, int fd,
+	void (*ready)(struct source *source))
+{
+	return add(loop, source, fd, EPOLLIN | EPOLLET, ready);
 }
 
 void loop_remove(struct loop *loop, struct source *source)

@@ -27,6 +27,10 @@ int loop_init(struct loop *loop);
 int loop_add(struct loop *loop, struct source *source, int fd,
 	void (*ready)(struct source *source));
 
+/** loop_add_edge() - the same, but @ready is called only when @fd was written to again. */
+int loop_add_edge(struct loop *loop, struct source *source, int fd,
+	void (*ready)(struct source *source));
+
 /** loop_remove() - forget the source and close its descriptor; a source not added is fine. */
 void loop_remove(struct loop *loop, struct source *source);
 

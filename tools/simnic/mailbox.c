@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "tools/simnic/announce.h"
+#include "tools/simnic/control.h"
 #include "tools/simnic/misbehave.h"
 #include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
@@ -52,7 +53,7 @@ static uint32_t hello_flags(const struct nic *nic)
 {
 	const struct options *o = &nic->options;
 
-	return SIM_HELLO_SETS | SIM_HELLO_IOTLB | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
+	return SIM_HELLO_SETS | SIM_HELLO_IOTLB | SIM_HELLO_DOORBELL | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
 	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
 	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U) |
 	       (nic->page_faults ? SIM_HELLO_PAGE_FAULTS : 0U);
@@ -62,7 +63,7 @@ static int on_hello(struct function *f, struct request *r)
 {
 	r->out->hello = (struct sim_hello_reply){
 		.version = SIM_INTERFACE_VERSION,
-		.n_queues = f->n_queues,
+		.n_queues = 2U * f->identity.max_pairs,
 		.max_queue_size = SIM_MAX_QUEUE_SIZE,
 		.flags = hello_flags(f->nic),
 		.features = f->identity.features,
@@ -117,8 +118,9 @@ static int on_get_config(struct function *f, struct request *r)
 		.mtu = f->mtu,
 		.max_pairs = f->identity.max_pairs,
 		.link_up = (f->identity.flags & SIM_FUNCTION_LINK_UP) != 0,
+		.flags = f->control.flags & SIM_CONTROL_ANNOUNCE ? SIM_CONFIG_ANNOUNCE : 0,
 	};
-	memcpy(r->out->config.mac, f->identity.mac, sizeof(r->out->config.mac));
+	memcpy(r->out->config.mac, &f->mac, sizeof(r->out->config.mac));
 	return 0;
 }
 
@@ -143,8 +145,7 @@ static int on_doorbell(struct function *f, struct request *r)
 {
 	if (r->in->u64.value > 1)
 		return -EINVAL;
-	function_set_doorbell(f, r->in->u64.value != 0);
-	return 0;
+	return function_set_doorbell(f, r->in->u64.value != 0, &r->reply_fd);
 }
 
 static int on_reset(struct function *f, struct request *r)
@@ -182,6 +183,11 @@ static int on_iotlb_update(struct function *f, struct request *r)
 static int on_iotlb_invalidate(struct function *f, struct request *r)
 {
 	return translation_invalidate(f, r->in->iotlb.iova, r->in->iotlb.size);
+}
+
+static int on_set_control(struct function *f, struct request *r)
+{
+	return control_set(f, &r->in->control);
 }
 
 static const struct command_desc commands[] = {
@@ -288,6 +294,11 @@ static const struct command_desc commands[] = {
 		.name = "IOTLB_INVALIDATE",
 		.handle = on_iotlb_invalidate,
 		.size = sizeof(struct sim_iotlb),
+	},
+	[SIM_SET_CONTROL] = {
+		.name = "SET_CONTROL",
+		.handle = on_set_control,
+		.size = sizeof(struct sim_control),
 	},
 };
 

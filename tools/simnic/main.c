@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tools/simnic/admin.h"
+#include "tools/simnic/control.h"
 #include "tools/simnic/eal.h"
 #include "tools/simnic/function.h"
 #include "tools/simnic/mailbox.h"
@@ -209,6 +210,8 @@ static int start(struct nic *nic)
 	if (r == 0)
 		r = start_threads(nic);
 	if (r == 0)
+		r = control_open(nic);
+	if (r == 0)
 		r = sandbox_filter(&nic->options, nic->page_faults);
 	return r;
 }
@@ -220,6 +223,7 @@ static void stop(struct nic *nic)
 		if (nic->functions[i])
 			function_free(nic->functions[i]);
 	}
+	control_close(nic);
 	for (unsigned int i = 0; i < nic->n_threads; i++)
 		thread_free(nic->threads[i]);
 	thread_free(nic->own);
@@ -245,7 +249,7 @@ int main(int argc, char **argv)
 	log_open(ident);
 	log_set_level(nic.options.log_level);
 	nic.owner = getuid();
-	nic.attention.fd = nic.test_listener.fd = -1;
+	nic.attention.fd = nic.test_listener.fd = nic.control_timer.fd = -1;
 
 	r = start(&nic);
 	if (r < 0) {

@@ -14,6 +14,7 @@
 #include <rte_prefetch.h>
 
 #include "tools/simnic/backlog.h"
+#include "tools/simnic/control_filter.h"
 #include "tools/simnic/cursor.h"
 #include "tools/simnic/flow.h"
 #include "tools/simnic/frame.h"
@@ -366,7 +367,7 @@ static bool too_long(const struct function *f, struct rte_mbuf *m)
 	       frame_offload(m)->gso_type == VIRTIO_NET_HDR_GSO_NONE;
 }
 
-void net_receive(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n)
+static void receive(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n)
 {
 	uint32_t from = 0, i;
 
@@ -376,7 +377,7 @@ void net_receive(struct data_thread *t, struct function *f, struct rte_mbuf **fr
 	}
 	for (i = 0; i < n; i++) {
 		bool software = frame_has_offload(frames[i]) &&
-				!offload_suits(frames[i], f->features);
+				!offload_suits(frames[i], f->rx_features);
 
 		if (likely(!software && !too_long(f, frames[i])))
 			continue;
@@ -389,4 +390,21 @@ void net_receive(struct data_thread *t, struct function *f, struct rte_mbuf **fr
 				__ATOMIC_RELAXED);
 	}
 	deliver(t, f, frames + from, i - from);
+}
+
+void net_receive(struct data_thread *t, struct function *f, struct rte_mbuf **frames, uint32_t n)
+{
+	struct rte_mbuf *wanted[NIC_BURST];
+
+	if (likely(!f->filters)) {
+		receive(t, f, frames, n);
+		return;
+	}
+	while (n > 0) {
+		uint32_t some = n < NIC_BURST ? n : NIC_BURST;
+
+		receive(t, f, wanted, control_filter(f, frames, some, wanted));
+		frames += some;
+		n -= some;
+	}
 }

@@ -48,11 +48,18 @@ struct held {
 	} chains[HELD_MAX];
 };
 
+enum vq_kind {
+	VQ_RECEIVE,
+	VQ_TRANSMIT,
+	VQ_CONTROL, /* served by the control thread */
+};
+
 /* One virtqueue. */
 struct vq {
 	/* fixed while the function lives */
 	struct function *function;
-	struct data_thread *thread; /* serves it; NULL for receive queues */
+	enum vq_kind kind;
+	struct data_thread *thread; /* serves it; NULL unless it transmits */
 	struct sim_queue_regs *regs; /* in the BAR: written, never read */
 	uint16_t index;
 
@@ -91,7 +98,17 @@ struct vq {
 
 static inline bool vq_is_receive(const struct vq *q)
 {
-	return q->index % 2 == 0;
+	return q->kind == VQ_RECEIVE;
+}
+
+static inline bool vq_is_transmit(const struct vq *q)
+{
+	return q->kind == VQ_TRANSMIT;
+}
+
+static inline bool vq_is_control(const struct vq *q)
+{
+	return q->kind == VQ_CONTROL;
 }
 
 /* A virtio-net function of the NIC. */
@@ -99,7 +116,8 @@ struct function {
 	/* fixed */
 	struct nic *nic;
 	uint32_t slot; /* in nic->functions */
-	uint16_t n_queues;
+	uint16_t n_queues; /* with the control queue, which is the last one */
+	struct vq *control_queue; /* NULL: it has none */
 	int bar_fd;
 	uint8_t *bar;
 	struct sim_regs *regs; /* in the BAR */
@@ -107,7 +125,11 @@ struct function {
 	/* changed while paused */
 	struct sim_function identity;
 	uint64_t features; /* negotiated */
-	uint64_t mac; /* identity's, as macs_word() */
+	uint64_t mac; /* in force, as macs_word() */
+	struct sim_control control; /* what the guest's driver set; what follows comes of it */
+	uint64_t rx_features; /* @features, with the offloads towards the guest that are on */
+	bool chose_mac;	      /* @mac is the driver's choice, not the operator's */
+	bool filters;	      /* there are frames that the driver does not want */
 	uint16_t mtu;
 	struct iommu iommu;
 	struct dirty_bits log; /* covers all of @iommu that is writable */
@@ -115,6 +137,7 @@ struct function {
 	uint16_t rx_running[SIM_MAX_PAIRS];
 	uint64_t running_since; /* order of starts; 0: no receive queue runs */
 	bool doorbell;
+	int doorbell_fd; /* the page; -1: nobody asked for it */
 	struct postcopy *postcopy; /* NULL: all memory is complete */
 
 	/* data threads, under flood_lock */
@@ -131,6 +154,10 @@ struct function {
 	/* control thread */
 	struct source mailbox;
 	struct waiting *waiting; /* a command that the test interface delays; NULL: none */
+	struct source control_kick; /* a copy of the control queue's descriptor */
+	int64_t control_tokens;	    /* so much may be done now; see control_queue.c */
+	uint64_t control_stamp;	    /* when they were counted, cycles */
+	bool control_waits;	    /* to be looked at when the timer goes off */
 	bool failed_said;
 
 	struct vq queues[];
@@ -160,6 +187,9 @@ struct nic {
 	struct source listener;
 	struct source signals;
 	struct source test_listener;
+	struct source control_timer; /* for control queues that have to wait */
+	bool control_armed;
+	uint32_t n_control; /* control queues that run */
 	struct misbehaviour *misbehaviours;
 	struct data_thread *own; /* what the control thread needs to send frames itself */
 

@@ -31,6 +31,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tools/simnic/control.h"
 #include "tools/simnic/function.h"
 #include "tools/simnic/probe.h"
 #include "tools/simnic/ring.h"
@@ -297,8 +298,10 @@ void postcopy_end(struct function *f)
 		if (q->status < SIM_QUEUE_PREPARED || q->status == SIM_QUEUE_ERROR)
 			continue;
 		ring_arrived(q);
-		if (q->status == SIM_QUEUE_RUNNING && !vq_is_receive(q))
+		if (q->status == SIM_QUEUE_RUNNING && vq_is_transmit(q))
 			thread_wake_queue(q->thread, q);
+		else if (q->status == SIM_QUEUE_RUNNING && vq_is_control(q))
+			control_wake(q);
 	}
 	nic_resume(f->nic);
 }

@@ -41,7 +41,7 @@ void postcopy_forget(struct function *f, struct iommu_region *region);
 
 /**
  * postcopy_ask() - have a missing page fetched; the queue's thread is woken when it is there.
- * The queue's data thread only.
+ * Only who serves the queue.
  * @at: in the region's own mapping
  */
 void postcopy_ask(struct vq *q, const struct iommu_region *region, const uint8_t *at);

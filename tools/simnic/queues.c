@@ -19,6 +19,7 @@
 
 #include "drivers/sim/position.h"
 #include "tools/simnic/backlog.h"
+#include "tools/simnic/control.h"
 #include "tools/simnic/held.h"
 #include "tools/simnic/thread.h"
 #include "tools/simnic/translation.h"
@@ -158,8 +159,8 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, const struc
 	q->indirect = has(f, VIRTIO_RING_F_INDIRECT_DESC);
 	q->mergeable = has(f, VIRTIO_NET_F_MRG_RXBUF);
 	q->mixes = f->nic->options.shuffled && vq_is_receive(q);
-	q->holds = f->nic->options.shuffled && !vq_is_receive(q);
-	q->batch_used = has(f, FUNCTION_F_IN_ORDER) && !vq_is_receive(q);
+	q->holds = f->nic->options.shuffled && vq_is_transmit(q);
+	q->batch_used = has(f, FUNCTION_F_IN_ORDER) && vq_is_transmit(q);
 	q->takes_offloads = has(f, VIRTIO_NET_F_CSUM);
 	q->header_size = modern || q->mergeable ? sizeof(struct virtio_net_hdr_mrg_rxbuf) :
 						  sizeof(struct virtio_net_hdr);
@@ -265,8 +266,36 @@ static bool must_poll(const struct vq *q)
 void queue_update_poll(struct vq *q)
 {
 	q->poll = must_poll(q);
-	if (q->poll && q->status == SIM_QUEUE_RUNNING && !vq_is_receive(q))
+	if (!q->poll || q->status != SIM_QUEUE_RUNNING)
+		return;
+	if (vq_is_transmit(q))
 		thread_wake_queue(q->thread, q);
+	else if (vq_is_control(q))
+		control_wake(q);
+}
+
+/* Begins and ends to listen to the kick descriptor of a queue that runs, and that has use for it. */
+static void unwatch(struct vq *q)
+{
+	if (vq_is_transmit(q))
+		thread_unwatch_queue(q->thread, q);
+	else if (vq_is_control(q))
+		control_unwatch(q);
+}
+
+/* It may have been kicked in between. */
+static int watch_and_wake(struct vq *q)
+{
+	int r = 0;
+
+	if (vq_is_transmit(q)) {
+		r = thread_watch_queue(q->thread, q);
+		thread_wake_queue(q->thread, q);
+	} else if (vq_is_control(q)) {
+		r = control_watch(q);
+		control_wake(q);
+	}
+	return r;
 }
 
 int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *fds)
@@ -283,16 +312,13 @@ int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *f
 		return r;
 
 	q = &f->queues[change->queue];
-	watched = q->status == SIM_QUEUE_RUNNING && !vq_is_receive(q) &&
-		  change->change & SIM_FD_KICK;
+	watched = q->status == SIM_QUEUE_RUNNING && change->change & SIM_FD_KICK;
 	nic_pause(f->nic);
 	if (watched)
-		thread_unwatch_queue(q->thread, q);
+		unwatch(q);
 	place_fds(q, change->change, change->have_fds, fds);
-	if (watched) {
-		r = thread_watch_queue(q->thread, q);
-		thread_wake_queue(q->thread, q); /* it may have been kicked in between */
-	}
+	if (watched)
+		r = watch_and_wake(q);
 	queue_update_poll(q);
 	nic_resume(f->nic);
 	return r;
@@ -321,12 +347,23 @@ static int start_one(struct vq *q)
 	q->status = SIM_QUEUE_RUNNING;
 	if (vq_is_receive(q))
 		ring_refuse_kicks(q);
-	else
+	else if (vq_is_transmit(q))
 		r = thread_add_queue(q->thread, q);
+	else
+		r = control_start(q);
 	if (r < 0)
 		q->status = SIM_QUEUE_PREPARED;
 	write_regs(q);
 	return r;
+}
+
+/* Who served it does not any more. */
+static void leave_server(struct vq *q)
+{
+	if (vq_is_transmit(q))
+		thread_remove_queue(q->thread, q);
+	else if (vq_is_control(q))
+		control_stop(q);
 }
 
 static void stop_one(struct vq *q)
@@ -334,8 +371,7 @@ static void stop_one(struct vq *q)
 	if (q->status < SIM_QUEUE_RUNNING)
 		return;
 	held_release(q, q->function->nic->own->burst);
-	if (!vq_is_receive(q))
-		thread_remove_queue(q->thread, q);
+	leave_server(q);
 	waiting_over(q);
 	q->status = SIM_QUEUE_PREPARED;
 	q->fault = NULL;
@@ -413,8 +449,8 @@ void queue_clear(struct vq *q, bool keep_regs)
 	if (keep_regs)
 		held_release(q, q->function->nic->own->burst);
 	q->held.n = 0;
-	if (q->status >= SIM_QUEUE_RUNNING && !vq_is_receive(q))
-		thread_remove_queue(q->thread, q);
+	if (q->status >= SIM_QUEUE_RUNNING)
+		leave_server(q);
 	q->kick_fd = close_keep_errno(q->kick_fd);
 	q->call_fd = close_keep_errno(q->call_fd);
 	q->err_fd = close_keep_errno(q->err_fd);

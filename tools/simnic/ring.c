@@ -180,7 +180,7 @@ bool ring_add_piece(struct vq *q, struct burst *b, struct chain *c, uint64_t iov
 			q->fault = "a chain has too many pieces";
 			return false;
 		}
-		b->pieces[b->n_pieces++] = (struct piece){ at, iova + q->hit.shift, there };
+		b->pieces[b->n_pieces++] = (struct piece){ at, iova + q->hit.shift, there, perm };
 		c->n_pieces++;
 		iova += there;
 		size -= there;

@@ -22,11 +22,14 @@
 #define RING_BURST_PIECES 4096	    /* a burst that has so many ends, for the others' sake */
 #define RING_MAX_INDIRECT 1024	    /* entries of a table when the ring is smaller */
 
+#define RING_BOTH (SIM_PERM_READ | SIM_PERM_WRITE) /* buffers of both kinds in one chain */
+
 /* Contiguous bytes in our address space, and in the function's memory. */
 struct piece {
 	uint8_t *at;
 	uint64_t iova;
 	uint32_t size;
+	uint32_t perm; /* SIM_PERM_READ or _WRITE; of chains that were collected with RING_BOTH */
 };
 
 /* A chain of descriptors that the driver made available. */
@@ -64,7 +67,8 @@ static inline void ring_begin(const struct vq *q, struct burst *b)
 
 /**
  * ring_collect() - look at up to @max more chains, added to @b.
- * @perm: SIM_PERM_READ for chains to read from, SIM_PERM_WRITE for those to write to
+ * @perm: SIM_PERM_READ for chains to read from, SIM_PERM_WRITE for those to write to; RING_BOTH for
+ *	  chains of which each piece says what it is for
  *
  * Sets q->fault when the ring breaks the rules; the chains before that are good.
  * Return: number of chains added.
@@ -134,6 +138,14 @@ bool ring_table_is_there(struct vq *q, uint64_t iova, const void *at, uint32_t s
  * is set, to @reason where nothing better is known. Return: false.
  */
 bool ring_unreachable(struct vq *q, const char *reason);
+
+/* What a descriptor's buffer is for, in a chain for @perm. */
+static inline uint32_t ring_perm(uint16_t flags, uint32_t perm)
+{
+	if (perm != RING_BOTH)
+		return perm;
+	return flags & VRING_DESC_F_WRITE ? SIM_PERM_WRITE : SIM_PERM_READ;
+}
 
 /** ring_add_piece() - append guest bytes to the chain. Return: false, and q->fault is set, or
  * the queue is parked. */

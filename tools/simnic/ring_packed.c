@@ -54,6 +54,8 @@ static bool direction_ok(struct vq *q, uint16_t flags, uint32_t perm)
 {
 	if (likely(((flags & VRING_DESC_F_WRITE) != 0) == (perm == SIM_PERM_WRITE)))
 		return true;
+	if (perm == RING_BOTH)
+		return true;
 	return fault(q, perm == SIM_PERM_WRITE ? "a receive buffer is not for writing" :
 						 "a transmit buffer is for writing");
 }
@@ -78,7 +80,8 @@ static bool gather_indirect(struct vq *q, struct burst *b, struct chain *c,
 		if (flags & VRING_DESC_F_INDIRECT)
 			return fault(q, "an indirect descriptor where none may be");
 		if (!direction_ok(q, flags, perm) ||
-			!ring_add_piece(q, b, c, le64toh(e.addr), le32toh(e.len), perm))
+			!ring_add_piece(q, b, c, le64toh(e.addr), le32toh(e.len),
+				ring_perm(flags, perm)))
 			return false;
 	}
 	return true;
@@ -94,7 +97,7 @@ static bool gather(struct vq *q, struct burst *b, struct chain *c, uint32_t at,
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return fault(q, "an indirect descriptor where none may be");
 		if (!direction_ok(q, d.flags, perm) ||
-			!ring_add_piece(q, b, c, d.addr, d.len, perm))
+			!ring_add_piece(q, b, c, d.addr, d.len, ring_perm(d.flags, perm)))
 			return false;
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			break;
@@ -115,7 +118,8 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, struct v
 
 	c->n_desc = 1;
 	c->id = d.id;
-	if (likely(!(d.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) && d.len > 0)) {
+	if (likely(!(d.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) && d.len > 0 &&
+		    perm != RING_BOTH)) {
 		if (!direction_ok(q, d.flags, perm))
 			return false;
 		c->one.at = iommu_at(&q->function->iommu, &q->hit, d.addr, d.len, perm, &there);

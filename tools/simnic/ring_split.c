@@ -51,6 +51,8 @@ static bool direction_ok(struct vq *q, uint16_t flags, uint32_t perm)
 {
 	if (likely(((flags & VRING_DESC_F_WRITE) != 0) == (perm == SIM_PERM_WRITE)))
 		return true;
+	if (perm == RING_BOTH)
+		return true;
 	return fault(q, perm == SIM_PERM_WRITE ? "a receive buffer is not for writing" :
 						 "a transmit buffer is for writing");
 }
@@ -68,7 +70,7 @@ static bool gather(struct vq *q, struct burst *b, struct chain *c, const struct 
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return fault(q, "an indirect descriptor where none may be");
 		if (!direction_ok(q, d.flags, perm) ||
-			!ring_add_piece(q, b, c, d.addr, d.len, perm))
+			!ring_add_piece(q, b, c, d.addr, d.len, ring_perm(d.flags, perm)))
 			return false;
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			return true;
@@ -103,7 +105,8 @@ static bool collect_one(struct vq *q, struct burst *b, struct chain *c, uint16_t
 		return fault(q, "an available entry is beyond the ring");
 	d = read_desc(&ring[head]);
 	c->id = head;
-	if (likely(!(d.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) && d.len > 0)) {
+	if (likely(!(d.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) && d.len > 0 &&
+		    perm != RING_BOTH)) {
 		if (!direction_ok(q, d.flags, perm))
 			return false;
 		c->one.at = iommu_at(&q->function->iommu, &q->hit, d.addr, d.len, perm, &there);

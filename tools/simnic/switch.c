@@ -22,7 +22,21 @@
 
 #define FLOOD_BURST_PER_S 4 /* so much of a second's frames may come at once: a quarter */
 
-/* Two functions may have one MAC, as during a migration: the one that was started last has it. */
+/*
+ * Two functions may have one MAC, as during a migration: the one that was started last has it. An
+ * address that a driver chose takes nothing from anybody who is there: neither from a function that was
+ * given it, nor from one that uses it already.
+ */
+static bool has_better_claim(const struct function *f, const struct function *other)
+{
+	if (f->chose_mac != other->chose_mac)
+		return other->chose_mac;
+	if (!f->chose_mac)
+		return f->running_since >= other->running_since;
+	return other->running_since == 0 ||
+	       (f->running_since != 0 && f->running_since < other->running_since);
+}
+
 void nic_rescan(struct nic *nic)
 {
 	macs_own_clear(&nic->macs);
@@ -36,7 +50,7 @@ void nic_rescan(struct nic *nic)
 		mac = f->mac;
 		at = macs_find_own(&nic->macs, mac);
 		other = at == MACS_NOWHERE ? NULL : nic->functions[at];
-		if (!other || f->running_since >= other->running_since)
+		if (!other || has_better_claim(f, other))
 			macs_own_add(&nic->macs, mac, (uint16_t)i);
 	}
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "tools/simnic/backlog.h"
+#include "tools/simnic/control.h"
 #include "tools/simnic/function.h"
 #include "tools/simnic/net.h"
 #include "tools/simnic/queues.h"
@@ -74,8 +75,10 @@ static void wake_waiting(struct function *f)
 			continue;
 		q->waits = q->parked = false;
 		forget_miss(q);
-		if (q->status == SIM_QUEUE_RUNNING && !vq_is_receive(q))
+		if (q->status == SIM_QUEUE_RUNNING && vq_is_transmit(q))
 			thread_wake_queue(q->thread, q);
+		else if (q->status == SIM_QUEUE_RUNNING && vq_is_control(q))
+			control_wake(q);
 	}
 }
 
@@ -101,8 +104,10 @@ int translation_update(struct function *f, const struct sim_iotlb *update)
 	if (r == 0)
 		wake_waiting(f);
 	nic_resume(f->nic);
-	for (uint16_t i = 0; i < f->n_queues && r == 0; i += 2)
-		net_catch_up(f->nic->own, &f->queues[i]);
+	for (uint16_t i = 0; i < f->n_queues && r == 0; i++) {
+		if (vq_is_receive(&f->queues[i]))
+			net_catch_up(f->nic->own, &f->queues[i]);
+	}
 	return r;
 }
 

@@ -43,7 +43,7 @@ enum operation {
 	 *
 	 * OP_DEV_ADD      name, mgmtdev ("bus/name" or "name"), [mac], [mtu], [max_vqp],
 	 *                 [features] ("0x..."), [socket] (absolute path), [mode] ("server",
-	 *                 "client"), [vm], [spoof_check] (boolean)
+	 *                 "client"), [vm], [spoof_check], [ctrl_vq] (boolean)
 	 * OP_DEV_DEL      name
 	 * OP_DEV_SET      name, [mac], [spoof_check], [log_level] ("error", "warning", "info",
 	 *                 "debug"), [link] ("up", "down")

@@ -156,6 +156,10 @@ const struct keyword keywords_add[] = {
 		.expected = NO_TEXT },
 	{ .word = "vm", .key = "vm", .read = read_text, .expected = NO_TEXT },
 	ROW_SPOOF_CHECK,
+	{ .word = "ctrl_vq", .key = "ctrl_vq", .read = read_switch, .possible = "on|off",
+		.expected = NO_TEXT },
+	{ .word = "host_notifier", .key = "host_notifier", .read = read_switch, .possible = "on|off",
+		.expected = NO_TEXT },
 	{ 0 },
 };
 

@@ -296,6 +296,7 @@ static const struct line_key net_line[] = {
 	{ "link_up", "link", FORM_UP_DOWN },
 	{ "max_vqp", "max_vqp", FORM_PLAIN },
 	{ "spoof_check", "spoof_check", FORM_ON_OFF },
+	{ "ctrl_vq", "ctrl_vq", FORM_ON_OFF },
 	{ 0 },
 };
 

@@ -159,7 +159,8 @@ int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct fai
 	}
 	*ret = (struct shim_spec){
 		.driver = "sim",
-		.flags = spec->client ? SHIM_SPEC_CLIENT : 0,
+		.flags = (spec->client ? SHIM_SPEC_CLIENT : 0U) |
+			 (spec->host_notifier ? SHIM_SPEC_NOTIFIER : 0U),
 		.uid = uid,
 		.gid = uid,
 		.log_level = (uint32_t)spec->log_level,

@@ -3,6 +3,7 @@
 #ifndef VDPAD_DEVICE_H
 #define VDPAD_DEVICE_H
 
+#include <linux/virtio_net.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,6 +13,7 @@
 #include "tools/vdpad/failure.h"
 #include "tools/vdpad/restart.h"
 #include "tools/vdpad/vdpad.h"
+#include "vdpa/base/bits.h"
 #include "vdpa/base/etheraddr.h"
 #include "vdpa/health.h"
 
@@ -26,6 +28,7 @@ struct device_spec {
 	char worker[256];		      /* program; "": ours */
 	uint8_t mac[ETHERADDR_SIZE];
 	bool client;			      /* the shim connects */
+	bool host_notifier;		      /* a front-end may have pages of the device */
 	bool spoof_check;
 	bool link_up;			      /* as the operator wants it */
 	uint16_t mtu;
@@ -33,6 +36,25 @@ struct device_spec {
 	uint64_t features;		      /* offered; a subset of the NIC's */
 	enum log_level log_level;
 };
+
+/* Feature bits that a device has only with a control queue of its own. Source: virtio 1.2, 5.1.3.1. */
+#define DEVICE_CONTROL_FEATURES                                                                    \
+	(BIT_ULL(VIRTIO_NET_F_CTRL_VQ) | BIT_ULL(VIRTIO_NET_F_CTRL_RX) |                           \
+		BIT_ULL(VIRTIO_NET_F_CTRL_RX_EXTRA) | BIT_ULL(VIRTIO_NET_F_CTRL_VLAN) |            \
+		BIT_ULL(VIRTIO_NET_F_CTRL_MAC_ADDR) |                                              \
+		BIT_ULL(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
+
+/** device_has_control() - does the device serve a control queue? */
+static inline bool device_has_control(const struct device_spec *spec)
+{
+	return spec->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
+}
+
+/** device_max_queues() - all that it has. */
+static inline uint32_t device_max_queues(const struct device_spec *spec)
+{
+	return 2U * spec->max_pairs + device_has_control(spec);
+}
 
 enum device_phase {
 	DEVICE_DOWN,	 /* nothing runs; starts when the NIC is up and no timer waits */

@@ -32,12 +32,12 @@ static json_t *to_json(const struct device_spec *spec)
 
 	etheraddr_format(spec->mac, mac);
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)spec->features);
-	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s}", "version",
+	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s:b}", "version",
 		STATE_VERSION, "name", spec->name, "mgmtdev", spec->mgmtdev, "vm", spec->vm, "socket",
 		spec->socket, "worker", spec->worker, "mode", spec->client ? "client" : "server",
 		"mac", mac, "spoof_check", spec->spoof_check, "link_up", spec->link_up, "mtu",
 		spec->mtu, "max_vqp", spec->max_pairs, "features", features, "log_level",
-		log_level_name(spec->log_level));
+		log_level_name(spec->log_level), "host_notifier", spec->host_notifier);
 }
 
 int device_store(struct device *dev, struct failure *why)
@@ -85,14 +85,14 @@ static int take_text(const char *text, char *ret, size_t size)
 static int from_json(json_t *json, struct device_spec *ret)
 {
 	const char *name, *mgmtdev, *vm, *socket, *worker, *mode, *mac, *features, *level;
-	int version, spoof_check, link_up, mtu, pairs;
+	int version, spoof_check, link_up, mtu, pairs, host_notifier = false;
 
 	if (json_unpack_ex(json, NULL, JSON_STRICT,
-		    "{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s}", "version", &version,
+		    "{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s?b}", "version", &version,
 		    "name", &name, "mgmtdev", &mgmtdev, "vm", &vm, "socket", &socket, "worker",
 		    &worker, "mode", &mode, "mac", &mac, "spoof_check", &spoof_check, "link_up",
 		    &link_up, "mtu", &mtu, "max_vqp", &pairs, "features", &features, "log_level",
-		    &level) < 0 ||
+		    &level, "host_notifier", &host_notifier) < 0 ||
 		version != STATE_VERSION)
 		return -EINVAL;
 	if (!name_ok(name) || !name_ok(vm) || *socket != '/' || (*worker && *worker != '/') ||
@@ -101,6 +101,7 @@ static int from_json(json_t *json, struct device_spec *ret)
 		return -EINVAL;
 	*ret = (struct device_spec){
 		.client = *mode == 'c',
+		.host_notifier = host_notifier,
 		.spoof_check = spoof_check,
 		.link_up = link_up,
 		.mtu = (uint16_t)mtu,

@@ -19,7 +19,7 @@ enum param_type {
 	PARAM_SWITCH,
 };
 
-#define MAX_PARAMS 12
+#define MAX_PARAMS 13
 
 struct param {
 	const char *name;
@@ -49,7 +49,8 @@ static const struct method {
 			{ "mac", PARAM_TEXT, false }, { "mtu", PARAM_NUMBER, false },
 			{ "max_vqp", PARAM_NUMBER, false }, { "features", PARAM_TEXT, false },
 			{ "socket", PARAM_TEXT, false }, { "mode", PARAM_TEXT, false },
-			{ "vm", PARAM_TEXT, false }, { "spoof_check", PARAM_SWITCH, false } } },
+			{ "vm", PARAM_TEXT, false }, { "spoof_check", PARAM_SWITCH, false },
+			{ "ctrl_vq", PARAM_SWITCH, false }, { "host_notifier", PARAM_SWITCH, false } } },
 	{ "dev.del", ROLE_ADMIN, method_dev_del, { { "name", PARAM_TEXT, true } } },
 	{ "dev.set", ROLE_ADMIN, method_dev_set,
 		{ { "name", PARAM_TEXT, true }, { "mac", PARAM_TEXT, false },

@@ -4,12 +4,14 @@
  * is made; each message names the object, the reason and the remedy.
  */
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/nic.h"
+#include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/features.h"
 
@@ -71,6 +73,38 @@ static int read_features(const char *text, const struct nic *nic, uint64_t *ret,
 			(unsigned long long)(value & ~nic->info.features),
 			(unsigned long long)nic->info.features);
 	*ret = value;
+	return 0;
+}
+
+/*
+ * Whether the device serves the control queue is the feature bit. Most front-ends serve it themselves;
+ * so none of the bits that belong to it is offered unless somebody asked for it.
+ */
+static int read_control(json_t *params, const struct nic *nic, struct device_spec *ret,
+	struct failure *why)
+{
+	bool wanted = json_is_true(json_object_get(params, "ctrl_vq"));
+	bool all = param_text(params, "features") == NULL;
+
+	if (wanted && !(nic->info.features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)))
+		return failure_set(why, FAILURE_INVALID,
+			"ctrl_vq on: %s does not serve control queues; leave it away", nic->handle);
+	if (wanted && ret->max_pairs > SIM_MAX_CONTROL_PAIRS)
+		return failure_set(why, FAILURE_INVALID,
+			"ctrl_vq on: with it max_vqp %u is not possible; 1 to %d are", ret->max_pairs,
+			SIM_MAX_CONTROL_PAIRS);
+	if (!wanted && all)
+		ret->features &= ~(uint64_t)DEVICE_CONTROL_FEATURES;
+	if (!wanted && ret->features & DEVICE_CONTROL_FEATURES)
+		return failure_set(why, FAILURE_INVALID,
+			"features 0x%llx: 0x%llx of them belong to a control queue of the device; "
+			"leave them away, or say ctrl_vq on",
+			(unsigned long long)ret->features,
+			(unsigned long long)(ret->features & DEVICE_CONTROL_FEATURES));
+	if (wanted && !device_has_control(ret))
+		return failure_set(why, FAILURE_INVALID,
+			"features 0x%llx: ctrl_vq on needs 0x%llx too",
+			(unsigned long long)ret->features, BIT_ULL(VIRTIO_NET_F_CTRL_VQ));
 	return 0;
 }
 
@@ -162,7 +196,7 @@ static int read_facts(json_t *params, const struct nic *nic, struct device_spec 
 		r = read_number(params, "max_vqp", 1, nic->info.max_pairs, &ret->max_pairs, why);
 	if (r == 0)
 		r = read_features(param_text(params, "features"), nic, &ret->features, why);
-	return r;
+	return r < 0 ? r : read_control(params, nic, ret, why);
 }
 
 static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, struct failure *why)
@@ -175,6 +209,7 @@ static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, s
 		.mtu = DEFAULT_MTU,
 		.max_pairs = 1,
 		.link_up = true,
+		.host_notifier = json_is_true(json_object_get(params, "host_notifier")),
 		.spoof_check = spoof_check ? json_is_true(spoof_check) : param_text(params, "mac") != NULL,
 		.log_level = v->config.log_level,
 	};

@@ -159,10 +159,10 @@ int method_dev_vstats(struct request *q, json_t *params, struct failure *why)
 	if (!dev)
 		return -1;
 	if (qidx && (json_integer_value(qidx) < 0 ||
-			    json_integer_value(qidx) >= 2 * dev->spec.max_pairs))
+			    json_integer_value(qidx) >= device_max_queues(&dev->spec)))
 		return failure_set(why, FAILURE_INVALID, "%s: there is no queue %lld; it has 0 to %d",
 			dev->spec.name, (long long)json_integer_value(qidx),
-			2 * dev->spec.max_pairs - 1);
+			(int)device_max_queues(&dev->spec) - 1);
 	return gather(q, params, NULL, view_vstats, why);
 }
 

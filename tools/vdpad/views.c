@@ -53,8 +53,14 @@ static bool read_health(const struct device *dev, struct health *ret)
 	return dev->health && health_read(dev->health, ret, NULL) == 0 && ret->worker_pid != 0;
 }
 
-static const char *queue_type(uint32_t index)
+/* @features: negotiated. Source: virtio 1.2, 5.1.2. */
+static const char *queue_type(uint64_t features, uint32_t pairs, uint32_t index)
 {
+	bool has_control = features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
+
+	if (index >= 2 * pairs ||
+		(index == 2 && has_control && !(features & BIT_ULL(VIRTIO_NET_F_MQ))))
+		return "control_vq";
 	return index % 2 ? "tx" : "rx";
 }
 
@@ -86,7 +92,8 @@ json_t *view_nic(struct nic *nic)
 json_t *view_device(const struct device *dev)
 {
 	return json_pack("{s:s,s:s,s:s,s:i,s:i,s:i}", "name", dev->spec.name, "type", "network",
-		"mgmtdev", dev->spec.mgmtdev, "vendor_id", 0, "max_vqs", 2 * dev->spec.max_pairs,
+		"mgmtdev", dev->spec.mgmtdev, "vendor_id", 0, "max_vqs",
+		(int)device_max_queues(&dev->spec),
 		"max_vq_size", dev->nic && dev->nic->info.max_queue_size
 				       ? (int)dev->nic->info.max_queue_size
 				       : SIM_MAX_QUEUE_SIZE);
@@ -114,7 +121,7 @@ json_t *view_vstats(struct device *dev, json_t *params)
 	const json_t *qidx = json_object_get(params, "qidx");
 	json_t *queues = json_array();
 	static struct health health;
-	uint32_t n = 2 * dev->spec.max_pairs;
+	uint32_t n = device_max_queues(&dev->spec);
 
 	if (!read_health(dev, &health))
 		memset(&health, 0, sizeof(health));
@@ -132,7 +139,7 @@ json_t *view_vstats(struct device *dev, json_t *params)
 		put_number(stats, "errors", q->errors);
 		put_number(stats, "calls", q->calls);
 		json_array_append_new(queues, json_pack("{s:i,s:s,s:o}", "qidx", i, "queue_type",
-			queue_type(i), "stats", stats));
+			queue_type(health.features, dev->spec.max_pairs, i), "stats", stats));
 	}
 	return json_pack("{s:o}", "queues", queues);
 }
@@ -232,7 +239,7 @@ static void put_queues(json_t *view, const struct health *h)
 	for (uint32_t i = 0; i < h->n_queues; i++) {
 		const struct health_queue *q = &h->queues[i];
 		json_t *queue = json_pack("{s:i,s:s,s:i,s:b,s:b,s:b,s:i,s:i}", "qidx", i, "queue_type",
-			queue_type(i), "size", q->size, "enabled", q->enabled, "running", q->running,
+			queue_type(h->features, h->max_pairs, i), "size", q->size, "enabled", q->enabled, "running", q->running,
 			"failed", q->failed, "avail", q->avail, "used", q->used);
 
 		if (packed) {
@@ -251,6 +258,7 @@ static void put_health(json_t *view, const struct device *dev, const struct heal
 	put_switch(view, "link_up", h->link_up);
 	put_number(view, "max_vqp", h->max_pairs);
 	put_switch(view, "spoof_check", dev->spec.spoof_check);
+	put_switch(view, "ctrl_vq", device_has_control(&dev->spec));
 	if (!etheraddr_is_zero(h->last_spoof_mac))
 		put_mac(view, "last_spoof_mac", h->last_spoof_mac);
 	json_object_set_new(view, "counters",
@@ -315,6 +323,7 @@ json_t *view_status(struct device *dev, json_t *params)
 	put_text(view, "vm", dev->spec.vm);
 	put_text(view, "socket", dev->spec.socket);
 	put_text(view, "mode", dev->spec.client ? "client" : "server");
+	put_switch(view, "host_notifier", dev->spec.host_notifier);
 	put_text(view, "state", state_text(dev, h));
 	if (*reason)
 		put_text(view, "reason", reason);

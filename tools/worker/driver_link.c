@@ -10,6 +10,7 @@
 
 #include "tools/worker/worker.h"
 #include "vdpa/base/log.h"
+#include "vdpa/saved.h"
 
 size_t driver_link_fds(const struct worker *w, int *ret)
 {
@@ -47,9 +48,10 @@ static void check_rings(struct worker *w)
 		const struct ring_state *ring = &w->device_section.rings[i];
 		struct driver_queue_stats stats;
 
-		if (!ring->running || ring->failed ||
-			w->driver->ops->queue_stats(w->driver, (uint16_t)i, &stats) < 0 ||
-			!stats.failed)
+		if (!ring->running || ring->failed)
+			continue;
+		device_queue_stats(&w->device, i, &stats);
+		if (!stats.failed)
 			continue;
 		log_warning("queue %u: broke the rules of its ring, the device gave it up", i);
 		device_iotlb_look(&w->device, i);
@@ -82,7 +84,7 @@ static void on_event(struct worker *w, const struct driver_event *event)
 		check_rings(w);
 		break;
 	case DRIVER_EVENT_MISS:
-		device_iotlb_look(&w->device, event->queue);
+		device_iotlb_look_at_all(&w->device);
 		break;
 	case DRIVER_EVENT_FAILED:
 		device_fail(&w->device, "the device reports that it does not work any more");

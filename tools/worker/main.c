@@ -84,6 +84,7 @@ static int serve_once(struct worker *w)
 	connection_resume_accept(w);
 	connection_watch_transfer(w);
 	connection_watch_inband(w);
+	session_give_notifiers(&w->session);
 	report_changes(w);
 	return 0;
 }

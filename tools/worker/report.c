@@ -72,7 +72,7 @@ static void fill_device(struct worker *w, struct health *h)
 		h->memory_bytes += device->memory.regions[i].size;
 	memcpy(h->mac, config.mac, sizeof(h->mac));
 	h->mtu = config.mtu;
-	h->max_pairs = (uint16_t)(w->device.n_queues / 2);
+	h->max_pairs = (uint16_t)device_pairs(&w->device);
 	h->link_up = config.link_up;
 	h->rx_frames = stats.rx_frames;
 	h->rx_bytes = stats.rx_bytes;

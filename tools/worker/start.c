@@ -21,6 +21,17 @@
 
 enum section_id { SECTION_DEVICE = 1, SECTION_SESSION = 2 };
 
+/* What belongs to the shim is in no state; a predecessor that says so wants it closed. */
+static bool names_shims_slots(const struct worker *w)
+{
+	static uint8_t used[FDSTORE_MAX_SLOTS];
+
+	memset(used, 0, sizeof(used));
+	device_section_slots(&w->device_section, used);
+	session_section_slots(&w->session_section, used);
+	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
+}
+
 static int load_page(struct worker *w)
 {
 	const struct page_section sections[] = {
@@ -37,7 +48,7 @@ static int load_page(struct worker *w)
 	r = page_open(&w->page, fdstore_get(&w->fds, SHIM_SLOT_PAGE), SHIM_PAGE_SIZE, sections,
 		ARRAY_SIZE(sections), &fresh);
 	if (r == 0 && (device_section_check(&w->device_section) < 0 ||
-			      session_section_check(&w->session_section) < 0)) {
+			      session_section_check(&w->session_section) < 0 || names_shims_slots(w))) {
 		page_close(&w->page);
 		r = -EBADMSG;
 	}
@@ -197,7 +208,7 @@ static void resume_device(struct worker *w)
 	if (device_inflight_open(&w->device) < 0)
 		log_error("the inflight area is gone; chains in flight are not noted any more");
 	device_relays_resume(&w->device);
-	device_iotlb_resume(&w->device);
+	device_iotlb_look_at_all(&w->device);
 }
 
 int worker_start(struct worker *w)
@@ -223,6 +234,7 @@ int worker_start(struct worker *w)
 
 	device_init(&w->device, &w->device_section, w->driver, &w->fds, w->spec.features,
 		w->spec.max_pairs);
+	w->device.doorbell_allowed = w->spec.flags & SHIM_SPEC_NOTIFIER;
 	session_init(&w->session, &w->session_section, &w->device, &w->page, &w->fds);
 	if (wiped)
 		device_release(&w->device);

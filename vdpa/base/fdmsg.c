@@ -19,7 +19,7 @@ union control {
 	char buf[CMSG_SPACE(sizeof(int) * FDMSG_MAX_FDS)];
 };
 
-int fdmsg_send(int sock, const void *data, size_t size, const int *fds, size_t n_fds)
+static int send_message(int sock, const void *data, size_t size, const int *fds, size_t n_fds, int flags)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)data, .iov_len = size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -43,9 +43,19 @@ int fdmsg_send(int sock, const void *data, size_t size, const int *fds, size_t n
 	}
 
 	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+int fdmsg_send(int sock, const void *data, size_t size, const int *fds, size_t n_fds)
+{
+	return send_message(sock, data, size, fds, n_fds, 0);
+}
+
+int fdmsg_send_now(int sock, const void *data, size_t size, const int *fds, size_t n_fds)
+{
+	return send_message(sock, data, size, fds, n_fds, MSG_DONTWAIT);
 }
 
 /* Stores what fits, closes the rest; true when everything fitted. */

@@ -27,6 +27,9 @@
  */
 int fdmsg_send(int sock, const void *data, size_t size, const int *fds, size_t n_fds);
 
+/** fdmsg_send_now() - as fdmsg_send(), and never waits. Return: also -EAGAIN: there is no room. */
+int fdmsg_send_now(int sock, const void *data, size_t size, const int *fds, size_t n_fds);
+
 /**
  * fdmsg_recv() - receive one message.
  * @sock:      connected SOCK_SEQPACKET socket
