@@ -138,8 +138,13 @@ def long_jobs(guests):
 
 
 def left_out(table, run):
-    """What @run does not do, in words."""
-    words = [job.name for job in table if job.since > run]
+    """What @run does not do, in words: a line for each suite."""
+    builds = {}
+    for job in table:
+        if job.since > run and job.kind != "tool":
+            suite_name, _, folder = job.name.partition(" on ")
+            builds.setdefault(suite_name, []).append(folder)
+    words = [f"{name} on {', '.join(folders)}" if any(folders) else name for name, folders in builds.items()]
     if run < ALL:
         words.append("more than some migrations of each kind of guest")
         words += when_there("tests/fault", "every point of tests/fault")
