@@ -27,6 +27,15 @@ def has_ended(fe):
 class Device(vdpad.Device):
     """vdpad's side; what the shim refuses, or its end before it is configured, is allowed."""
 
+    def __enter__(self):
+        try:
+            return super().__enter__()
+        except ConnectionRefusedError as error:
+            status = self.process.wait(PATIENCE)
+            if status <= 0:
+                raise Finding(f"the shim ended before it began, {status}:\n{self.log()[-3000:]}") from error
+            raise Refused from error
+
     def begin(self, mailbox):
         try:
             if self.configure([mailbox]) != 0:
@@ -64,7 +73,10 @@ class ShimBench(Bench):
         device.environ = self.faulty
         self.plan.begin(*(fault or ()))
         try:
-            device.__enter__()
+            try:
+                device.__enter__()
+            except Refused:
+                return "no device"
             try:
                 return self.use(device, mailbox, fault)
             except Refused:

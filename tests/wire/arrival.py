@@ -61,6 +61,7 @@ class Arrival:
         self.asked = []  # offsets, in order
         self.waiting = []
         self.thread = None
+        self.lock = threading.Lock()
         self.stop = False
 
     def close(self):
@@ -139,9 +140,10 @@ class Arrival:
         return sum(self.has(offset) for offset in range(0, self.memory.size, PAGE))
 
     def give(self, offset):
-        if not self.has(offset):
-            page = self.guest.memory.map[offset:offset + PAGE]
-            assert os.pwrite(self.memory.fd, page, offset) == PAGE
+        with self.lock:  # two that find it missing would write it twice, the second time over the device's words
+            if not self.has(offset):
+                page = self.guest.memory.map[offset:offset + PAGE]
+                assert os.pwrite(self.memory.fd, page, offset) == PAGE
         fcntl.ioctl(self.uffd, UFFDIO_WAKE, struct.pack("=QQ", self.address + offset, PAGE))
 
     def give_all(self):
