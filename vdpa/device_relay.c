@@ -361,6 +361,15 @@ int ring_relay_start(struct device *d, uint32_t index, struct driver_queue *q)
 
 /* ------------------------------------------------------------------------------- stop */
 
+/* A device that keeps it would reach what is not there, and refuse the next one at its place. */
+static void unmap_shadow(struct device *d, uint32_t index, uint64_t size)
+{
+	int r = d->driver->ops->unmap(d->driver, d->state->relays[index].iova, size);
+
+	if (r < 0 && device_check(d, r, "unmap the shadow ring") < 0 && !d->state->failed)
+		device_fail(d, "unmap the shadow ring: %s", strerror(-r));
+}
+
 void ring_relay_forget(struct device *d, uint32_t index)
 {
 	uint64_t size = layout_of(d, index).shadow_size;
@@ -368,8 +377,7 @@ void ring_relay_forget(struct device *d, uint32_t index)
 	if (!ring_is_relayed(d, index))
 		return;
 	if (!device_is_away(d))
-		device_check(d, d->driver->ops->unmap(d->driver, d->state->relays[index].iova, size),
-			"unmap the shadow ring");
+		unmap_shadow(d, index, size);
 	if (d->relays)
 		close_relay(d, index);
 	forget_kept(d, index);

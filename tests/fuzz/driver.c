@@ -52,6 +52,8 @@ static int answer(struct fuzz_driver *d, const char *call)
 {
 	int r = 0;
 
+	if (d->on_call)
+		d->on_call();
 	demand(d, d->is_open, "%s of a driver that is closed", call);
 	demand(d, !d->gone, "%s of a device that is gone", call);
 	demand(d, !d->broken, "%s of a device that failed", call);

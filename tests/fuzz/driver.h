@@ -46,6 +46,7 @@ struct fuzz_driver {
 	int fail_with;
 	struct driver_event events[8];
 	size_t n_events;
+	void (*on_call)(void); /* before each call that may change the device; may not return */
 	uint64_t n_changes; /* calls that changed the device */
 	struct driver_net_config config;
 };

@@ -5,6 +5,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +25,9 @@ static struct stand stand;
 static int peer = -1; /* the front-end's end of the connection */
 static size_t n_base; /* descriptors that are open when there is nothing */
 
+static bool died;           /* a worker did in a message of this connection: answers are nobody's */
+static uint32_t dies_after; /* calls outside; 0: it lives */
+static jmp_buf death;
 static bool forged; /* nothing that is known of state and device holds any more */
 
 /* Before the messages of a step. */
@@ -41,6 +45,16 @@ static struct session *session(void)
 static int sock(void)
 {
 	return fdstore_get(&stand.fds, SHIM_SLOT_CONN);
+}
+
+/* What a process that dies leaves behind is no leak. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
+static void on_call(void)
+{
+	if (dies_after > 0 && --dies_after == 0)
+		longjmp(death, 1);
 }
 
 /* --------------------------------------------------------------------------- connection */
@@ -64,6 +78,7 @@ static void connect_frontend(void)
 	peer = ends[1];
 	fdstore_put(&stand.fds, SHIM_SLOT_CONN, ends[0]);
 	stand.kept[SHIM_SLOT_CONN] = dup(ends[0]);
+	died = false;
 	must(session_begin(session(), ends[0]) == 0, "a connection is of no use: %s",
 		session()->reason);
 }
@@ -158,7 +173,7 @@ static void read_replies(uint32_t n_handled, bool ends)
 	uint32_t i = 0;
 
 	while (read_reply(&reply, body, &n_fds)) {
-		if (forged)
+		if (forged || died)
 			continue;
 		while (i < n_handled &&
 			(expected[i].request != reply.request || !may_be_answered(&expected[i]))) {
@@ -169,7 +184,7 @@ static void read_replies(uint32_t n_handled, bool ends)
 		must(i < n_handled, "a reply to message %u, which nobody sent", reply.request);
 		check_reply(&expected[i++], &reply, n_fds);
 	}
-	for (; i < n_handled && !ends && !forged; i++)
+	for (; i < n_handled && !ends && !forged && !died; i++)
 		must(!must_be_answered(&expected[i]), "message %u has no answer",
 			expected[i].request);
 }
@@ -255,7 +270,7 @@ static void receive(void)
 		r = session_receive(session());
 	while (r == 1);
 	n_handled = (uint32_t)(stand.session_section.messages - before);
-	if (forged)
+	if (forged || died)
 		n_handled = n_expected;
 	must(n_handled <= n_expected, "%u messages were handled, %u were sent", n_handled,
 		n_expected);
@@ -381,7 +396,7 @@ static void take_over(void)
 		return;
 	}
 	r = stand.session_section.connected ? session_resume(session(), sock()) : -EBADMSG;
-	must(before == stand.session_section.messages || forged,
+	must(before == stand.session_section.messages || forged || died,
 		"a message was handled while nothing was to be");
 	if (r < 0)
 		end_connection();
@@ -557,6 +572,7 @@ static void show(const struct step *step)
 		[STEP_WORK] = "the device works",
 		[STEP_CUT] = "a file is cut",
 		[STEP_PIPE] = "pipe",
+		[STEP_DIE] = "the worker will die",
 	};
 	enum step_kind kind = step->kind % STEP_N_KINDS;
 
@@ -609,6 +625,9 @@ static void do_step(const struct step *step)
 	case STEP_PIPE:
 		do_pipe(step);
 		break;
+	case STEP_DIE:
+		dies_after = 1 + step->more[0] % 12;
+		break;
 	default:
 		do_message(step);
 	}
@@ -639,7 +658,8 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 	stand_begin(&stand, &caps, head[6] % 4);
 	must(stand_worker_begin(&stand) == 0, "an empty page is refused");
 	aligned = true;
-	forged = false;
+	forged = died = false;
+	dies_after = 0;
 	n_expected = 0;
 	saved_size = 0;
 }
@@ -659,6 +679,34 @@ void play_init(void)
 	files_open_fds(); /* opens one itself */
 }
 
+/* A message during which the worker may die; another one goes on then. */
+static void do_mortal_step(const struct step *step)
+{
+	bool armed = dies_after > 0;
+
+	if (armed && __lsan_disable)
+		__lsan_disable();
+	stand.driver.on_call = on_call;
+	if (setjmp(death) == 0) {
+		do_step(step);
+	} else {
+		stand.driver.on_call = NULL;
+		died = failed_before = true;
+		do_restart();
+	}
+	stand.driver.on_call = NULL;
+	dies_after = 0;
+	if (armed && __lsan_enable)
+		__lsan_enable();
+}
+
+static bool is_message(const struct step *step)
+{
+	enum step_kind kind = step->kind % STEP_N_KINDS;
+
+	return kind <= STEP_MESSAGE_ALSO || kind == STEP_HOLD;
+}
+
 void play_step(const struct step *step)
 {
 	static unsigned int n;
@@ -668,7 +716,10 @@ void play_step(const struct step *step)
 	if (peer < 0)
 		connect_frontend();
 	remember();
-	do_step(step);
+	if (is_message(step))
+		do_mortal_step(step);
+	else
+		do_step(step);
 	if (!forged)
 		stand_check(&stand);
 	if (shows || ++n % 8 == 0)

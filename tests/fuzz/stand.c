@@ -23,6 +23,8 @@ static int keep_store(
 {
 	struct stand *s = of(keeper);
 
+	if (s->driver.on_call)
+		s->driver.on_call();
 	for (size_t i = 0; i < n; i++) {
 		must(slots[i] < FDSTORE_MAX_SLOTS, "slot %u is stored", slots[i]);
 		must(s->kept[slots[i]] < 0, "slot %u is stored, and has something already",
@@ -38,6 +40,8 @@ static int keep_drop(struct fdstore_keeper *keeper, const uint32_t *slots, size_
 {
 	struct stand *s = of(keeper);
 
+	if (s->driver.on_call)
+		s->driver.on_call();
 	for (size_t i = 0; i < n; i++) {
 		must(slots[i] >= SHIM_SLOT_FREE && slots[i] < FDSTORE_MAX_SLOTS,
 			"slot %u is dropped", slots[i]);

@@ -33,6 +33,7 @@ enum step_kind {
 	STEP_WORK,    /* the device completes @more chains of queue @ring */
 	STEP_CUT,     /* a file becomes shorter */
 	STEP_PIPE,    /* what the front-end does at its end of a transfer */
+	STEP_DIE,	   /* the worker dies in the next message, before its call @more outside */
 	STEP_N_KINDS
 };
 

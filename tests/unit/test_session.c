@@ -136,6 +136,35 @@ static void a_device_that_fails_when_it_is_back_works_after_a_reset(void **state
 	assert_true(device()->rings[0].running);
 }
 
+static void a_device_that_keeps_a_shadow_ring_has_failed_until_a_reset(void **state)
+{
+	PLAY(RELAYED, FAIL(1, REFUSES), MESSAGE(GET_VRING_BASE));
+	assert_true(device()->failed);
+	PLAY({ .kind = STEP_CLOSE }, RELAYED);
+	assert_true(device()->rings[0].running);
+}
+
+/* In each message, before each call to the device or the shim. */
+static void a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it(void **state)
+{
+	static const struct step all[] = { RELAYED };
+
+	for (size_t where = 0; where < ARRAY_SIZE(all); where++) {
+		for (uint8_t after = 0; after < 8; after++) {
+			const struct step die = { .kind = STEP_DIE, .more = { after } };
+
+			for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+				if (i == where)
+					play_step(&die);
+				play_step(&all[i]);
+			}
+			assert_true(device()->rings[0].running);
+			assert_int_not_equal(device()->relays[0].kept_slot, RELAY_NO_SLOT);
+			PLAY({ .kind = STEP_CLOSE });
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +184,11 @@ int main(void)
 			memory_that_is_refused_leaves_the_memory_of_before, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_device_that_fails_when_it_is_back_works_after_a_reset, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_device_that_keeps_a_shadow_ring_has_failed_until_a_reset, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it,
+			begin, end),
 	};
 
 	play_init();
