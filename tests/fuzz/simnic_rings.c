@@ -73,7 +73,8 @@ static struct iommu_region *map(uint64_t iova, uint64_t size, int fd, uint32_t p
 
 static void *reach(uint64_t iova, uint64_t size)
 {
-	void *at = iommu_range(&function->iommu, iova, size, SIM_PERM_READ | SIM_PERM_WRITE);
+	uint64_t address;
+	void *at = iommu_range(&function->iommu, iova, size, SIM_PERM_READ | SIM_PERM_WRITE, &address);
 
 	must(at, "a ring is not in memory");
 	return at;

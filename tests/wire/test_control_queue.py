@@ -5,15 +5,15 @@ import struct
 
 import pytest
 from arrival import Arrival
-from conftest import BUILD, Stand
 from control import (ADDR_SET, ALLUNI, ANNOUNCE, ERR, MAC, MQ, NOBCAST, OK, PROMISC, RX, TABLE_SET, VLAN,
                      ControlGuest)
-from frontend import F_MQ, eventfd, state, u64
+from device_state import HEAD, SECTION, load, pack, save
+from frontend import F_MQ, config, eventfd, state, u64
+from hostile import hostile
+from inflight_area import Area, get_area
 from shimside import SLOT_DEVICE
 from simnic import CONTROL, Simnic
-from test_device_state import HEAD, SECTION, load, pack, save
-from test_inflight import Area, get_area
-from test_net import config
+from stand import BUILD, Stand
 from test_set_log_base import Log, answer, log_all
 from unchanged import unchanged
 from waiting import wait_for
@@ -153,8 +153,8 @@ def test_an_address_that_is_set_shows_in_the_configuration(make_guest):
     guest.exchange()
 
 
+@hostile(174)
 def test_a_refusal_is_the_commands_and_not_the_rings(make_guest):
-    """Hostile input 174."""
     stand, guest = make_guest()
     for command in (b"", b"\1", bytes([99, 0]), bytes([MQ, 0, 1, 0]), bytes([RX, PROMISC, 7]),
                     bytes([MAC, TABLE_SET]) + b"\xff" * 8, bytes([RX, PROMISC]) + bytes(4000)):
@@ -163,8 +163,9 @@ def test_a_refusal_is_the_commands_and_not_the_rings(make_guest):
     assert running(stand) == [1, 1, 1]
 
 
+@hostile(174)
 def test_a_ring_that_breaks_the_rules_is_given_up_alone(make_guest):
-    """Hostile input 174: there is no room for the verdict."""
+    """There is no room for the verdict."""
     stand, guest = make_guest()
     guest.control.offer_command(bytes([RX, PROMISC, 0]), verdict=0)
     guest.control.notify()

@@ -10,6 +10,7 @@ import struct
 import pytest
 from dirty import Log
 from frontend import DEADLINE, F_LOG_ALL, OFFERED_PF, PF, u64
+from hostile import hostile
 from stand import Stand
 from unchanged import unchanged
 from waiting import wait_for
@@ -103,6 +104,7 @@ def test_an_eventfd_is_as_good_as_ever(allowed, guest):
     guest.rings[1].wait()
 
 
+@hostile(243)
 def test_the_page_is_all_that_a_guest_gets(allowed, guest):
     guest.notifiers.take_all(4)
     guest.notifiers.pages[0][:] = b"\xff" * 4096
@@ -116,6 +118,7 @@ def test_without_the_operator_s_word_it_is_not_offered(stand):
     assert fe.ask_u64("GET_PROTOCOL_FEATURES") & (1 << SEND_FD | 1 << NOTIFIER) == 0
 
 
+@hostile(45)
 @pytest.mark.parametrize("missing", [SEND_FD, PF["BACKEND_REQ"]])
 def test_the_feature_without_what_it_needs_is_refused(allowed, missing):
     fe = allowed.front_end()
@@ -196,6 +199,7 @@ def test_a_device_that_was_replaced_is_rung_all_the_same(own_nic_stand):
     stand.close_now()
 
 
+@hostile(153)
 def test_a_channel_without_room_holds_nothing_up(allowed):
     guest = allowed.guest()
     guest.fe.negotiate()

@@ -6,6 +6,7 @@ import random
 import pytest
 from dirty import Log
 from frontend import table, u64
+from hostile import hostile
 from iommu import (ACCESS_FAIL, BASE, F_ACCESS_PLATFORM, INVALIDATE, MISS, PAGE, READ, UPDATE, WRITE,
                    IommuGuest, iotlb)
 from unchanged import unchanged
@@ -80,6 +81,7 @@ def test_what_was_taken_back_is_asked_for_again(stand, guest):
     assert buffers <= {iova // PAGE for _, iova, _ in guest.asked}
 
 
+@hostile(240)
 def test_an_invalidated_page_is_not_written_any_more(stand, guest):
     """The answer comes when the device uses nothing of it."""
     guest.configure()
@@ -118,6 +120,7 @@ def test_a_ring_whose_page_is_taken_back_stands_still_until_it_is_there_again(st
     guest.exchange(5)
 
 
+@hostile(120)
 def test_a_page_of_a_ring_that_moves_takes_the_ring_along(stand, guest):
     """Replaced at once: the ring goes on in the other page, which has the same bytes."""
     guest.configure()
@@ -134,6 +137,7 @@ def test_a_page_of_a_ring_that_moves_takes_the_ring_along(stand, guest):
     guest.exchange(5)
 
 
+@hostile(123)
 def test_everything_may_be_taken_back_at_once(stand, guest):
     guest.configure()
     rings_run(stand, guest)
@@ -263,6 +267,7 @@ def test_the_log_has_the_pages_where_they_are(stand, guest):
 
 # ---- what is refused
 
+@hostile(115)
 def test_nothing_is_translated_that_was_not_accepted(stand):
     guest = IommuGuest(stand)
     guest.features &= ~F_ACCESS_PLATFORM
@@ -293,6 +298,7 @@ NONSENSE = {
 }
 
 
+@hostile(116, 117)
 @pytest.mark.parametrize("what", NONSENSE)
 def test_an_update_that_makes_no_sense_is_refused(stand, what):
     guest = IommuGuest(stand).configure()
@@ -301,6 +307,7 @@ def test_an_update_that_makes_no_sense_is_refused(stand, what):
         assert not guest.tell(iotlb(**facts))
 
 
+@hostile(117)
 @pytest.mark.parametrize("kind", [0, MISS, ACCESS_FAIL, 5, 6, 255])
 def test_a_type_that_is_not_the_front_end_s_is_refused(stand, kind):
     guest = IommuGuest(stand).configure()
@@ -321,12 +328,14 @@ def test_the_short_form_is_taken(stand):
     assert guest.tell(iotlb(UPDATE, BASE, uva=guest.memory.uva, tail=b""))
 
 
+@hostile(123)
 def test_to_take_back_what_was_never_there_is_fine(stand, guest):
     guest.configure()
     assert guest.tell(iotlb(INVALIDATE, 0x1234, 0x777777))
     assert not guest.tell(iotlb(INVALIDATE, 0x1234, 0))
 
 
+@hostile(121)
 @pytest.mark.parametrize("where", ["buffer", "used ring"])
 def test_an_access_that_is_not_permitted_is_told_and_stops_that_queue(stand, guest, where):
     guest.configure()
@@ -353,6 +362,7 @@ def test_an_access_that_is_not_permitted_is_told_and_stops_that_queue(stand, gue
 
 # ---- hostile
 
+@hostile(122)
 def test_a_front_end_that_never_answers_is_asked_some_times_and_served_meanwhile(stand, guest):
     guest.silent = True
     guest.configure()
@@ -369,6 +379,7 @@ def test_a_front_end_that_never_answers_is_asked_some_times_and_served_meanwhile
     guest.exchange(3)
 
 
+@hostile(241)
 def test_a_front_end_without_a_channel_is_served_what_it_tells_unasked(stand, guest):
     guest.fe.negotiate(guest.pf)
     for step in guest.setup_steps():
@@ -380,6 +391,7 @@ def test_a_front_end_without_a_channel_is_served_what_it_tells_unasked(stand, gu
     guest.exchange(3)
 
 
+@hostile(118)
 def test_many_updates_leave_the_newest_and_those_of_rings(stand, guest):
     guest.configure()
     rings_run(stand, guest)
@@ -392,6 +404,7 @@ def test_many_updates_leave_the_newest_and_those_of_rings(stand, guest):
     assert running(stand)[:2] == [1, 1]
 
 
+@hostile(122)
 def test_updates_and_misses_that_cross_do_no_harm(stand, guest):
     """Answers that come late, twice, or for something else; pages that go as they are asked for."""
     guest.configure()

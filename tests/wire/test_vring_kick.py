@@ -8,6 +8,7 @@ import struct
 import pytest
 from dirty import Log
 from frontend import DEADLINE, F_LOG_ALL, NO_FD, PF, state, u64
+from hostile import hostile
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -142,6 +143,7 @@ def test_a_broken_ring_is_told(stand, guest):
     wait_for(lambda: stand.shim.dump()["device"]["rings"][1]["failed"], "the state to say so")
 
 
+@hostile(153)
 def test_a_call_that_the_channel_has_no_room_for_comes_later(stand, guest):
     exchange(guest)
     guest.channel.all()
@@ -165,6 +167,7 @@ def test_a_call_that_the_channel_has_no_room_for_comes_later(stand, guest):
     exchange(guest)
 
 
+@hostile(156)
 def test_a_channel_that_breaks_is_given_up_and_rings_go_on(stand, guest):
     exchange(guest)
     guest.channel.close()
@@ -271,6 +274,7 @@ def test_a_front_end_that_gives_eventfds_is_never_sent_messages(stand):
     channel.close()
 
 
+@hostile(79)
 @pytest.mark.parametrize("num", [1, 0xffffffff])
 def test_the_reserved_number_has_to_be_zero(stand, guest, num):
     with unchanged(stand.shim):
@@ -284,6 +288,7 @@ def test_a_kick_of_a_ring_with_an_eventfd_is_fine(stand):
     guest.exchange(2)
 
 
+@hostile(44)
 @pytest.mark.parametrize("missing", ["REPLY_ACK", "BACKEND_REQ"])
 def test_the_feature_without_what_it_needs_ends_the_connection(stand, missing):
     fe = stand.front_end()
@@ -292,6 +297,7 @@ def test_the_feature_without_what_it_needs_ends_the_connection(stand, missing):
     assert stand.front_end().features
 
 
+@hostile(242)
 def test_many_kicks_are_as_good_as_one(stand, guest):
     guest.rings[0].offer(writable=2048)
     kick(guest, 0)
