@@ -69,7 +69,7 @@ static int provide(struct session *s, uint32_t ring, enum driver_queue_fd which)
 		return slot;
 	r = device_set_ring_fd(s->device, ring, which, slot);
 	if (r == 0)
-		s->state->inband[ring] |= OURS(which);
+		s->state->inband[ring] = (uint8_t)(s->state->inband[ring] | OURS(which));
 	return r;
 }
 
