@@ -18,52 +18,15 @@
 #include <sys/stat.h>
 
 #include "drivers/drivers.h"
-#include "drivers/sim/channel.h"
 #include "drivers/sim/control.h"
-#include "drivers/sim/events.h"
-#include "drivers/sim/lost.h"
+#include "drivers/sim/device.h"
 #include "drivers/sim/position.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
 #include "vdpa/driver.h"
 
-struct sim_device {
-	struct driver_device device; /* first: the core holds a pointer to it */
-	struct sim_channel channel;
-	struct sim_events events;
-	struct driver_keeper *keeper;
-	struct driver_caps caps;
-	size_t most_setups; /* in one SIM_PREPARE */
-	const struct sim_regs *regs; /* of the function as it is now; NULL: never seen */
-	const struct sim_regs *lost_regs; /* of the function before it was replaced */
-	bool replaced; /* before this instance began, which has never used what was before */
-	bool say_gone; /* the next event is that the function is gone or was replaced */
-};
-
-/* What the next worker needs: in driver_keeper's state. */
-struct sim_kept {
-	int32_t bar_number;
-	uint32_t valid;
-	uint32_t packed; /* ring layout, as the device was told last */
-};
-
-static struct sim_device *sim_device(struct driver_device *device)
-{
-	return (struct sim_device *)((char *)device - offsetof(struct sim_device, device));
-}
-
-static struct sim_kept *sim_kept(struct sim_device *sim)
-{
-	return sim->keeper->state;
-}
-
-static bool is_packed(struct sim_device *sim)
-{
-	return sim_kept(sim)->packed != 0;
-}
-
 /* After anything that may have come upon an event, or upon the mailbox's end. */
-static void note_events(struct sim_device *sim)
+void sim_note_events(struct sim_device *sim)
 {
 	if (sim->channel.sock < 0 && sim->events.sock >= 0) {
 		sim_events_watch(&sim->events, -1);
@@ -72,20 +35,20 @@ static void note_events(struct sim_device *sim)
 	sim_events_set_pending(&sim->events, sim->say_gone || sim->channel.n_events > 0);
 }
 
-static int call(struct sim_device *sim, struct sim_request request, unsigned int deadline_ms)
+int sim_call(struct sim_device *sim, struct sim_request request, unsigned int deadline_ms)
 {
 	int r = sim_channel_call(&sim->channel, &request, deadline_ms);
 
 	close_keep_errno(request.reply_fd);
-	note_events(sim);
+	sim_note_events(sim);
 	return r;
 }
 
-static int call_u64(struct sim_device *sim, enum sim_command command, uint64_t value)
+int sim_call_u64(struct sim_device *sim, enum sim_command command, uint64_t value)
 {
 	struct sim_u64 u64 = { .value = value };
 
-	return call(sim,
+	return sim_call(sim,
 		(struct sim_request){ .command = command, .payload = &u64, .size = sizeof(u64) },
 		DRIVER_DEADLINE_COMMAND);
 }
@@ -234,7 +197,7 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 		sim_close(&sim->device);
 		return r;
 	}
-	note_events(sim);
+	sim_note_events(sim);
 	*ret = &sim->device;
 	return 0;
 }
@@ -259,7 +222,7 @@ static int sim_reopen(struct driver_device *device, const int *fds, size_t n_fds
 	}
 	sim->replaced = sim->say_gone = false;
 	keep_bar(sim, bar_fd); /* without, a death of worker and device together costs positions */
-	note_events(sim);
+	sim_note_events(sim);
 	return 0;
 }
 
@@ -270,349 +233,18 @@ static const struct driver_caps *sim_caps(struct driver_device *device)
 
 static int sim_reset(struct driver_device *device)
 {
-	return call(sim_device(device), (struct sim_request){ .command = SIM_RESET },
+	return sim_call(sim_device(device), (struct sim_request){ .command = SIM_RESET },
 		DRIVER_DEADLINE_RESET);
 }
 
 static int sim_set_features(struct driver_device *device, uint64_t features)
 {
-	int r = call_u64(sim_device(device), SIM_SET_FEATURES, features);
+	int r = sim_call_u64(sim_device(device), SIM_SET_FEATURES, features);
 
 	if (r == 0)
 		sim_kept(sim_device(device))->packed =
 			(features & BIT_ULL(VIRTIO_F_RING_PACKED)) != 0;
 	return r;
-}
-
-static struct sim_map map_payload(const struct driver_map *map)
-{
-	return (struct sim_map){
-		.iova = map->iova,
-		.size = map->size,
-		.offset = map->offset,
-		.perm = map->perm,
-	};
-}
-
-static int sim_map(struct driver_device *device, const struct driver_map *map)
-{
-	const struct sim_map payload = map_payload(map);
-
-	return call(sim_device(device),
-		(struct sim_request){
-			.command = SIM_MAP,
-			.payload = &payload,
-			.size = sizeof(payload),
-			.fds = &map->fd,
-			.n_fds = 1,
-		},
-		DRIVER_DEADLINE_MAP);
-}
-
-static int sim_unmap(struct driver_device *device, uint64_t iova, uint64_t size)
-{
-	const struct sim_map payload = { .iova = iova, .size = size };
-
-	return call(sim_device(device),
-		(struct sim_request){
-			.command = SIM_UNMAP,
-			.payload = &payload,
-			.size = sizeof(payload),
-		},
-		DRIVER_DEADLINE_MAP);
-}
-
-static int sim_set_log(struct driver_device *device, const struct driver_log *log)
-{
-	const struct sim_log payload = {
-		.offset = log ? log->offset : 0,
-		.size = log ? log->size : 0,
-	};
-
-	return call(sim_device(device),
-		(struct sim_request){
-			.command = SIM_SET_LOG,
-			.payload = &payload,
-			.size = sizeof(payload),
-			.fds = log ? &log->fd : NULL,
-			.n_fds = log ? 1 : 0,
-		},
-		DRIVER_DEADLINE_COMMAND);
-}
-
-static int sim_postcopy_advise(struct driver_device *device, int *ret_fd)
-{
-	struct sim_device *sim = sim_device(device);
-	struct sim_request request = { .command = SIM_POSTCOPY_ADVISE };
-	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
-
-	note_events(sim);
-	if (r == 0 && request.reply_fd < 0)
-		r = -EPROTO;
-	if (r == 0)
-		*ret_fd = request.reply_fd;
-	return r;
-}
-
-static int sim_postcopy_map(struct driver_device *device, const struct driver_map *map,
-	uint64_t *ret_address)
-{
-	const struct sim_map payload = map_payload(map);
-	struct sim_u64 reply;
-	int r = call(sim_device(device),
-		(struct sim_request){
-			.command = SIM_POSTCOPY_MAP,
-			.payload = &payload,
-			.size = sizeof(payload),
-			.fds = &map->fd,
-			.n_fds = 1,
-			.reply = &reply,
-			.reply_size = sizeof(reply),
-		},
-		DRIVER_DEADLINE_MAP);
-
-	if (r == 0)
-		*ret_address = reply.value;
-	return r;
-}
-
-static int sim_postcopy_register(struct driver_device *device)
-{
-	return call(sim_device(device), (struct sim_request){ .command = SIM_POSTCOPY_REGISTER },
-		DRIVER_DEADLINE_COMMAND);
-}
-
-static int sim_postcopy_end(struct driver_device *device)
-{
-	return call(sim_device(device), (struct sim_request){ .command = SIM_POSTCOPY_END },
-		DRIVER_DEADLINE_COMMAND);
-}
-
-/* The descriptors that are there, in the order of the SIM_FD_ bits. */
-static int call_iotlb(struct sim_device *sim, enum sim_command command, struct sim_iotlb payload)
-{
-	return call(sim,
-		(struct sim_request){
-			.command = command,
-			.payload = &payload,
-			.size = sizeof(payload),
-		},
-		DRIVER_DEADLINE_COMMAND);
-}
-
-static int sim_iotlb_update(struct driver_device *device, const struct driver_iotlb *entry)
-{
-	return call_iotlb(sim_device(device), SIM_IOTLB_UPDATE,
-		(struct sim_iotlb){
-			.iova = entry->iova,
-			.size = entry->size,
-			.address = entry->address,
-			.perm = entry->perm,
-		});
-}
-
-static int sim_iotlb_invalidate(struct driver_device *device, uint64_t iova, uint64_t size)
-{
-	return call_iotlb(sim_device(device), SIM_IOTLB_INVALIDATE,
-		(struct sim_iotlb){ .iova = iova, .size = size });
-}
-
-static int sim_queue_miss(struct driver_device *device, uint16_t queue, struct driver_miss *ret)
-{
-	const struct sim_device *sim = sim_device(device);
-	const struct sim_miss *miss;
-	uint32_t state;
-
-	if (!sim->regs || queue >= sim->caps.n_queues)
-		return -ENOENT;
-	miss = &sim->regs->misses[queue];
-	state = __atomic_load_n(&miss->state, __ATOMIC_ACQUIRE);
-	if (state != SIM_MISS_WAITS && state != SIM_MISS_REFUSED)
-		return -ENOENT;
-	*ret = (struct driver_miss){
-		.iova = miss->iova,
-		.perm = miss->perm & (DRIVER_PERM_READ | DRIVER_PERM_WRITE),
-		.refused = state == SIM_MISS_REFUSED,
-	};
-	return ret->perm == 0 ? -ENOENT : 0;
-}
-
-/* One page for all queues. */
-static int sim_doorbell(struct driver_device *device, bool on, uint16_t queue, int *ret_fd, uint64_t *ret)
-{
-	struct sim_device *sim = sim_device(device);
-	const struct sim_u64 payload = { .value = on };
-	struct sim_request request = {
-		.command = SIM_DOORBELL,
-		.payload = &payload,
-		.size = sizeof(payload),
-	};
-	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
-
-	note_events(sim);
-	if (r == 0 && on && request.reply_fd < 0)
-		r = -EPROTO;
-	if (r < 0 || !on) {
-		close_keep_errno(request.reply_fd);
-		return r;
-	}
-	*ret_fd = request.reply_fd;
-	*ret = 0;
-	return 0;
-}
-
-static uint32_t list_fds(const int all[3], int *ret_fds, size_t *ret_n)
-{
-	uint32_t have = 0;
-
-	*ret_n = 0;
-	for (unsigned int i = 0; i < 3; i++) {
-		if (all[i] < 0)
-			continue;
-		have |= 1U << i;
-		ret_fds[(*ret_n)++] = all[i];
-	}
-	return have;
-}
-
-/* As many as one command takes. */
-static int prepare_some(struct sim_device *sim, const struct driver_queue *queues, size_t n)
-{
-	struct sim_queue_setup setups[SIM_PREPARE_MAX];
-	int fds[3 * SIM_PREPARE_MAX];
-	size_t n_fds = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct driver_queue *q = &queues[i];
-		const int all[3] = { q->kick_fd, q->call_fd, q->err_fd };
-		size_t more;
-
-		setups[i] = (struct sim_queue_setup){
-			.queue = q->index,
-			.size = q->size,
-			.desc = q->desc,
-			.driver = q->driver,
-			.device = q->device,
-			.position = sim_position_word(q->position, is_packed(sim)),
-			.have_fds = list_fds(all, fds + n_fds, &more),
-		};
-		n_fds += more;
-	}
-	return call(sim,
-		(struct sim_request){
-			.command = SIM_PREPARE,
-			.payload = setups,
-			.size = n * sizeof(setups[0]),
-			.fds = fds,
-			.n_fds = n_fds,
-		},
-		DRIVER_DEADLINE_COMMAND);
-}
-
-static int sim_prepare(struct driver_device *device, const struct driver_queue *queues, size_t n)
-{
-	struct sim_device *sim = sim_device(device);
-	int r = 0;
-
-	for (size_t at = 0; at < n && r == 0;) {
-		size_t some = n - at < sim->most_setups ? n - at : sim->most_setups;
-
-		r = prepare_some(sim, queues + at, some);
-		at += some;
-	}
-	return r;
-}
-
-static uint32_t count_queues(const struct sim_device *sim)
-{
-	return sim->caps.n_queues + sim->caps.control_queue;
-}
-
-/* The part of a set that this function has queues for. */
-static struct sim_queue_set sim_set(struct sim_device *sim, const struct queue_set *set)
-{
-	struct sim_queue_set ret = { 0 };
-
-	for (uint32_t i = 0; i < count_queues(sim); i++) {
-		if (queue_set_has(set, i))
-			ret.bits[i / 64] |= BIT_ULL(i % 64);
-	}
-	return ret;
-}
-
-static int sim_start(struct driver_device *device, const struct queue_set *set)
-{
-	const struct sim_queue_set payload = sim_set(sim_device(device), set);
-
-	return call(sim_device(device),
-		(struct sim_request){
-			.command = SIM_START,
-			.payload = &payload,
-			.size = sizeof(payload),
-		},
-		DRIVER_DEADLINE_COMMAND);
-}
-
-static int sim_stop(struct driver_device *device, const struct queue_set *set,
-	struct queue_position *ret)
-{
-	struct sim_device *sim = sim_device(device);
-	const struct sim_queue_set payload = sim_set(sim, set);
-	struct sim_positions positions;
-	int r;
-
-	r = call(sim,
-		(struct sim_request){
-			.command = SIM_STOP,
-			.payload = &payload,
-			.size = sizeof(payload),
-			.reply = &positions,
-			.reply_size = sizeof(positions),
-		},
-		DRIVER_DEADLINE_COMMAND);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < count_queues(sim); i++) {
-		if (queue_set_has(set, i))
-			ret[i] = sim_position(positions.position[i], is_packed(sim));
-	}
-	return 0;
-}
-
-static int sim_set_queue_fd(struct driver_device *device, uint16_t queue,
-	enum driver_queue_fd which, int fd)
-{
-	static const uint32_t bit[] = {
-		[DRIVER_FD_KICK] = SIM_FD_KICK,
-		[DRIVER_FD_CALL] = SIM_FD_CALL,
-		[DRIVER_FD_ERR] = SIM_FD_ERR,
-	};
-	const struct sim_queue_fds payload = {
-		.queue = queue,
-		.change = bit[which],
-		.have_fds = fd >= 0 ? bit[which] : 0,
-	};
-
-	return call(sim_device(device),
-		(struct sim_request){
-			.command = SIM_SET_FDS,
-			.payload = &payload,
-			.size = sizeof(payload),
-			.fds = &fd,
-			.n_fds = fd >= 0 ? 1 : 0,
-		},
-		DRIVER_DEADLINE_COMMAND);
-}
-
-/* Of a device that was lost again its own registers speak, not those of the one before it. */
-static int sim_lost_position(struct driver_device *device, const struct driver_queue *queue,
-	bool packed, const void *ring, struct queue_position *ret)
-{
-	const struct sim_device *sim = sim_device(device);
-	const struct sim_regs *regs =
-		sim_regs_ran(sim->regs, queue->index) ? sim->regs : sim->lost_regs;
-
-	return sim_regs_position(regs, queue, packed, ring, ret);
 }
 
 /* Of a function that was replaced before this instance began, the one before it speaks. */
@@ -629,7 +261,7 @@ static int sim_set_control(struct driver_device *device, const struct control_st
 	struct sim_control payload;
 
 	sim_control_form(state, &payload);
-	return call(sim_device(device),
+	return sim_call(sim_device(device),
 		(struct sim_request){
 			.command = SIM_SET_CONTROL,
 			.payload = &payload,
@@ -643,7 +275,7 @@ static int sim_get_config(struct driver_device *device, struct driver_net_config
 	struct sim_config config;
 	int r;
 
-	r = call(sim_device(device),
+	r = sim_call(sim_device(device),
 		(struct sim_request){
 			.command = SIM_GET_CONFIG,
 			.reply = &config,
@@ -664,7 +296,7 @@ static int sim_get_config(struct driver_device *device, struct driver_net_config
 
 static int sim_set_mtu(struct driver_device *device, uint16_t mtu)
 {
-	return call_u64(sim_device(device), SIM_SET_MTU, mtu);
+	return sim_call_u64(sim_device(device), SIM_SET_MTU, mtu);
 }
 
 static int sim_announce(struct driver_device *device, const uint8_t mac[6])
@@ -672,7 +304,7 @@ static int sim_announce(struct driver_device *device, const uint8_t mac[6])
 	uint64_t value = 0;
 
 	memcpy(&value, mac, 6);
-	return call_u64(sim_device(device), SIM_ANNOUNCE, value);
+	return sim_call_u64(sim_device(device), SIM_ANNOUNCE, value);
 }
 
 static int sim_queue_stats(struct driver_device *device, uint16_t queue,
@@ -681,7 +313,7 @@ static int sim_queue_stats(struct driver_device *device, uint16_t queue,
 	struct sim_device *sim = sim_device(device);
 	struct sim_queue_regs regs;
 
-	if (!sim->regs || queue >= count_queues(sim))
+	if (!sim->regs || queue >= sim_count_queues(sim))
 		return -ENOENT;
 	regs = sim->regs->queues[queue];
 	*ret = (struct driver_queue_stats){
@@ -691,7 +323,7 @@ static int sim_queue_stats(struct driver_device *device, uint16_t queue,
 		.drops = regs.drops,
 		.errors = regs.errors,
 		.calls = regs.calls,
-		.position = sim_position(regs.position, is_packed(sim)),
+		.position = sim_position(regs.position, sim_is_packed(sim)),
 		.running = regs.status == SIM_QUEUE_RUNNING,
 		.failed = regs.status == SIM_QUEUE_ERROR,
 	};
@@ -740,10 +372,10 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 		r = sim_channel_next_event(&sim->channel, &event);
 	} while (r == 0 && (event.kind < SIM_EVENT_CONFIG ||
 				   event.kind > SIM_EVENT_MISS));
-	note_events(sim);
+	sim_note_events(sim);
 	if (sim->say_gone && r < 0) {
 		sim->say_gone = false;
-		note_events(sim);
+		sim_note_events(sim);
 		*ret = (struct driver_event){ .kind = DRIVER_EVENT_GONE };
 		return 0;
 	}
