@@ -83,7 +83,7 @@ def test_page_and_health_block_are_sealed_and_vdpad_only_reads(stand):
 def test_wrong_requests_are_refused_and_change_nothing(stand, kind, payload, n_fds, wanted):
     payloads = {"": b"", "spec": stand.device.spec(), "short": stand.device.spec()[:-1],
                 "relative": stand.device.spec(worker_path="worker"),
-                "flags": stand.device.spec(flags=2),
+                "flags": stand.device.spec(flags=4),
                 "no end": stand.device.spec(name="x" * 64)}
     settled(stand)
     before = stand.shim_fds()

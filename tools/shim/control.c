@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tools/shim/shim.h"
+#include "vdpa/base/acceptor.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/fdmsg.h"
@@ -282,8 +283,7 @@ void control_receive(struct shim *s)
 
 void control_accept(struct shim *s)
 {
-	_cleanup_close_ int fd =
-		accept4(s->poll_fd[SOURCE_LISTEN], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	_cleanup_close_ int fd = acceptor_take(s->poll_fd[SOURCE_LISTEN], SOCK_NONBLOCK);
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "tools/shim/shim.h"
+#include "vdpa/base/acceptor.h"
+#include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 #include "vdpa/sandbox/sandbox.h"
@@ -44,10 +46,7 @@ static void serve_worker(struct shim *s)
 
 static void refuse_front_end(struct shim *s)
 {
-	int fd = accept4(s->poll_fd[SOURCE_REFUSE], NULL, NULL, SOCK_CLOEXEC);
-
-	if (fd >= 0)
-		close(fd);
+	close_keep_errno(acceptor_take(s->poll_fd[SOURCE_REFUSE], 0));
 }
 
 static void (*const receivers[N_SOURCES])(struct shim *s) = {

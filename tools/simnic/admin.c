@@ -20,6 +20,7 @@
 #include "tools/simnic/macs.h"
 #include "tools/simnic/mailbox.h"
 #include "tools/simnic/port.h"
+#include "vdpa/base/acceptor.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/fdmsg.h"
@@ -289,8 +290,7 @@ static bool peer_ok(const struct nic *nic, int sock)
 static void on_connection(struct source *source)
 {
 	struct nic *nic = (struct nic *)((char *)source - offsetof(struct nic, listener));
-	_cleanup_close_ int sock =
-		accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	_cleanup_close_ int sock = acceptor_take(source->fd, SOCK_NONBLOCK);
 	struct session *s;
 
 	if (sock < 0)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tools/vdpad/listener.h"
+#include "vdpa/base/acceptor.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
 
@@ -76,7 +77,7 @@ static void turn_away(int fd, enum failure_code code, const char *why)
 static int on_connection(sd_event_source *source, int listener, uint32_t revents, void *arg)
 {
 	struct control *control = arg;
-	_cleanup_close_ int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	_cleanup_close_ int fd = acceptor_take(listener, SOCK_NONBLOCK);
 	struct peer peer;
 	enum role role;
 
