@@ -21,6 +21,7 @@
 #include "tests/fuzz/files.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/must.h"
+#include "tools/simnic/control.h"
 #include "tools/simnic/eal.h"
 #include "tools/simnic/frame.h"
 #include "tools/simnic/function.h"
@@ -79,6 +80,9 @@ static void on_attention(struct source *source)
 			if (atomic_fetch_and(&f->faulty[q / 64], ~BIT_ULL(q % 64)) &
 				BIT_ULL(q % 64))
 				mailbox_event(f, SIM_EVENT_QUEUE_ERROR, q);
+			if (atomic_fetch_and(&f->waiting_queues[q / 64], ~BIT_ULL(q % 64)) &
+				BIT_ULL(q % 64))
+				mailbox_event(f, SIM_EVENT_MISS, q);
 		}
 		if (f->memory_lost)
 			f->regs->status = SIM_FUNCTION_FAILED;
@@ -114,12 +118,14 @@ static void start_nic(void)
 		"no loop");
 	must(eal_start(&nic.options, &nic.pool) == 0, "DPDK does not start");
 	must(memory_watch(&nic) == 0, "no signal handler");
+	must(signaller_open(&nic.signaller) == 0, "no asynchronous requests");
 	nic.page_faults = postcopy_possible() == 0;
 	must(thread_create(&nic, UINT32_MAX, &nic.own) == 0 &&
 			thread_create(&nic, 0, &nic.threads[0]) == 0,
 		"no thread");
 	nic.n_threads = 1;
 	must(thread_start(nic.threads[0]) == 0, "no thread");
+	must(control_open(&nic) == 0, "no timer");
 }
 
 /* The data thread had its turn. */
@@ -379,11 +385,21 @@ static void offer(struct input *in)
 
 /* -------------------------------------------------------------------------------- checks */
 
-static bool reaches(const struct function *f, uint64_t iova, uint64_t size, const void *at)
+/* A ring's area, by the address that its queue was given. */
+static bool reaches(const struct function *f, uint64_t iova, uint64_t size, const void *at,
+	uint64_t address)
 {
-	const void *there = iommu_range(&f->iommu, iova, size, SIM_PERM_READ);
+	uint64_t found;
+	const void *there = iommu_range(&f->iommu, iova, size, 0, &found);
 
-	return there && there == at;
+	return there && there == at && found == address;
+}
+
+static bool ring_is_reached(const struct function *f, const struct vq *q)
+{
+	return reaches(f, q->setup.desc, q->desc_size, q->desc, q->desc_iova) &&
+	       reaches(f, q->setup.driver, q->driver_size, q->driver, q->driver_iova) &&
+	       reaches(f, q->setup.device, q->device_size, q->device, q->device_iova);
 }
 
 static void check_function(const struct function *f)
@@ -408,9 +424,7 @@ static void check_function(const struct function *f)
 		must(q->regs->status == (uint32_t)q->status, "queue %u: registers say %u, it is %u",
 			i, q->regs->status, q->status);
 		must(q->status != SIM_QUEUE_RUNNING || f->memory_lost ||
-				(reaches(f, q->desc_iova, q->desc_size, q->desc) &&
-					reaches(f, q->driver_iova, q->driver_size, q->driver) &&
-					reaches(f, q->device_iova, q->device_size, q->device)),
+				ring_is_reached(f, q),
 			"queue %u runs, and its ring is not mapped", i);
 	}
 	nic_resume(&nic);
