@@ -39,6 +39,7 @@ void session_give_notifiers(struct session *s)
 {
 	int channel = session_channel(s, WIRE_BACKEND_VRING_HOST_NOTIFIER);
 	bool changed = false;
+	int r;
 
 	if (channel < 0)
 		return;
@@ -46,13 +47,14 @@ void session_give_notifiers(struct session *s)
 		if (!s->device->state->rings[ring].running || s->state->notifiers[ring] ||
 			device_is_away(s->device))
 			continue;
-		if (give(s, channel, ring) < 0)
+		r = give(s, channel, ring);
+		changed = changed || r != -EAGAIN; /* the device may have failed, the channel been given up */
+		if (r < 0)
 			break;
 		s->state->notifiers[ring] = 1;
-		changed = true;
 	}
 	if (changed && transaction_commit(&s->transaction) < 0)
-		log_error("that the front-end has notifiers can't be kept");
+		log_error("which notifiers the front-end has can't be kept");
 }
 
 void notifier_forget(struct session *s)
