@@ -225,9 +225,14 @@ class Run:
                else "done" if not failed else "failed")
         say(f"{running.job.name}: {how} ({running.seconds():.0f} s)"
             + (", was cut short" if running.told else ""))
+        text = running.log.read_text(errors="replace")
         if failed:
-            sys.stdout.write(running.log.read_text(errors="replace"))
+            sys.stdout.write(text)
             sys.stdout.flush()
+        elif running.job.tells:
+            for line in text.splitlines():
+                if re.search(running.job.tells, line):
+                    say(f"    {line.strip()}")
         if failed and running.job.kind == "tool":
             self.give_up(running.job.name)
         else:

@@ -30,6 +30,7 @@ class Job:
     needs: jobs that must have succeeded. compiles: one of these at a time, since it takes all cores.
     seconds: a limit for all of it, for what hangs; not a measure of what it takes.
     since: the first kind of run that has it.
+    tells: lines of its log that are of interest also when all went well; a regular expression.
     """
     name: str
     kind: str
@@ -38,6 +39,7 @@ class Job:
     since: int = NORMAL
     seconds: int = HOUR
     compiles: bool = False
+    tells: str = ""
     environment: dict = field(default_factory=dict)
 
     @property
@@ -69,7 +71,7 @@ def thorough():
     return bool(os.environ.get("VDPAD_ALL"))
 
 
-def suite(name, folder, since=NORMAL, only=(), but=(), needs=()):
+def suite(name, folder, since=NORMAL, only=(), but=(), needs=(), tells=""):
     """A folder of tests in pytest; of them @only these files, or not those of @but."""
     path = Path("tests") / name
     files = [file for file in sorted(p.name for p in path.glob("test_*.py"))
@@ -81,7 +83,7 @@ def suite(name, folder, since=NORMAL, only=(), but=(), needs=()):
     return Job(f"{path} on {folder}{part}", "pytest", steady(
         PYTHON, "-m", "pytest", *(str(path / file) for file in files), "-ra", "-p", "no:cacheprovider",
         "--timeout", str(HOUR if thorough() else 480)), (f"building {folder}", *needs), since,
-        12 * HOUR if thorough() else HOUR,
+        12 * HOUR if thorough() else HOUR, tells=tells,
         environment={"VDPAD_BUILD": folder})
 
 
@@ -108,7 +110,10 @@ def jobs():
         suite("system", "build-asan", only=WITHOUT_GUESTS),
         suite("conformance", "build"),
         suite("conformance", "build-asan"),
-        *when_there("tests/fault", suite("fault", "build")),
+        *when_there("tests/fault", suite("fault", "build", tells=r"points, .* seed")),
+        *when_there("tests/fuzz/run", Job("coverage by the fuzzers' inputs", "program",
+                                          ["tests/fuzz/run", "--coverage"], ("fuzzing",),
+                                          tells=r"lines reached|together: |coverage is")),
         unit("build-tsan"),
         unit("build-asan"),
         unit("build-clang"),

@@ -201,3 +201,9 @@ def test_each_kind_of_run_says_what_it_leaves_out():
             assert job.name.partition(" on ")[0] in normal and job.name.partition(" on ")[2] in normal
     assert "tests/wire on build-asan (the rest), build-tsan (the rest), build-clang" in normal
     assert "tests/migrate on build, build-asan (part)" in quick and "tests/migrate on build," not in normal
+
+
+def test_what_a_job_tells_is_told_when_all_went_well(tmp_path):
+    lines = run(tmp_path, "sh('x', 'echo found 3 things; echo other', tells='^found')")[1]
+    assert any(line.endswith("    found 3 things") for line in lines)
+    assert not any("other" in line for line in lines)
