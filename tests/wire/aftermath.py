@@ -38,7 +38,9 @@ class Footprint:
         with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as f:
             lines = [line.split(None, 5) for line in f]
         names = [line[5].strip() if len(line) > 5 else "" for line in lines]
-        self.files = collections.Counter(n for n in names if n.startswith(("/memfd:", "/dev/", "/tmp/")))
+        # A sanitizer's own file has the process's number in its name, which a successor's has not.
+        self.files = collections.Counter(n for n in names if n.startswith(("/memfd:", "/dev/", "/tmp/"))
+                                         and not n.startswith("/tmp/tsan."))
         self.others = sum(1 for n in names if not n)
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
             self.memory = 1024 * sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
