@@ -77,6 +77,14 @@ void iotlb_forget(struct device *d)
 	d->iotlb->n_asked = 0;
 }
 
+void device_iotlb_close(struct device *d)
+{
+	if (d->iotlb)
+		iotlb_free(&d->iotlb->table);
+	free(d->iotlb);
+	d->iotlb = NULL;
+}
+
 /* ------------------------------------------------------------------------------ asking */
 
 static void drop_asked(struct device_iotlb *t, uint32_t at)
