@@ -163,6 +163,23 @@ static void a_device_that_keeps_a_shadow_ring_has_failed_until_a_reset(void **st
 	assert_true(device()->rings[0].running);
 }
 
+/* A relay that stops makes state and descriptors lasting before the message is decided on. */
+static void memory_that_is_refused_after_a_relay_stopped_for_it_is_not_kept(void **state)
+{
+	for (uint8_t how = REFUSES; how <= TIMES_OUT; how++) {
+		for (uint8_t after = 0; after < 6; after++) {
+			const struct step fail = FAIL(after, how);
+
+			PLAY(RELAYED);
+			assert_int_not_equal(device()->relays[0].kept_slot, RELAY_NO_SLOT);
+			play_step(&fail);
+			PLAY(MESSAGE(SET_MEM_TABLE, .ring = 7));
+			end(state);
+			begin(state);
+		}
+	}
+}
+
 /* In each message, before each call to the device or the shim. */
 static void a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it(void **state)
 {
@@ -252,6 +269,20 @@ static void a_doorbell_that_the_front_end_could_not_be_told_of_is_known_to_be_op
 	}
 }
 
+/* Both checks are in play.c: what is signalled goes out, and what found no room does later. */
+static void a_ring_that_was_given_no_eventfds_is_told_of_by_messages_also_when_the_channel_was_full(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD),
+		MESSAGE(SET_FEATURES, .ring = 1), MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM),
+		MESSAGE(SET_VRING_BASE, .value = { 31 }), MESSAGE(SET_VRING_ADDR),
+		MESSAGE(SET_VRING_ENABLE), MESSAGE(VRING_KICK));
+	assert_true(device()->rings[0].running);
+	assert_int_not_equal(device()->rings[0].call_slot, FDSTORE_NONE);
+	PLAY({ .kind = STEP_CALL }, { .kind = STEP_CALL, .more = { 1 } }, { .kind = STEP_CHANNEL },
+		{ .kind = STEP_CALL }, { .kind = STEP_CALL, .more = { 1 } }, RESTART,
+		{ .kind = STEP_CHANNEL, .ring = 1 });
+}
+
 /* Ring 2 without MQ. */
 static void what_a_control_queue_had_set_is_forgotten_when_another_driver_begins_there(void **state)
 {
@@ -292,6 +323,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_device_that_keeps_a_shadow_ring_has_failed_until_a_reset, begin, end),
 		cmocka_unit_test_setup_teardown(
+			memory_that_is_refused_after_a_relay_stopped_for_it_is_not_kept, begin, end),
+		cmocka_unit_test_setup_teardown(
 			a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it,
 			begin, end),
 		cmocka_unit_test_setup_teardown(
@@ -306,6 +339,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_doorbell_that_the_front_end_could_not_be_told_of_is_known_to_be_open,
 			begin_with_doorbell, end),
+		cmocka_unit_test_setup_teardown(
+			a_ring_that_was_given_no_eventfds_is_told_of_by_messages_also_when_the_channel_was_full,
+			begin, end),
 		cmocka_unit_test_setup_teardown(
 			what_a_control_queue_had_set_is_forgotten_when_another_driver_begins_there,
 			begin_with_control, end),
