@@ -610,6 +610,33 @@ static void do_call(const struct step *step)
 		"the front-end does not hear of ring %u", ring);
 }
 
+static bool is_signalled(int32_t slot)
+{
+	struct pollfd p = { .fd = fdstore_get(&stand.fds, slot), .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
+/* There is room again: nothing that was signalled meanwhile stays. */
+static void check_signals(void)
+{
+	const struct session_section *now = &stand.session_section;
+
+	for (int i = 0; i < 4; i++)
+		do_round();
+	if (forged || channel_ended ||
+		!is_channel(session_channel(session(), WIRE_BACKEND_VRING_CALL)))
+		return;
+	for (uint32_t i = 0; i < stand.device.n_queues; i++) {
+		const struct ring_state *ring = &stand.device_section.rings[i];
+
+		must(!(now->inband[i] & BIT(DRIVER_FD_CALL)) || !is_signalled(ring->call_slot),
+			"ring %u: a call is held back", i);
+		must(!(now->inband[i] & BIT(DRIVER_FD_ERR)) || !is_signalled(ring->err_slot),
+			"ring %u: an error is held back", i);
+	}
+}
+
 static void do_channel(const struct step *step)
 {
 	static const struct wire_header filler = { .request = FILLER };
@@ -621,6 +648,7 @@ static void do_channel(const struct step *step)
 		break;
 	case 1:
 		channel_waits = false;
+		check_signals();
 		break;
 	case 2:
 		channel_ended = true;
