@@ -200,6 +200,7 @@ static bool channel_ended;
 static bool channel_waits;		      /* the front-end reads nothing there */
 static enum wire_backend_request seen_request; /* the last one, and its ring */
 static uint32_t seen_ring;
+static bool owed[QUEUE_MAX][2]; /* signals that nobody has heard of, since the last other step */
 
 static size_t close_all(struct msghdr *header)
 {
@@ -251,6 +252,8 @@ static bool read_request(void)
 	must(m.request == WIRE_BACKEND_CONFIG_CHANGE || m.request == WIRE_BACKEND_IOTLB_MSG ||
 			seen_ring < stand.device.n_queues,
 		"%s of ring %u", desc->name, seen_ring);
+	if (m.request == WIRE_BACKEND_VRING_CALL || m.request == WIRE_BACKEND_VRING_ERR)
+		owed[seen_ring][m.request == WIRE_BACKEND_VRING_ERR] = false;
 	must(m.request != WIRE_BACKEND_IOTLB_MSG ||
 			((payload.iotlb.type == WIRE_IOTLB_MISS ||
 				 payload.iotlb.type == WIRE_IOTLB_ACCESS_FAIL) &&
@@ -604,6 +607,7 @@ static void do_call(const struct step *step)
 		write(fd, &one, sizeof(one)) < 0)
 		return;
 	seen_request = WIRE_BACKEND_NONE;
+	owed[ring][which == DRIVER_FD_ERR] = true;
 	do_round();
 	must(forged || channel_waits || channel_ended || !is_channel(session_channel(session(), request)) ||
 			(seen_request == request && seen_ring == ring),
@@ -634,6 +638,7 @@ static void check_signals(void)
 			"ring %u: a call is held back", i);
 		must(!(now->inband[i] & BIT(DRIVER_FD_ERR)) || !is_signalled(ring->err_slot),
 			"ring %u: an error is held back", i);
+		must(!owed[i][0] && !owed[i][1], "ring %u: a signal was lost", i);
 	}
 }
 
@@ -891,6 +896,7 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 	stand_begin(&stand, &caps, head[6] % 4);
 	stand.doorbell_allowed = !(head[7] & 4);
 	channel_waits = channel_ended = false;
+	memset(owed, 0, sizeof(owed));
 	must(stand_worker_begin(&stand) == 0, "an empty page is refused");
 	aligned = true;
 	forged = died = false;
@@ -942,6 +948,14 @@ static bool is_message(const struct step *step)
 	return kind <= STEP_MESSAGE_ALSO || kind == STEP_HOLD;
 }
 
+/* Others may give up a ring, or the channel. */
+static bool keeps_signals(const struct step *step)
+{
+	enum step_kind kind = step->kind % STEP_N_KINDS;
+
+	return kind == STEP_CALL || kind == STEP_RESTART || (kind == STEP_CHANNEL && step->ring % 4 < 2);
+}
+
 void play_step(const struct step *step)
 {
 	static unsigned int n;
@@ -951,6 +965,8 @@ void play_step(const struct step *step)
 	if (peer < 0)
 		connect_frontend();
 	remember();
+	if (!keeps_signals(step))
+		memset(owed, 0, sizeof(owed));
 	if (is_message(step))
 		do_mortal_step(step);
 	else
