@@ -198,8 +198,6 @@ static void read_replies(uint32_t n_handled, bool ends)
 
 static bool channel_ended;
 static bool channel_waits;		      /* the front-end reads nothing there */
-static enum wire_backend_request seen_request; /* the last one, and its ring */
-static uint32_t seen_ring;
 static bool owed[QUEUE_MAX][2]; /* signals that nobody has heard of, since the last other step */
 
 static size_t close_all(struct msghdr *header)
@@ -232,6 +230,7 @@ static bool read_request(void)
 	const int from = files_channel_peer();
 	union wire_payload payload = { 0 };
 	const struct backend_desc *desc;
+	uint32_t ring;
 	size_t n_fds;
 
 	if (recvmsg(from, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(m))
@@ -247,13 +246,12 @@ static bool read_request(void)
 		desc->name, n_fds);
 	must(m.size == 0 || recv(from, &payload, m.size, MSG_DONTWAIT) == (ssize_t)m.size,
 		"%s without its end", desc->name);
-	seen_request = (enum wire_backend_request)m.request;
-	seen_ring = payload.state.index;
+	ring = payload.state.index;
 	must(m.request == WIRE_BACKEND_CONFIG_CHANGE || m.request == WIRE_BACKEND_IOTLB_MSG ||
-			seen_ring < stand.device.n_queues,
-		"%s of ring %u", desc->name, seen_ring);
+			ring < stand.device.n_queues,
+		"%s of ring %u", desc->name, ring);
 	if (m.request == WIRE_BACKEND_VRING_CALL || m.request == WIRE_BACKEND_VRING_ERR)
-		owed[seen_ring][m.request == WIRE_BACKEND_VRING_ERR] = false;
+		owed[ring][m.request == WIRE_BACKEND_VRING_ERR] = false;
 	must(m.request != WIRE_BACKEND_IOTLB_MSG ||
 			((payload.iotlb.type == WIRE_IOTLB_MISS ||
 				 payload.iotlb.type == WIRE_IOTLB_ACCESS_FAIL) &&
@@ -606,11 +604,10 @@ static void do_call(const struct step *step)
 	if (fd < 0 || !(stand.session_section.inband[ring] & BIT(which)) || poll(&p, 1, 0) != 1 ||
 		write(fd, &one, sizeof(one)) < 0)
 		return;
-	seen_request = WIRE_BACKEND_NONE;
 	owed[ring][which == DRIVER_FD_ERR] = true;
 	do_round();
 	must(forged || channel_waits || channel_ended || !is_channel(session_channel(session(), request)) ||
-			(seen_request == request && seen_ring == ring),
+			!owed[ring][which == DRIVER_FD_ERR],
 		"the front-end does not hear of ring %u", ring);
 }
 
