@@ -58,6 +58,7 @@ enum op {
 	OP_ATTACH, /* another driver comes */
 	OP_COMMAND, /* the guest sends one through its control queue */
 	OP_ANSWER,  /* what queues wait for is translated */
+	OP_FRAMES,  /* for the function, from the other one */
 	OP_N
 };
 
@@ -494,6 +495,16 @@ static void answer_misses(struct input *in)
 	run_loop();
 }
 
+/* Broadcasts, which find buffers, or have to wait for them. */
+static void send_frames(unsigned int n)
+{
+	const struct sim_u64 mac = { .value = macs_word(peer->identity.mac) };
+
+	while (n-- > 0)
+		request(peer_mailbox, SIM_ANNOUNCE, &mac, sizeof(mac), NULL, 0, true);
+	run_loop();
+}
+
 /* -------------------------------------------------------------------------------- checks */
 
 /* A ring's area, by the address that its queue was given. */
@@ -635,6 +646,9 @@ static void do_step(struct input *in)
 		break;
 	case OP_ANSWER:
 		answer_misses(in);
+		break;
+	case OP_FRAMES:
+		send_frames(1 + input_byte(in) % 64);
 		break;
 	case OP_CUT:
 		how = input_byte(in);
