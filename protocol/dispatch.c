@@ -244,14 +244,17 @@ static void log_refusal(struct session *s, const struct message *m, const char *
 		n == REFUSALS_LOGGED ? "; of more of them on this connection only some are logged" : "");
 }
 
-/* Of a message that came to a device which failed, all is kept that the state names, and nothing else. */
+/*
+ * Of a message that came to a device which failed, all is kept that the state names, and nothing else. So
+ * it is when rings stopped for a message that is refused then, with a commit of their own.
+ */
 static void drop_unnamed(struct session *s)
 {
 	uint8_t used[FDSTORE_MAX_SLOTS] = { 0 };
 
 	device_section_slots(s->device->state, used);
 	session_section_slots(s->state, used);
-	fdstore_remove_added(s->transaction.fds, used);
+	fdstore_remove_unnamed(s->transaction.fds, used);
 }
 
 int dispatch_message(struct session *s, struct message *m)

@@ -262,6 +262,5 @@ void session_notify(struct session *s)
 		if (!pass_on(s, events[i].data.u32))
 			break;
 	}
-	if (channel != s->state->backend_slot && transaction_commit(&s->transaction) < 0)
-		log_error("the loss of the back-end channel can't be kept");
+	session_keep_channel(s, channel);
 }

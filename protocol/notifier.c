@@ -38,8 +38,7 @@ static int give(struct session *s, int channel, uint32_t ring)
 void session_give_notifiers(struct session *s)
 {
 	int channel = session_channel(s, WIRE_BACKEND_VRING_HOST_NOTIFIER);
-	bool changed = false;
-	int r;
+	bool tried = false;
 
 	if (channel < 0)
 		return;
@@ -47,13 +46,12 @@ void session_give_notifiers(struct session *s)
 		if (!s->device->state->rings[ring].running || s->state->notifiers[ring] ||
 			device_is_away(s->device))
 			continue;
-		r = give(s, channel, ring);
-		changed = changed || r != -EAGAIN; /* the device may have failed, the channel been given up */
-		if (r < 0)
+		tried = true; /* also in vain: the doorbell may be open then, the channel or the device gone */
+		if (give(s, channel, ring) < 0)
 			break;
 		s->state->notifiers[ring] = 1;
 	}
-	if (changed && transaction_commit(&s->transaction) < 0)
+	if (tried && transaction_commit(&s->transaction) < 0)
 		log_error("which notifiers the front-end has can't be kept");
 }
 

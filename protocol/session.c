@@ -294,9 +294,11 @@ int session_timeout_ms(const struct session *s)
 
 int session_check_deadline(struct session *s)
 {
+	int32_t channel = s->state->backend_slot;
 	uint64_t at = deadline_ns(s);
 
 	device_iotlb_ask_again(s->device);
+	session_keep_channel(s, channel);
 	if (at == 0 || clock_now_ns() < at)
 		return 0;
 	if (at == partial_deadline_ns(s))
@@ -324,6 +326,12 @@ void session_channel_used(struct session *s, int result, enum wire_backend_reque
 		return;
 	fdstore_remove(s->transaction.fds, s->state->backend_slot);
 	s->state->backend_slot = FDSTORE_NONE;
+}
+
+void session_keep_channel(struct session *s, int32_t before)
+{
+	if (s->state->backend_slot != before && transaction_commit(&s->transaction) < 0)
+		log_error("the loss of the back-end channel can't be kept");
 }
 
 void session_say_miss(struct session *s, const struct driver_miss *miss)

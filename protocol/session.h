@@ -136,6 +136,9 @@ int session_channel(const struct session *s, enum wire_backend_request request);
  */
 void session_channel_used(struct session *s, int result, enum wire_backend_request request);
 
+/** session_keep_channel() - between two messages: commits if the channel of @before, a slot, was given up. */
+void session_keep_channel(struct session *s, int32_t before);
+
 /**
  * session_inband_fd() - a descriptor that is readable when session_notify() has something to do; -1: it
  * has nothing. @ret_fresh: it is another one than at the last call, and that one was closed.

@@ -420,6 +420,9 @@ void device_iotlb_look(struct device *d, uint32_t index);
 /** device_iotlb_look_at_all() - the same of all rings: one waits, or a predecessor may have died before it asked. */
 void device_iotlb_look_at_all(struct device *d);
 
+/** device_iotlb_close() - release the table of this process; the device keeps its own. */
+void device_iotlb_close(struct device *d);
+
 /** device_iotlb_deadline_ns() - when to ask again, CLOCK_MONOTONIC; 0: nothing is awaited. */
 uint64_t device_iotlb_deadline_ns(const struct device *d);
 void device_iotlb_ask_again(struct device *d);

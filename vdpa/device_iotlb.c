@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vdpa/base/clock.h"
 #include "vdpa/base/iotlb.h"
@@ -75,6 +76,14 @@ void iotlb_forget(struct device *d)
 		return;
 	iotlb_clear(&d->iotlb->table);
 	d->iotlb->n_asked = 0;
+}
+
+void device_iotlb_close(struct device *d)
+{
+	if (d->iotlb)
+		iotlb_free(&d->iotlb->table);
+	free(d->iotlb);
+	d->iotlb = NULL;
 }
 
 /* ------------------------------------------------------------------------------ asking */
@@ -280,11 +289,16 @@ int device_iotlb_update(struct device *d, uint64_t iova, uint64_t size, uint64_t
 	if (!t)
 		return -ENOMEM;
 	r = for_each_part(d, entry, uva, NULL);
-	if (r == 0)
-		r = for_each_part(d, entry, uva, update_part);
+	if (r < 0)
+		return r == -EFAULT ? -EINVAL : r;
+	r = for_each_part(d, entry, uva, update_part);
 	if (r == 0)
 		note_answer(t, iova, iova + (size - 1));
-	return r == -EFAULT ? -EINVAL : r;
+	else if (!device_is_away(d)) { /* rings that were stopped for it go on, where they were */
+		device_update(d);
+		device_checkpoint(d);
+	}
+	return r;
 }
 
 int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size)
@@ -299,9 +313,14 @@ int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size)
 		return -EINVAL;
 	set = rings_in(d, iova, last);
 	r = device_stop_set(d, &set);
-	if (r == 0 && !device_is_away(d))
+	if (r == 0 && !device_is_away(d)) {
 		r = checked(d, d->driver->ops->iotlb_invalidate(d->driver, iova, size),
 			"forget translations");
+		if (r < 0 && !d->state->failed) { /* no ring is there: it has no reason to refuse */
+			device_fail(d, "forget translations: %s", strerror(-r));
+			r = -EIO;
+		}
+	}
 	if (r < 0)
 		return r;
 	if (d->iotlb)

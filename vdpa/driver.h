@@ -431,7 +431,8 @@ struct driver_ops {
 	 * @get_control: as it is now, without waiting for the device; of a device that is lost as it was,
 	 * until @reopen. Return: 0; -ENOENT not known.
 	 * @set_control: as if the driver had set @state, in the place of all before: for a guest that
-	 * arrives, and for a device that begins anew. No queue runs. What the device may not give to this
+	 * arrives, for a device that begins anew, and for another driver that begins, or goes without. The
+	 * control queue does not run; others may. What the device may not give to this
 	 * guest, as an address that is another's, it keeps and does not use.
 	 * Return: 0; -EINVAL counts, pairs, or flags that no driver can set.
 	 */

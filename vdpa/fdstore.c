@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
@@ -105,11 +106,16 @@ void fdstore_rollback(struct fdstore *store)
 	store->n_removed = 0;
 }
 
-void fdstore_remove_added(struct fdstore *store, const uint8_t *used)
+void fdstore_remove_unnamed(struct fdstore *store, const uint8_t *used)
 {
-	for (size_t i = 0; i < store->n_added; i++) {
-		if (!used[store->added[i]])
-			fdstore_remove(store, (int32_t)store->added[i]);
+	uint8_t known[FDSTORE_MAX_SLOTS];
+
+	memcpy(known, used, sizeof(known));
+	for (size_t i = 0; i < store->n_removed; i++)
+		known[store->removed[i]] = 1;
+	for (uint32_t slot = store->first_free; slot < FDSTORE_MAX_SLOTS; slot++) {
+		if (!known[slot])
+			fdstore_remove(store, (int32_t)slot);
 	}
 }
 

@@ -62,10 +62,11 @@ void fdstore_after_commit(struct fdstore *store);
 void fdstore_rollback(struct fdstore *store);
 
 /**
- * fdstore_remove_added() - of what was added since the last commit, remove what is not in @used.
+ * fdstore_remove_unnamed() - once the next commit is made, what is not in @used is not needed: also what
+ * a commit in the middle of a change handed over, before it came to nothing.
  * @used: as fdstore_retain()
  */
-void fdstore_remove_added(struct fdstore *store, const uint8_t *used);
+void fdstore_remove_unnamed(struct fdstore *store, const uint8_t *used);
 
 /**
  * fdstore_retain() - drop every slot from first_free on that is not in @used.

@@ -13,6 +13,7 @@
 #include "tests/fuzz/must.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/control.h"
 #include "vdpa/relay.h"
 
 /* What the contract demands of who calls. */
@@ -33,9 +34,20 @@ static bool is_packed(const struct fuzz_driver *d)
 	return d->features & BIT_ULL(VIRTIO_F_RING_PACKED);
 }
 
+/* With the control queue, which is the last one. */
+static uint32_t n_queues(const struct fuzz_driver *d)
+{
+	return d->caps.n_queues + d->caps.control_queue;
+}
+
+static bool translates(const struct fuzz_driver *d)
+{
+	return d->features & BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
+}
+
 static bool any_runs(const struct fuzz_driver *d)
 {
-	for (uint32_t i = 0; i < d->caps.n_queues; i++) {
+	for (uint32_t i = 0; i < n_queues(d); i++) {
 		if (d->queues[i].running)
 			return true;
 	}
@@ -73,7 +85,7 @@ static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 	return a < b + b_size && b < a + a_size;
 }
 
-static struct fuzz_map *find_map(struct fuzz_driver *d, uint64_t iova, uint64_t size)
+static const struct fuzz_map *find_map(const struct fuzz_driver *d, uint64_t iova, uint64_t size)
 {
 	for (size_t i = 0; i < d->n_maps; i++) {
 		const struct driver_map *is = &d->maps[i].is;
@@ -100,11 +112,34 @@ static uint64_t area_at(const struct driver_queue *q, int which)
 	return which == 0 ? q->desc : which == 1 ? q->driver : q->device;
 }
 
+/* Where area @which of a ring is in what was mapped. Return: false: nobody knows. */
+static bool locate(const struct fuzz_driver *d, const struct driver_queue *q, int which, uint64_t *ret)
+{
+	uint32_t perm = which == 2 ? DRIVER_PERM_WRITE : DRIVER_PERM_READ;
+
+	*ret = area_at(q, which);
+	return !translates(d) ||
+	       iotlb_translate(&d->table, *ret, area_size(d, q, which), perm, ret) == IOTLB_KNOWN;
+}
+
 static bool lies_in(
 	const struct fuzz_driver *d, const struct driver_queue *q, uint64_t iova, uint64_t size)
 {
+	uint64_t at;
+
 	for (int i = 0; i < 3; i++) {
-		if (overlap(area_at(q, i), area_size(d, q, i), iova, size))
+		if (locate(d, q, i, &at) && overlap(at, area_size(d, q, i), iova, size))
+			return true;
+	}
+	return false;
+}
+
+/* The same of the addresses that it was given. */
+static bool asks_in(
+	const struct fuzz_driver *d, const struct driver_queue *q, uint64_t first, uint64_t last)
+{
+	for (int i = 0; i < 3; i++) {
+		if (area_at(q, i) <= last && first <= area_at(q, i) + area_size(d, q, i) - 1)
 			return true;
 	}
 	return false;
@@ -170,7 +205,7 @@ static int fuzz_unmap(struct driver_device *device, uint64_t iova, uint64_t size
 		if (!overlap(iova, size, is->iova, is->size))
 			continue;
 		demand(d, iova == is->iova && size == is->size, "unmap of a part, at %#lx", iova);
-		for (uint32_t q = 0; q < d->caps.n_queues; q++) {
+		for (uint32_t q = 0; q < n_queues(d); q++) {
 			if (!d->queues[q].prepared || !lies_in(d, &d->queues[q].is, iova, size))
 				continue;
 			demand(d, !d->queues[q].running, "unmap under queue %u, which runs", q);
@@ -204,6 +239,157 @@ static int fuzz_set_log(struct driver_device *device, const struct driver_log *l
 	}
 	d->logs = log != NULL;
 	return 0;
+}
+
+/* ----------------------------------------------------------------------- translations */
+
+static bool is_of_a_ring(void *arg, const struct iotlb_entry *e)
+{
+	const struct fuzz_driver *d = arg;
+
+	for (uint32_t i = 0; i < n_queues(d); i++) {
+		if (d->queues[i].prepared &&
+			asks_in(d, &d->queues[i].is, e->iova, e->iova + (e->size - 1)))
+			return true;
+	}
+	return false;
+}
+
+/* Queues with rings there have to be prepared again. Return: 0; -EBUSY one runs. */
+static int release_rings(struct fuzz_driver *d, uint64_t first, uint64_t last)
+{
+	for (uint32_t i = 0; i < n_queues(d); i++) {
+		if (d->queues[i].running && asks_in(d, &d->queues[i].is, first, last))
+			return -EBUSY;
+	}
+	for (uint32_t i = 0; i < n_queues(d); i++) {
+		if (d->queues[i].prepared && asks_in(d, &d->queues[i].is, first, last))
+			d->queues[i].prepared = false;
+	}
+	return 0;
+}
+
+/* It may forget what it wants, but for the rings; so the oldest one goes. */
+static void forget_one(struct fuzz_driver *d)
+{
+	struct iotlb *t = &d->table;
+	uint32_t oldest = t->n;
+
+	for (uint32_t i = 0; i < t->n && t->n > FUZZ_MAX_ENTRIES; i++) {
+		if (!is_of_a_ring(d, &t->entries[i]) &&
+			(oldest == t->n || t->entries[i].age < t->entries[oldest].age))
+			oldest = i;
+	}
+	if (oldest < t->n)
+		iotlb_remove(t, t->entries[oldest].iova,
+			t->entries[oldest].iova + (t->entries[oldest].size - 1));
+}
+
+static int fuzz_iotlb_update(struct driver_device *device, const struct driver_iotlb *is)
+{
+	struct fuzz_driver *d = of(device);
+	const struct iotlb_entry entry = {
+		.iova = is->iova, .size = is->size, .address = is->address, .perm = is->perm
+	};
+	int r = answer(d, "iotlb_update");
+	uint64_t address;
+
+	demand(d, d->caps.iotlb && translates(d), "iotlb_update, and nothing is translated");
+	demand(d, range_ok(is->iova, is->size) && range_ok(is->address, is->size),
+		"iotlb_update of %#lx bytes at %#lx, %#lx", is->size, is->iova, is->address);
+	demand(d, is->perm != 0 && !(is->perm & ~(DRIVER_PERM_READ | DRIVER_PERM_WRITE)),
+		"iotlb_update with %#x", is->perm);
+	demand(d, find_map(d, is->address, is->size), "iotlb_update to %#lx, which is not mapped",
+		is->address);
+	if (r == 0 && (iotlb_translate(&d->table, is->iova, is->size, is->perm, &address) !=
+				      IOTLB_KNOWN ||
+			      address != is->address))
+		r = release_rings(d, is->iova, is->iova + (is->size - 1));
+	if (r == 0)
+		r = iotlb_insert(&d->table, &entry, is_of_a_ring, d);
+	if (r < 0)
+		return r;
+	forget_one(d);
+	for (uint32_t i = 0; i < n_queues(d); i++)
+		d->queues[i].misses = d->queues[i].misses && d->queues[i].miss.refused;
+	return 0;
+}
+
+static int fuzz_iotlb_invalidate(struct driver_device *device, uint64_t iova, uint64_t size)
+{
+	struct fuzz_driver *d = of(device);
+	int r = answer(d, "iotlb_invalidate");
+
+	demand(d, d->caps.iotlb && size > 0, "iotlb_invalidate of %#lx bytes", size);
+	if (r == 0)
+		r = release_rings(d, iova, iotlb_last(iova, size));
+	if (r == 0)
+		iotlb_remove(&d->table, iova, iotlb_last(iova, size));
+	return r;
+}
+
+static int fuzz_queue_miss(struct driver_device *device, uint16_t queue, struct driver_miss *ret)
+{
+	struct fuzz_driver *d = of(device);
+
+	demand(d, d->is_open && d->caps.iotlb, "queue_miss of a driver that is closed, or can't");
+	demand(d, queue < n_queues(d), "queue_miss of queue %u", queue);
+	if (!d->queues[queue].misses)
+		return -ENOENT;
+	*ret = d->queues[queue].miss;
+	return 0;
+}
+
+/* --------------------------------------------------------------------------- doorbell */
+
+static int fuzz_doorbell(
+	struct driver_device *device, bool on, uint16_t queue, int *ret_fd, uint64_t *ret)
+{
+	struct fuzz_driver *d = of(device);
+	int r = answer(d, "doorbell");
+
+	demand(d, d->caps.doorbell, "doorbell of a device that has none");
+	demand(d, !on || queue < n_queues(d), "doorbell of queue %u", queue);
+	if (r < 0)
+		return r;
+	d->doorbell = on;
+	if (on) {
+		*ret_fd = eventfd(0, EFD_CLOEXEC);
+		*ret = queue * 4096ULL;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------------- control queue */
+
+static int fuzz_get_control(struct driver_device *device, struct control_state *ret)
+{
+	struct fuzz_driver *d = of(device);
+
+	demand(d, d->is_open && d->caps.control_queue, "get_control of a device without");
+	*ret = d->control;
+	return 0;
+}
+
+static bool control_ok(const struct fuzz_driver *d, const struct control_state *c)
+{
+	return !(c->flags & ~(uint32_t)CONTROL_ALL) && c->pairs <= d->caps.n_queues / 2 &&
+	       c->n_unicast <= CONTROL_MAX_MACS && c->n_multicast <= CONTROL_MAX_MACS;
+}
+
+static int fuzz_set_control(struct driver_device *device, const struct control_state *state)
+{
+	struct fuzz_driver *d = of(device);
+	int r = answer(d, "set_control");
+
+	demand(d, d->caps.control_queue, "set_control of a device without");
+	demand(d, !d->queues[d->caps.n_queues].running, "set_control while the control queue runs");
+	if (r == 0 && !control_ok(d, state))
+		r = -EINVAL;
+	d->control_doubtful = r < 0;
+	if (r == 0)
+		d->control = *state;
+	return r;
 }
 
 /* ------------------------------------------------------------------------- postcopy */
@@ -289,7 +475,7 @@ static int prepare_one(struct fuzz_driver *d, const struct driver_queue *q)
 	static const uint64_t align[2][3] = { { 16, 2, 4 }, { 16, 4, 4 } };
 	struct fuzz_queue *queue;
 
-	demand(d, q->index < d->caps.n_queues, "prepare of queue %u", q->index);
+	demand(d, q->index < n_queues(d), "prepare of queue %u", q->index);
 	queue = &d->queues[q->index];
 	demand(d,
 		q->size > 0 && q->size <= d->caps.max_queue_size &&
@@ -305,14 +491,17 @@ static int prepare_one(struct fuzz_driver *d, const struct driver_queue *q)
 	demand(d, !queue->running || same_facts(&queue->is, q),
 		"prepare of a running queue, otherwise");
 	for (int i = 0; i < 3; i++) {
-		demand(d, area_at(q, i) % align[is_packed(d)][i] == 0,
+		uint64_t at;
+
+		demand(d, area_at(q, i) % align[is_packed(d)][i] == 0 || translates(d),
 			"prepare: area %d not aligned", i);
-		if (!find_map(d, area_at(q, i), area_size(d, q, i)))
+		if (!locate(d, q, i, &at) || !find_map(d, at, area_size(d, q, i)))
 			return -EFAULT;
 	}
 	if (!queue->running) {
 		queue->is = *q;
 		queue->at = q->position;
+		queue->misses = false;
 	}
 	queue->prepared = true;
 	return 0;
@@ -332,7 +521,7 @@ static int fuzz_prepare(struct driver_device *device, const struct driver_queue 
 static int check_set(const struct fuzz_driver *d, const struct queue_set *set, const char *call)
 {
 	demand(d, !queue_set_empty(set), "%s of nothing", call);
-	for (uint32_t i = d->caps.n_queues; i < QUEUE_MAX; i++)
+	for (uint32_t i = n_queues(d); i < QUEUE_MAX; i++)
 		demand(d, !queue_set_has(set, i), "%s of queue %u", call, i);
 	return 0;
 }
@@ -344,7 +533,7 @@ static int fuzz_start(struct driver_device *device, const struct queue_set *set)
 
 	if (check_set(d, set, "start") < 0)
 		return -EINVAL;
-	for (uint32_t i = 0; i < d->caps.n_queues && r == 0; i++) {
+	for (uint32_t i = 0; i < n_queues(d) && r == 0; i++) {
 		if (!queue_set_has(set, i))
 			continue;
 		demand(d, d->queues[i].prepared, "start of queue %u, which is not prepared", i);
@@ -361,10 +550,10 @@ static int fuzz_stop(
 
 	if (check_set(d, set, "stop") < 0)
 		return -EINVAL;
-	for (uint32_t i = 0; i < d->caps.n_queues && r == 0; i++) {
+	for (uint32_t i = 0; i < n_queues(d) && r == 0; i++) {
 		if (!queue_set_has(set, i))
 			continue;
-		d->queues[i].running = false;
+		d->queues[i].running = d->queues[i].misses = false;
 		ret[i] = d->queues[i].at;
 	}
 	return r;
@@ -376,7 +565,7 @@ static int fuzz_set_queue_fd(
 	struct fuzz_driver *d = of(device);
 	int r = answer(d, "set_queue_fd");
 
-	demand(d, queue < d->caps.n_queues, "set_queue_fd of queue %u", queue);
+	demand(d, queue < n_queues(d), "set_queue_fd of queue %u", queue);
 	demand(d, which <= DRIVER_FD_ERR && eventfd_ok(fd), "set_queue_fd %d: %d", (int)which, fd);
 	return r;
 }
@@ -388,7 +577,7 @@ static int fuzz_lost_position(struct driver_device *device, const struct driver_
 	volatile uint8_t sum = 0;
 
 	demand(d, d->is_open, "lost_position of a driver that is closed");
-	demand(d, queue->index < d->caps.n_queues, "lost_position of queue %u", queue->index);
+	demand(d, queue->index < n_queues(d), "lost_position of queue %u", queue->index);
 	for (uint64_t i = 0; i < (packed ? 16ULL * queue->size : 4 + 8ULL * queue->size); i++)
 		sum = (uint8_t)(sum + ((const uint8_t *)ring)[i]);
 	if (!d->queues[queue->index].running)
@@ -452,7 +641,8 @@ static int fuzz_set_features(struct driver_device *device, uint64_t features)
 	if (r < 0)
 		return r;
 	d->features = features;
-	for (uint32_t i = 0; i < d->caps.n_queues; i++)
+	iotlb_clear(&d->table);
+	for (uint32_t i = 0; i < n_queues(d); i++)
 		d->queues[i].prepared = false;
 	return 0;
 }
@@ -490,7 +680,7 @@ static int fuzz_queue_stats(
 {
 	struct fuzz_driver *d = of(device);
 
-	demand(d, queue < d->caps.n_queues, "queue_stats of queue %u", queue);
+	demand(d, queue < n_queues(d), "queue_stats of queue %u", queue);
 	*ret = (struct driver_queue_stats){ .position = d->queues[queue].at,
 		.running = d->queues[queue].running };
 	return d->gone ? -ENODEV : 0;
@@ -531,6 +721,12 @@ static const struct driver_ops ops = {
 	.map = fuzz_map,
 	.unmap = fuzz_unmap,
 	.set_log = fuzz_set_log,
+	.iotlb_update = fuzz_iotlb_update,
+	.iotlb_invalidate = fuzz_iotlb_invalidate,
+	.queue_miss = fuzz_queue_miss,
+	.doorbell = fuzz_doorbell,
+	.get_control = fuzz_get_control,
+	.set_control = fuzz_set_control,
 	.postcopy_advise = fuzz_postcopy_advise,
 	.postcopy_map = fuzz_postcopy_map,
 	.postcopy_register = fuzz_postcopy_register,
@@ -554,6 +750,7 @@ static const struct driver_ops ops = {
 void fuzz_driver_init(struct fuzz_driver *d, const struct driver_caps *caps)
 {
 	memset(d, 0, sizeof(*d));
+	must(iotlb_init(&d->table) == 0, "no memory");
 	d->device.ops = &ops;
 	d->caps = *caps;
 	d->is_open = true;
@@ -569,15 +766,54 @@ void fuzz_driver_reset(struct fuzz_driver *d)
 {
 	while (d->n_maps > 0)
 		drop_map(d, 0);
-	memset(d->queues, 0, d->caps.n_queues * sizeof(d->queues[0]));
+	memset(d->queues, 0, n_queues(d) * sizeof(d->queues[0]));
 	d->features = 0;
-	d->logs = d->advised = d->arriving = false;
+	iotlb_clear(&d->table);
+	memset(&d->control, 0, sizeof(d->control));
+	d->logs = d->advised = d->arriving = d->doorbell = d->control_doubtful = false;
 }
 
 void fuzz_driver_free(struct fuzz_driver *d)
 {
 	fuzz_driver_reset(d);
+	iotlb_free(&d->table);
 	d->is_open = false;
+}
+
+bool fuzz_driver_miss(struct fuzz_driver *d, uint16_t index, const struct driver_miss *miss)
+{
+	struct fuzz_queue *queue = &d->queues[index % n_queues(d)];
+
+	if (!queue->running || queue->misses || !translates(d) || d->gone || d->broken)
+		return false;
+	queue->misses = true;
+	queue->miss = *miss;
+	return true;
+}
+
+bool fuzz_driver_translates(const struct fuzz_driver *d, uint64_t first, uint64_t last)
+{
+	for (uint32_t i = 0; i < d->table.n; i++) {
+		const struct iotlb_entry *e = &d->table.entries[i];
+
+		if (e->iova <= last && first <= e->iova + (e->size - 1))
+			return true;
+	}
+	return false;
+}
+
+void fuzz_driver_control(struct fuzz_driver *d, const uint8_t how[4])
+{
+	struct control_state *c = &d->control;
+
+	if (!d->caps.control_queue || !d->queues[d->caps.n_queues].running || d->gone || d->broken)
+		return;
+	c->flags ^= (uint32_t)(how[0] | how[1] << 8) & CONTROL_ALL;
+	c->pairs = (uint16_t)(1 + how[2] % (d->caps.n_queues / 2));
+	c->n_unicast = how[3] % (CONTROL_MAX_MACS + 1);
+	memset(c->unicast, 0, sizeof(c->unicast));
+	memset(c->unicast, how[3] & 0xfe, c->n_unicast * sizeof(c->unicast[0]));
+	c->vlans[how[3] % ARRAY_SIZE(c->vlans)] ^= BIT_ULL(how[2] % 64);
 }
 
 void fuzz_driver_event(struct fuzz_driver *d, enum driver_event_kind kind, uint16_t queue)
@@ -588,9 +824,13 @@ void fuzz_driver_event(struct fuzz_driver *d, enum driver_event_kind kind, uint1
 
 static bool rw(struct fuzz_driver *d, uint64_t iova, void *data, size_t size, bool write)
 {
-	const struct fuzz_map *map = find_map(d, iova, size);
+	const struct fuzz_map *map;
 	off_t at;
 
+	if (translates(d) && iotlb_translate(&d->table, iova, size,
+				     write ? DRIVER_PERM_WRITE : DRIVER_PERM_READ, &iova) != IOTLB_KNOWN)
+		return false;
+	map = find_map(d, iova, size);
 	if (!map)
 		return false;
 	at = (off_t)(map->is.offset + (iova - map->is.iova));
@@ -655,7 +895,7 @@ void fuzz_driver_work(struct fuzz_driver *d, uint16_t index, uint32_t n, uint32_
 {
 	struct fuzz_queue *queue = &d->queues[index % d->caps.n_queues];
 
-	while (queue->running && n-- > 0) {
+	while (queue->running && !queue->misses && n-- > 0) {
 		if (!(is_packed(d) ? work_packed(d, queue, written)
 				   : work_split(d, queue, written)))
 			break;
@@ -675,6 +915,55 @@ static bool has_map(
 	return false;
 }
 
+/* Which queue serves a ring; NULL: none can. */
+static const struct fuzz_queue *queue_of(
+	const struct fuzz_driver *d, const struct device *device, uint32_t ring)
+{
+	if (ring == device_control_ring(device))
+		return &d->queues[d->caps.n_queues];
+	return ring < 2 * device_pairs(device) ? &d->queues[ring] : NULL;
+}
+
+static void check_rings(const struct fuzz_driver *d, const struct device *device)
+{
+	uint32_t n_running = 0;
+
+	for (uint32_t i = 0; i < device->n_queues; i++) {
+		const struct fuzz_queue *queue = queue_of(d, device, i);
+		bool says = device->state->rings[i].running, runs = queue && queue->running;
+
+		must(says == runs, "queue %u: state says %s, device %s", i,
+			says ? "it runs" : "it is stopped", runs ? "it runs" : "it is stopped");
+		n_running += runs;
+		for (int which = 0; runs && which < 3; which++) {
+			uint64_t at, size = area_size(d, &queue->is, which);
+
+			must(locate(d, &queue->is, which, &at), "queue %u runs, and its ring is nowhere",
+				i);
+			must(find_map(d, at, size),
+				"queue %u runs, and its ring is not mapped", i);
+		}
+	}
+	for (uint32_t i = 0; i < n_queues(d); i++)
+		n_running -= d->queues[i].running;
+	must(n_running == 0, "a queue runs that is no ring's");
+}
+
+/* What the state says that was switched on, or set, in the device. */
+static void check_settings(const struct fuzz_driver *d, const struct device *device)
+{
+	static const struct control_state nothing;
+	const struct device_section *state = device->state;
+
+	must(!state->has_features || state->features == d->features,
+		"features are %#lx, the device has %#lx", state->features, d->features);
+	must(!!state->doorbell == d->doorbell, "doorbell: state says %u, device %u", state->doorbell,
+		d->doorbell);
+	must(state->control_used || d->control_doubtful ||
+			memcmp(&d->control, &nothing, sizeof(nothing)) == 0,
+		"what a control queue had set holds, and nobody knows");
+}
+
 void fuzz_driver_matches(const struct fuzz_driver *d, const struct device *device)
 {
 	const struct device_section *state = device->state;
@@ -690,13 +979,11 @@ void fuzz_driver_matches(const struct fuzz_driver *d, const struct device *devic
 		must(has_map(d, region->gpa, region->size, region), "region at %#lx is not mapped",
 			region->gpa);
 	}
+	check_rings(d, device);
+	check_settings(d, device);
 	for (uint32_t i = 0; i < device->n_queues; i++) {
 		const struct kept_relay *kept = &state->relays[i];
 
-		must(state->rings[i].running == d->queues[i].running,
-			"queue %u: state says %s, device %s", i,
-			state->rings[i].running ? "it runs" : "it is stopped",
-			d->queues[i].running ? "it runs" : "it is stopped");
 		if (kept->kept_slot == RELAY_NO_SLOT)
 			continue;
 		must(has_map(d, kept->iova,

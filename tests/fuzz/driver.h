@@ -9,10 +9,12 @@
 
 #include <stdbool.h>
 
+#include "vdpa/base/iotlb.h"
 #include "vdpa/device.h"
 #include "vdpa/driver.h"
 
-#define FUZZ_MAX_MAPS 40
+#define FUZZ_MAX_MAPS	 40
+#define FUZZ_MAX_ENTRIES 24 /* translations; then it forgets the oldest one */
 
 struct fuzz_map {
 	struct driver_map is; /* its descriptor is the device's own */
@@ -24,6 +26,8 @@ struct fuzz_queue {
 	bool prepared, running;
 	struct driver_queue is; /* its descriptors are not to be used */
 	struct queue_position at;
+	bool misses; /* @miss is what it waits for, or was given up for */
+	struct driver_miss miss;
 };
 
 struct fuzz_driver {
@@ -40,6 +44,10 @@ struct fuzz_driver {
 	size_t n_maps;
 	bool logs;
 	struct fuzz_queue queues[QUEUE_MAX];
+	struct iotlb table;
+	bool doorbell;
+	struct control_state control;
+	bool control_doubtful; /* it refused to forget, or to have, what was set */
 	bool advised, arriving; /* postcopy: between @postcopy_advise and @postcopy_end */
 
 	uint32_t fail_after; /* calls from now on; the next one is 1; 0: none fails */
@@ -66,6 +74,15 @@ void fuzz_driver_event(struct fuzz_driver *d, enum driver_event_kind kind, uint1
 /** fuzz_driver_work() - it takes up to @n chains of a queue and completes them, @written bytes
  * each. */
 void fuzz_driver_work(struct fuzz_driver *d, uint16_t queue, uint32_t n, uint32_t written);
+
+/** fuzz_driver_miss() - a queue that runs needs an address. Return: false: it does not wait for one. */
+bool fuzz_driver_miss(struct fuzz_driver *d, uint16_t queue, const struct driver_miss *miss);
+
+/** fuzz_driver_translates() - does it know where any address of [@first, @last] is? */
+bool fuzz_driver_translates(const struct fuzz_driver *d, uint64_t first, uint64_t last);
+
+/** fuzz_driver_control() - the guest's driver sets something through the control queue, if that runs. */
+void fuzz_driver_control(struct fuzz_driver *d, const uint8_t how[4]);
 
 /** fuzz_driver_matches() - what it has and runs is what @state says; else the program ends. */
 void fuzz_driver_matches(const struct fuzz_driver *d, const struct device *device);

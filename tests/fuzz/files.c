@@ -17,9 +17,9 @@
 #include "vdpa/base/memfile.h"
 
 static int fds[FILE_N_KINDS];
-static int socket_peer;
+static int socket_peer, channel_peer;
 static uint8_t *memory;
-static bool cut, pipe_used;
+static bool cut, pipe_used, channel_used;
 
 static int new_memory(uint64_t size)
 {
@@ -79,6 +79,18 @@ static void open_sockets(void)
 	close(datagram[1]);
 }
 
+static void open_channel(void)
+{
+	const int room = 4096;
+	int ends[2];
+
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0 &&
+			setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) == 0,
+		"sockets: %s", strerror(errno));
+	fds[FILE_CHANNEL] = ends[0];
+	channel_peer = ends[1];
+}
+
 void files_open(void)
 {
 	fds[FILE_RAM] = memfile_create("ram", FILES_RAM_SIZE);
@@ -87,6 +99,7 @@ void files_open(void)
 	fds[FILE_EVENT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	fds[FILE_OTHER_EVENT] = eventfd(0, EFD_CLOEXEC);
 	open_sockets();
+	open_channel();
 	open_pipe();
 	fds[FILE_SHORT] = new_memory(4096);
 	fds[FILE_READ_ONLY] = read_only(fds[FILE_RAM]);
@@ -118,12 +131,16 @@ void files_begin(void)
 	if (pipe_used)
 		files_end_pipe();
 	pipe_used = false;
+	if (channel_used)
+		files_end_channel(true);
+	channel_used = false;
 	files_drain(NULL, 0);
 }
 
 int files_fd(enum file_kind kind)
 {
 	pipe_used = pipe_used || kind == FILE_PIPE_READ || kind == FILE_PIPE_WRITE;
+	channel_used = channel_used || kind == FILE_CHANNEL;
 	return fds[kind];
 }
 
@@ -159,6 +176,29 @@ uint64_t files_drain(void *ret, uint64_t max)
 	while (recv(socket_peer, sink, sizeof(sink), MSG_DONTWAIT) > 0)
 		;
 	return sum;
+}
+
+int files_channel_peer(void)
+{
+	return channel_peer;
+}
+
+void files_fill_channel(const void *data, size_t size)
+{
+	channel_used = true;
+	while (send(fds[FILE_CHANNEL], data, size, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+}
+
+void files_end_channel(bool anew)
+{
+	channel_used = true;
+	shutdown(channel_peer, SHUT_RDWR);
+	if (!anew)
+		return;
+	close(channel_peer);
+	close(fds[FILE_CHANNEL]);
+	open_channel();
 }
 
 void files_end_pipe(void)

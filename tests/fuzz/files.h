@@ -3,6 +3,7 @@
 #ifndef TESTS_FUZZ_FILES_H
 #define TESTS_FUZZ_FILES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ enum file_kind {
 	FILE_NULL,
 	FILE_FULL_EVENT, /* takes no more */
 	FILE_TIMER,
+	FILE_CHANNEL, /* stream; see files_channel_peer() */
 	FILE_N_KINDS
 };
 
@@ -55,6 +57,15 @@ void files_feed(const void *data, uint64_t size);
 /** files_drain() - take out of pipe and socket what is there. Return: bytes; @ret gets the first
  * @max. */
 uint64_t files_drain(void *ret, uint64_t max);
+
+/** files_channel_peer() - the end of FILE_CHANNEL where what is sent there is to be read, lent. */
+int files_channel_peer(void);
+
+/** files_fill_channel() - until there is no room: @size bytes at a time. */
+void files_fill_channel(const void *data, size_t size);
+
+/** files_end_channel() - whoever reads leaves; with @anew there is another channel. */
+void files_end_channel(bool anew);
 
 /** files_end_pipe() - whoever wrote to the pipe closes it, and there is another one. */
 void files_end_pipe(void);

@@ -47,6 +47,59 @@ static const struct step arriving[] = {
 	{ .request = WIRE_POSTCOPY_END },
 };
 
+/* As opening, for a guest whose driver is behind an IOMMU. */
+static const struct step translating[] = {
+	{ .request = WIRE_SET_PROTOCOL_FEATURES, .ring = 5 },
+	{ .request = WIRE_SET_BACKEND_REQ_FD },
+	{ .request = WIRE_SET_FEATURES, .ring = 1 },
+	{ .request = WIRE_SET_MEM_TABLE },
+	{ .request = WIRE_SET_VRING_NUM },
+	{ .request = WIRE_SET_VRING_BASE, .value = { 31 } },
+	{ .request = WIRE_SET_VRING_ADDR },
+	{ .request = WIRE_SET_VRING_KICK },
+	{ .request = WIRE_SET_VRING_ENABLE },
+	{ .request = WIRE_IOTLB_MSG },
+	{ .request = WIRE_IOTLB_MSG, .ring = 1 },
+	{ .kind = STEP_MISS, .more = { 200 } },
+	{ .request = WIRE_IOTLB_MSG, .ring = 8 },
+	{ .request = WIRE_IOTLB_MSG, .ring = 0x20 },
+	{ .request = WIRE_IOTLB_MSG, .value = { 1 } },
+	{ .request = WIRE_IOTLB_MSG },
+};
+
+static const struct step told_by_message[] = {
+	{ .request = WIRE_SET_PROTOCOL_FEATURES, .ring = 5 },
+	{ .request = WIRE_SET_BACKEND_REQ_FD },
+	{ .request = WIRE_SET_FEATURES, .ring = 11 },
+	{ .request = WIRE_SET_MEM_TABLE },
+	{ .request = WIRE_SET_VRING_NUM },
+	{ .request = WIRE_SET_VRING_BASE, .value = { 31 } },
+	{ .request = WIRE_SET_VRING_ADDR },
+	{ .request = WIRE_SET_VRING_ENABLE },
+	{ .request = WIRE_VRING_KICK },
+	{ .kind = STEP_CALL },
+	{ .kind = STEP_CHANNEL },
+	{ .kind = STEP_CALL, .more = { 1 } },
+	{ .kind = STEP_CHANNEL, .ring = 1 },
+	{ .request = WIRE_GET_VRING_BASE },
+};
+
+/* Of a guest without MQ, whose control queue is behind the first pair. */
+static const struct step controlling[] = {
+	{ .request = WIRE_SET_PROTOCOL_FEATURES, .ring = 5 },
+	{ .request = WIRE_SET_FEATURES, .ring = 10 },
+	{ .request = WIRE_SET_MEM_TABLE },
+	{ .request = WIRE_SET_VRING_NUM, .ring = 2 },
+	{ .request = WIRE_SET_VRING_BASE, .ring = 2, .value = { 31 } },
+	{ .request = WIRE_SET_VRING_ADDR, .ring = 2 },
+	{ .request = WIRE_SET_VRING_KICK, .ring = 2 },
+	{ .request = WIRE_SET_VRING_ENABLE, .ring = 2 },
+	{ .kind = STEP_CONTROL, .more = { 1, 1, 0, 2 } },
+	{ .kind = STEP_RETURN },
+	{ .request = WIRE_GET_VRING_BASE, .ring = 2 },
+	{ .request = WIRE_SET_VRING_BASE, .ring = 2, .value = { 56 } },
+};
+
 static const struct step moving[] = {
 	{ .request = WIRE_SET_DEVICE_STATE_FD },
 	{ .kind = STEP_PIPE },
@@ -65,6 +118,9 @@ static const struct {
 	{ logging, ARRAY_SIZE(logging) },
 	{ arriving, ARRAY_SIZE(arriving) },
 	{ moving, ARRAY_SIZE(moving) },
+	{ translating, ARRAY_SIZE(translating) },
+	{ told_by_message, ARRAY_SIZE(told_by_message) },
+	{ controlling, ARRAY_SIZE(controlling) },
 };
 
 const struct step *steps_play(size_t i, size_t *ret_n)
@@ -178,6 +234,8 @@ size_t steps_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed)
 	s.n = size < STEPS_HEAD_SIZE ? 0 : (size - STEPS_HEAD_SIZE) / sizeof(struct step);
 	s.n = s.n < s.max ? s.n : s.max;
 	memcpy(steps, data + STEPS_HEAD_SIZE, s.n * sizeof(struct step));
+	if (size < STEPS_HEAD_SIZE || fuzz_below(&rng, 12) == 0)
+		data[STEPS_HEAD_SIZE - 1] = (uint8_t)fuzz_random(&rng); /* what it can, mostly */
 	if (fuzz_below(&rng, 20) == 0)
 		data[fuzz_below(&rng, STEPS_HEAD_SIZE)] = (uint8_t)fuzz_random(&rng);
 	if (fuzz_below(&rng, 10) == 0)

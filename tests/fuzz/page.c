@@ -34,6 +34,8 @@ static const struct {
 	{ SESSION, offsetof(struct session_section, reply_size), 80 },
 	{ SESSION, offsetof(struct session_section, trace_next), 16 },
 	{ SESSION, offsetof(struct session_section, reply_slot), 8 },
+	{ SESSION, offsetof(struct session_section, inband), 4 },
+	{ SESSION, offsetof(struct session_section, notifiers), 4 },
 	{ SESSION, 0, sizeof(struct session_section) },
 	{ HEADERS, 0, 256 }, /* of the file, and of the layout */
 	{ HEADERS, 64, 64 },
@@ -150,7 +152,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 	n = n < (size - HEAD_SIZE) / FORGE_SIZE ? n : (size - HEAD_SIZE) / FORGE_SIZE;
 	at = HEAD_SIZE + fuzz_below(&rng, (uint32_t)n + 1) * FORGE_SIZE;
 	if (fuzz_below(&rng, 4) == 0)
-		data[STEPS_HEAD_SIZE] = (uint8_t)fuzz_below(&rng, 16);
+		data[STEPS_HEAD_SIZE] = (uint8_t)fuzz_below(&rng, 128);
 	if (n > 0 && at < HEAD_SIZE + n * FORGE_SIZE && fuzz_below(&rng, 2)) {
 		some_forgery(data + at, &rng);
 		return size;

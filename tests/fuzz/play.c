@@ -5,13 +5,16 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/backend.h"
 #include "protocol/table.h"
 #include "tests/fuzz/clock.h"
 #include "tests/fuzz/files.h"
@@ -189,6 +192,86 @@ static void read_replies(uint32_t n_handled, bool ends)
 			expected[i].request);
 }
 
+/* ------------------------------------------------------------- requests of the worker's own */
+
+#define FILLER UINT32_MAX /* as a request: it fills the channel */
+
+static bool channel_ended;
+static bool channel_waits;		      /* the front-end reads nothing there */
+static bool owed[QUEUE_MAX][2]; /* signals that nobody has heard of, since the last other step */
+
+static size_t close_all(struct msghdr *header)
+{
+	size_t n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+		int fd;
+
+		must(c->cmsg_len == CMSG_LEN(sizeof(int)), "a request with several descriptors");
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+		close(fd);
+		n++;
+	}
+	return n;
+}
+
+static bool read_request(void)
+{
+	union {
+		char buffer[CMSG_SPACE(sizeof(int) * 4)];
+		struct cmsghdr align;
+	} control;
+	struct wire_header m;
+	struct iovec iov = { .iov_base = &m, .iov_len = sizeof(m) };
+	struct msghdr header = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buffer,
+		.msg_controllen = sizeof(control.buffer) };
+	const int from = files_channel_peer();
+	union wire_payload payload = { 0 };
+	const struct backend_desc *desc;
+	uint32_t ring;
+	size_t n_fds;
+
+	if (recvmsg(from, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(m))
+		return false;
+	n_fds = close_all(&header);
+	if (m.request == FILLER)
+		return true;
+	must(m.request < WIRE_BACKEND_N_REQUESTS, "request %u of the worker's own", m.request);
+	desc = backend_find((enum wire_backend_request)m.request);
+	must(desc->when && m.size == desc->size && m.flags == WIRE_VERSION,
+		"%s with %u bytes, flags %#x", desc->name, m.size, m.flags);
+	must(n_fds == (m.request == WIRE_BACKEND_VRING_HOST_NOTIFIER), "%s with %zu descriptors",
+		desc->name, n_fds);
+	must(m.size == 0 || recv(from, &payload, m.size, MSG_DONTWAIT) == (ssize_t)m.size,
+		"%s without its end", desc->name);
+	ring = payload.state.index;
+	must(m.request == WIRE_BACKEND_CONFIG_CHANGE || m.request == WIRE_BACKEND_IOTLB_MSG ||
+			ring < stand.device.n_queues,
+		"%s of ring %u", desc->name, ring);
+	if (m.request == WIRE_BACKEND_VRING_CALL || m.request == WIRE_BACKEND_VRING_ERR)
+		owed[ring][m.request == WIRE_BACKEND_VRING_ERR] = false;
+	must(m.request != WIRE_BACKEND_IOTLB_MSG ||
+			((payload.iotlb.type == WIRE_IOTLB_MISS ||
+				 payload.iotlb.type == WIRE_IOTLB_ACCESS_FAIL) &&
+				payload.iotlb.perm != 0 && payload.iotlb.perm <= 3),
+		"%s of type %u for %u", desc->name, payload.iotlb.type, payload.iotlb.perm);
+	return true;
+}
+
+/* What the worker's loop does in each round, whatever came. */
+static void do_round(void)
+{
+	bool fresh;
+
+	session_notify(session());
+	(void)session_inband_fd(session(), &fresh);
+	session_give_notifiers(session());
+	while (!channel_waits && read_request())
+		;
+}
+
 /* ------------------------------------------------------------------------------- checks */
 
 static void remember(void)
@@ -322,6 +405,24 @@ static void note_message(const struct wire_header *header)
 		expected[n_expected++] = *header;
 }
 
+/* What was taken back is not used from the answer on. */
+static void check_taken_back(const struct step_message *m)
+{
+	const struct session_section *now = &stand.session_section;
+	const struct session_trace *last =
+		&now->trace[(now->trace_next - 1) % SESSION_TRACE_SIZE];
+	const struct wire_iotlb *iotlb = &m->payload.iotlb;
+
+	if (forged || died || now->messages != session_before.messages + 1 ||
+		last->request != WIRE_IOTLB_MSG || last->result != 0 ||
+		m->header.request != WIRE_IOTLB_MSG || iotlb->type != WIRE_IOTLB_INVALIDATE ||
+		device_is_away(&stand.device))
+		return;
+	must(!fuzz_driver_translates(
+		     &stand.driver, iotlb->iova, iotlb_last(iotlb->iova, iotlb->size)),
+		"%#lx is translated although it was taken back", iotlb->iova);
+}
+
 static void do_message(const struct step *step)
 {
 	struct step_message m;
@@ -357,8 +458,10 @@ static void do_message(const struct step *step)
 		memcpy(whole.payload, &m.payload, size);
 		send_bytes(&whole, sizeof(m.header) + size, m.fds, m.n_fds);
 	}
-	if (step->kind != STEP_HOLD)
-		receive();
+	if (step->kind == STEP_HOLD)
+		return;
+	receive();
+	check_taken_back(&m);
 }
 
 static void do_bytes(const struct step *step)
@@ -425,11 +528,11 @@ void play_forge(void (*forge)(void *arg, uint8_t *page), void *arg)
 	take_over();
 }
 
-static void do_events(const struct step *step)
+/* As tools/worker/driver_link.c. */
+static void take_events(void)
 {
 	struct driver_event event;
 
-	fuzz_driver_event(&stand.driver, (enum driver_event_kind)(step->ring % 4), step->more[0]);
 	while (!stand.device.lost &&
 		stand.driver.device.ops->next_event(&stand.driver.device, &event) == 0) {
 		switch (event.kind) {
@@ -437,6 +540,7 @@ static void do_events(const struct step *step)
 			session_config_changed(session());
 			break;
 		case DRIVER_EVENT_QUEUE_ERROR:
+			device_iotlb_look(&stand.device, event.queue);
 			device_ring_failed(&stand.device, event.queue);
 			break;
 		case DRIVER_EVENT_MISS:
@@ -452,6 +556,110 @@ static void do_events(const struct step *step)
 	}
 	stand.driver.n_events = 0;
 	stand_commit(&stand);
+}
+
+static void do_events(const struct step *step)
+{
+	fuzz_driver_event(&stand.driver, (enum driver_event_kind)(step->ring % 5), step->more[0]);
+	take_events();
+}
+
+/* Mostly in the guest's memory as it calls it. */
+static void do_miss(const struct step *step)
+{
+	const struct driver_miss miss = {
+		.iova = 0x7f0000000000ULL + step->more[0] * 1024ULL + step->more[3],
+		.perm = 1U + step->more[1] % 2U,
+		.refused = step->more[2] % 8 == 7,
+	};
+
+	if (!fuzz_driver_miss(&stand.driver, step->ring, &miss))
+		return;
+	fuzz_driver_event(&stand.driver,
+		miss.refused ? DRIVER_EVENT_QUEUE_ERROR : DRIVER_EVENT_MISS, step->ring);
+	take_events();
+}
+
+static bool is_channel(int fd)
+{
+	struct stat have, want;
+
+	return fd >= 0 && fstat(fd, &have) == 0 && fstat(files_fd(FILE_CHANNEL), &want) == 0 &&
+	       have.st_ino == want.st_ino;
+}
+
+/* The device signals; what it signals to is the worker's own where the state says so. */
+static void do_call(const struct step *step)
+{
+	uint32_t ring = step->ring % stand.device.n_queues;
+	enum driver_queue_fd which = step->more[0] % 2 ? DRIVER_FD_ERR : DRIVER_FD_CALL;
+	enum wire_backend_request request = which == DRIVER_FD_ERR ? WIRE_BACKEND_VRING_ERR
+								   : WIRE_BACKEND_VRING_CALL;
+	const struct ring_state *state = &stand.device_section.rings[ring];
+	int fd = fdstore_get(
+		&stand.fds, which == DRIVER_FD_ERR ? state->err_slot : state->call_slot);
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	const uint64_t one = 1;
+
+	if (fd < 0 || !(stand.session_section.inband[ring] & BIT(which)) || poll(&p, 1, 0) != 1 ||
+		write(fd, &one, sizeof(one)) < 0)
+		return;
+	owed[ring][which == DRIVER_FD_ERR] = true;
+	do_round();
+	must(forged || channel_waits || channel_ended || !is_channel(session_channel(session(), request)) ||
+			!owed[ring][which == DRIVER_FD_ERR],
+		"the front-end does not hear of ring %u", ring);
+}
+
+static bool is_signalled(int32_t slot)
+{
+	struct pollfd p = { .fd = fdstore_get(&stand.fds, slot), .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
+/* There is room again: nothing that was signalled meanwhile stays. */
+static void check_signals(void)
+{
+	const struct session_section *now = &stand.session_section;
+
+	for (int i = 0; i < 4; i++)
+		do_round();
+	if (forged || channel_ended ||
+		!is_channel(session_channel(session(), WIRE_BACKEND_VRING_CALL)))
+		return;
+	for (uint32_t i = 0; i < stand.device.n_queues; i++) {
+		const struct ring_state *ring = &stand.device_section.rings[i];
+
+		must(!(now->inband[i] & BIT(DRIVER_FD_CALL)) || !is_signalled(ring->call_slot),
+			"ring %u: a call is held back", i);
+		must(!(now->inband[i] & BIT(DRIVER_FD_ERR)) || !is_signalled(ring->err_slot),
+			"ring %u: an error is held back", i);
+		must(!owed[i][0] && !owed[i][1], "ring %u: a signal was lost", i);
+	}
+}
+
+static void do_channel(const struct step *step)
+{
+	static const struct wire_header filler = { .request = FILLER };
+
+	switch (step->ring % 4) {
+	case 0:
+		channel_waits = true;
+		files_fill_channel(&filler, sizeof(filler));
+		break;
+	case 1:
+		channel_waits = false;
+		check_signals();
+		break;
+	case 2:
+		channel_ended = true;
+		files_end_channel(false);
+		break;
+	default:
+		channel_ended = channel_waits = false;
+		files_end_channel(true);
+	}
 }
 
 static void do_fail(const struct step *step)
@@ -573,6 +781,10 @@ static void show(const struct step *step)
 		[STEP_CUT] = "a file is cut",
 		[STEP_PIPE] = "pipe",
 		[STEP_DIE] = "the worker will die",
+		[STEP_MISS] = "an address is missing",
+		[STEP_CALL] = "the device signals",
+		[STEP_CHANNEL] = "the channel",
+		[STEP_CONTROL] = "the driver sets something",
 	};
 	enum step_kind kind = step->kind % STEP_N_KINDS;
 
@@ -628,6 +840,18 @@ static void do_step(const struct step *step)
 	case STEP_DIE:
 		dies_after = 1 + step->more[0] % 12;
 		break;
+	case STEP_MISS:
+		do_miss(step);
+		break;
+	case STEP_CALL:
+		do_call(step);
+		break;
+	case STEP_CHANNEL:
+		do_channel(step);
+		break;
+	case STEP_CONTROL:
+		fuzz_driver_control(&stand.driver, step->more);
+		break;
 	default:
 		do_message(step);
 	}
@@ -648,14 +872,28 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 		.in_order = head[3] % 2 == 0,
 		.page_faults = head[4] % 2,
 		.dirty_log = head[5] % 2,
+		.iotlb = head[7] & 1,
+		.doorbell = head[7] & 2,
+		.control_queue = head[7] & 8,
 	};
 
 	n_base = files_open_fds(); /* libFuzzer has some as well */
 	fuzz_clock_begin();
 	files_begin();
+	if (caps.iotlb && !(head[7] & 16)) { /* of any use only then */
+		caps.start_position = DRIVER_START_ANY;
+		caps.in_order = caps.dirty_log = true;
+	}
+	if (caps.iotlb)
+		caps.features |= BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
+	if (caps.control_queue)
+		caps.features |= BIT_ULL(VIRTIO_NET_F_CTRL_VQ) | BIT_ULL(VIRTIO_NET_F_CTRL_RX);
 	if (caps.in_order)
 		caps.features |= BIT_ULL(VIRTIO_F_IN_ORDER);
 	stand_begin(&stand, &caps, head[6] % 4);
+	stand.doorbell_allowed = !(head[7] & 4);
+	channel_waits = channel_ended = false;
+	memset(owed, 0, sizeof(owed));
 	must(stand_worker_begin(&stand) == 0, "an empty page is refused");
 	aligned = true;
 	forged = died = false;
@@ -707,6 +945,14 @@ static bool is_message(const struct step *step)
 	return kind <= STEP_MESSAGE_ALSO || kind == STEP_HOLD;
 }
 
+/* Others may give up a ring, or the channel. */
+static bool keeps_signals(const struct step *step)
+{
+	enum step_kind kind = step->kind % STEP_N_KINDS;
+
+	return kind == STEP_CALL || kind == STEP_RESTART || (kind == STEP_CHANNEL && step->ring % 4 < 2);
+}
+
 void play_step(const struct step *step)
 {
 	static unsigned int n;
@@ -716,10 +962,13 @@ void play_step(const struct step *step)
 	if (peer < 0)
 		connect_frontend();
 	remember();
+	if (!keeps_signals(step))
+		memset(owed, 0, sizeof(owed));
 	if (is_message(step))
 		do_mortal_step(step);
 	else
 		do_step(step);
+	do_round();
 	if (!forged)
 		stand_check(&stand);
 	if (shows || ++n % 8 == 0)

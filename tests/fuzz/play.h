@@ -18,7 +18,9 @@ void play_init(void);
 /**
  * play_begin() - a new device, and a worker that nobody is connected to.
  * @head: what the device can do: pairs of queues less one, a smaller ring at most, 1: begins in
- *fresh rings only, any order, postcopy, a log; and how many pairs the operator lets it have
+ * fresh rings only, any order, postcopy, a log; how many pairs the operator lets it have; bits: an IOTLB,
+ * a doorbell, which its operator does not allow, a control queue, and 16: all that is said of the others
+ * holds, although it has an IOTLB that is of no use then
  */
 void play_begin(const uint8_t head[STEPS_HEAD_SIZE]);
 void play_step(const struct step *step);

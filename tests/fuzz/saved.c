@@ -60,7 +60,8 @@ static size_t own_words(struct input *in, uint8_t *ret)
 }
 
 /*
- * The first byte is how many queues the device has, and whether the rest is all or only changes.
+ * The first byte is how many queues the device has, whether there is a control queue too, and whether the
+ * rest is all or only changes.
  * What is loaded has no room behind it.
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -68,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t words[SAVED_MAX_SIZE];
 	struct input in = { data, size };
 	uint8_t first = input_byte(&in), *copy;
-	const uint8_t head[STEPS_HEAD_SIZE] = { first };
+	const uint8_t head[STEPS_HEAD_SIZE] = { [0] = first, [7] = first & 0x40 ? 8 : 0 };
 	size_t n = in.size < sizeof(words) ? in.size : sizeof(words);
 
 	play_begin(head);

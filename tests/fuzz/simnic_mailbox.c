@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * simnic with a data thread, and a function whose driver asks for anything, with any descriptors,
- * while its guest writes to rings and buffers; a second function gets the frames that come of it.
- * Whatever the two do, each request has one answer of its form, memory is mapped without overlaps,
- * a queue that runs has its ring in mapped memory, and when the function goes nothing of it is
- * left.
+ * while its guest writes to rings and buffers, sends commands, and may be behind an IOMMU; a second
+ * function gets the frames that come of it. Whatever the two do, each request has one answer of its
+ * form, memory is mapped and translated without overlaps, a queue that is prepared or runs has its
+ * ring in mapped memory, what commands set is what they can set, frames that wait are counted, and
+ * when the function goes nothing of it is left.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,9 @@
 #include "tests/fuzz/files.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/must.h"
+#include "tools/simnic/backlog.h"
 #include "tools/simnic/control.h"
+#include "tools/simnic/control_command.h"
 #include "tools/simnic/eal.h"
 #include "tools/simnic/frame.h"
 #include "tools/simnic/function.h"
@@ -41,6 +44,7 @@
 #define RING_STEP 0x4000ULL /* descriptors, 0x2000 on the available ring, 0x3000 the used one */
 #define RING_SIZE 16
 #define BUFFERS   0x20000ULL
+#define CONTROL_QUEUE 4U
 
 enum op {
 	OP_ASK,
@@ -52,6 +56,9 @@ enum op {
 	OP_POKE, /* the guest writes anywhere */
 	OP_CUT,
 	OP_ATTACH, /* another driver comes */
+	OP_COMMAND, /* the guest sends one through its control queue */
+	OP_ANSWER,  /* what queues wait for is translated */
+	OP_FRAMES,  /* for the function, from the other one */
 	OP_N
 };
 
@@ -59,6 +66,7 @@ static struct nic nic;
 static struct function *function, *peer;
 static int mailbox = -1, peer_mailbox = -1;
 static uint32_t seq;
+static uint32_t n_waiting; /* frames, as they were counted here */
 
 /* ------------------------------------------------------------------------------- process */
 
@@ -180,7 +188,7 @@ static bool take_answer(int sock, uint32_t command, int *ret_status)
 
 static struct sim_queue_setup setup(uint32_t queue, uint8_t how)
 {
-	uint64_t at = IOVA + queue % 4 * RING_STEP;
+	uint64_t at = IOVA + queue % 8 * RING_STEP;
 
 	return (struct sim_queue_setup){
 		.queue = queue,
@@ -240,16 +248,40 @@ static size_t fill(
 		for (int k = __builtin_popcount(p->fds.have_fds); k > 0; k--)
 			fds[(*n_fds)++] = files_fd(how & 8 ? FILE_EVENT : FILE_OTHER_EVENT);
 		return sizeof(p->fds);
+	case SIM_IOTLB_UPDATE:
+	case SIM_IOTLB_INVALIDATE:
+		p->iotlb = (struct sim_iotlb){ .iova = IOVA + (how & 15) * RING_STEP,
+			.size = which & 16 ? FILES_RAM_SIZE : RING_STEP,
+			.address = IOVA + (which & 15) * RING_STEP,
+			.perm = 3U ^ how >> 6 };
+		if (command == SIM_IOTLB_INVALIDATE && which > 240)
+			p->iotlb.size = UINT64_MAX;
+		return sizeof(p->iotlb);
+	case SIM_SET_CONTROL:
+		p->control = (struct sim_control){ .flags = (uint32_t)input_word(in, 2),
+			.pairs = how & 3,
+			.n_unicast = which % (SIM_CONTROL_MACS + 2),
+			.n_multicast = (how >> 2) % (SIM_CONTROL_MACS + 2),
+			.mac = { 2, 0, 0, 0, 0, which },
+			.offloads = input_word(in, 2) };
+		memset(p->control.unicast, how, sizeof(p->control.unicast));
+		p->control.vlans[how % ARRAY_SIZE(p->control.vlans)] = BIT_ULL(which % 64);
+		return sizeof(p->control);
 	case SIM_SET_FEATURES:
 		p->u64.value = function->identity.features &
+			       ~(how & 8 ? 0 : BIT_ULL(VIRTIO_F_ACCESS_PLATFORM)) &
+			       ~(how & 16 ? BIT_ULL(VIRTIO_NET_F_MQ) : 0) &
+			       ~(how & 32 ? BIT_ULL(VIRTIO_NET_F_CTRL_VQ) : 0) &
 			       ~(how & 1 ? BIT_ULL(VIRTIO_F_RING_PACKED) : 0) &
 			       ~(how & 2 ? BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) : 0) &
 			       ~(how & 4 ? BIT_ULL(FUNCTION_F_IN_ORDER) : 0) &
 			       ~(uint64_t)(which > 128 ? which : 0);
 		return sizeof(p->u64);
 	case SIM_SET_MTU:
-	case SIM_ANNOUNCE:
 	case SIM_DOORBELL:
+		p->u64.value = which > 240 ? how : how & 1;
+		return sizeof(p->u64);
+	case SIM_ANNOUNCE:
 		p->u64.value = which > 128 ? how * 256U : how;
 		return sizeof(p->u64);
 	default:
@@ -259,10 +291,16 @@ static size_t fill(
 
 static void do_ask(struct input *in, bool any)
 {
-	uint32_t command = input_byte(in) % (SIM_POSTCOPY_END + 2);
+	static const uint8_t others[] = { SIM_IOTLB_UPDATE, SIM_IOTLB_UPDATE, SIM_IOTLB_UPDATE,
+		SIM_IOTLB_INVALIDATE, SIM_IOTLB_INVALIDATE, SIM_SET_CONTROL, SIM_SET_CONTROL };
+	uint32_t command = input_byte(in) % (SIM_IOTLB_INVALIDATE + 2 + ARRAY_SIZE(others));
 	union sim_payload p = { 0 };
 	int fds[MAILBOX_MAX_FDS + 4], status;
-	size_t n_fds, size = fill(in, command, &p, fds, &n_fds);
+	size_t n_fds, size;
+
+	if (command > SIM_IOTLB_INVALIDATE + 1)
+		command = others[command - SIM_IOTLB_INVALIDATE - 2];
+	size = fill(in, command, &p, fds, &n_fds);
 
 	for (int i = any ? input_byte(in) % 4 : 0; i > 0; i--) {
 		size_t at = input_byte(in);
@@ -297,23 +335,51 @@ static void request(int sock, uint32_t command, const void *payload, size_t size
 	must(!demanded || status == 0, "command %u is refused: %s", command, strerror(-status));
 }
 
-static void open_queues(int sock, bool packed, bool demanded)
+enum {
+	OPEN_PACKED = 1,
+	OPEN_LOGGED = 2,
+	OPEN_TRANSLATED = 4, /* rings; with OPEN_ALL also buffers */
+	OPEN_ALL = 8,
+	OPEN_CONTROL = 16,   /* too */
+};
+
+static struct sim_u64 features_for(uint8_t how)
 {
+	uint64_t without = (how & OPEN_PACKED ? 0 : BIT_ULL(VIRTIO_F_RING_PACKED)) |
+			   (how & OPEN_TRANSLATED ? 0 : BIT_ULL(VIRTIO_F_ACCESS_PLATFORM));
+
+	return (struct sim_u64){ .value = function->identity.features & ~without };
+}
+
+static void translate(int sock, uint64_t iova, uint64_t address, uint64_t size, bool demanded)
+{
+	const struct sim_iotlb entry = {
+		.iova = iova, .size = size, .address = address, .perm = SIM_PERM_READ | SIM_PERM_WRITE
+	};
+
+	request(sock, SIM_IOTLB_UPDATE, &entry, sizeof(entry), NULL, 0, demanded);
+}
+
+static void open_queues(int sock, uint8_t how, bool demanded)
+{
+	bool packed = how & OPEN_PACKED;
+	uint32_t n = how & OPEN_CONTROL ? 3 : 2;
 	const struct sim_map map = {
 		.iova = IOVA, .size = FILES_RAM_SIZE, .perm = SIM_PERM_READ | SIM_PERM_WRITE
 	};
-	struct sim_u64 features = { .value = function->identity.features &
-					     ~(packed ? 0 : BIT_ULL(VIRTIO_F_RING_PACKED)) };
-	struct sim_queue_setup setups[2] = { setup(0, packed), setup(1, packed) };
-	const struct sim_queue_set set = { .bits = { 3 } };
+	const struct sim_u64 features = features_for(how);
+	struct sim_queue_setup setups[3] = { setup(0, packed), setup(1, packed), setup(4, packed) };
+	const struct sim_queue_set set = { .bits = { how & OPEN_CONTROL ? 0x13 : 3 } };
 	const int ram = files_fd(sock == mailbox ? FILE_RAM : FILE_MORE_RAM),
-		  kick = files_fd(FILE_EVENT), kicks[] = { kick, kick };
+		  kick = files_fd(FILE_EVENT), kicks[] = { kick, kick, kick };
 
 	if (sock != mailbox) /* an eventfd is watched once */
 		setups[0].have_fds = setups[1].have_fds = 0;
 	request(sock, SIM_SET_FEATURES, &features, sizeof(features), NULL, 0, demanded);
 	request(sock, SIM_MAP, &map, sizeof(map), &ram, 1, demanded);
-	request(sock, SIM_PREPARE, setups, sizeof(setups), kicks, sock == mailbox ? 2 : 0,
+	if (how & OPEN_TRANSLATED)
+		translate(sock, IOVA, IOVA, how & OPEN_ALL ? FILES_RAM_SIZE : 8 * RING_STEP, demanded);
+	request(sock, SIM_PREPARE, setups, n * sizeof(setups[0]), kicks, sock == mailbox ? n : 0,
 		demanded);
 	request(sock, SIM_START, &set, sizeof(set), NULL, 0, demanded);
 }
@@ -332,7 +398,7 @@ static void log_pages(void)
 static void put_desc(uint32_t queue, uint32_t i, uint64_t addr, uint32_t len, uint16_t flags,
 	bool packed, bool wrap)
 {
-	uint8_t *ring = files_memory() + queue % 4 * RING_STEP;
+	uint8_t *ring = files_memory() + queue % 8 * RING_STEP;
 
 	if (packed)
 		((struct vring_packed_desc *)(void *)ring)[i % RING_SIZE] =
@@ -383,6 +449,62 @@ static void offer(struct input *in)
 	run_loop();
 }
 
+/* What the guest wrote, in @n_pieces, then room for a verdict, unless the shape says otherwise. */
+static void command(struct input *in)
+{
+	uint8_t shape = input_byte(in), n_pieces = 1 + shape % 4, size = input_byte(in) % 64;
+	bool packed = function->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+	uint8_t *ram = files_memory(), *bytes = ram + BUFFERS + 0x7000;
+	uint16_t *avail = (uint16_t *)(void *)(ram + CONTROL_QUEUE * RING_STEP + 0x2000);
+	uint16_t at = packed ? (uint16_t)(shape >> 5) : avail[1];
+	uint64_t one = 1;
+
+	for (uint8_t i = 0; i < size; i++)
+		bytes[i] = input_byte(in);
+	for (uint8_t i = 0; i <= n_pieces; i++) {
+		bool last = i == n_pieces;
+		uint32_t from = i * size / n_pieces, to = (i + 1U) * size / n_pieces;
+
+		put_desc(CONTROL_QUEUE, at + i, IOVA + BUFFERS + (last ? 0x6000U : 0x7000U + from),
+			last ? 1U + (shape & 16) : to - from,
+			(uint16_t)(last ? (shape & 4 ? 0 : VRING_DESC_F_WRITE) : VRING_DESC_F_NEXT),
+			packed, shape & 8);
+	}
+	if (!packed) {
+		avail[2 + avail[1] % RING_SIZE] = at % RING_SIZE;
+		__atomic_store_n(&avail[1], (uint16_t)(avail[1] + 1), __ATOMIC_RELEASE);
+	}
+	(void)!write(files_fd(FILE_EVENT), &one, sizeof(one));
+	run_loop();
+}
+
+/* As a front-end that was asked: the page, where the driver calls it so, or another one. */
+static void answer_misses(struct input *in)
+{
+	uint8_t how = input_byte(in);
+
+	for (uint16_t i = 0; i < function->n_queues; i++) {
+		const struct sim_miss *miss = &function->regs->misses[i];
+		uint64_t iova = miss->iova & ~4095ULL;
+
+		if (miss->state == SIM_MISS_WAITS)
+			translate(mailbox, iova, how & 1 ? IOVA + (how & 0x3e) * 4096ULL : iova,
+				how & 0x80 ? 65536 : 4096, false);
+	}
+	let_work();
+	run_loop();
+}
+
+/* Broadcasts, which find buffers, or have to wait for them. */
+static void send_frames(unsigned int n)
+{
+	const struct sim_u64 mac = { .value = macs_word(peer->identity.mac) };
+
+	while (n-- > 0)
+		request(peer_mailbox, SIM_ANNOUNCE, &mac, sizeof(mac), NULL, 0, true);
+	run_loop();
+}
+
 /* -------------------------------------------------------------------------------- checks */
 
 /* A ring's area, by the address that its queue was given. */
@@ -402,6 +524,42 @@ static bool ring_is_reached(const struct function *f, const struct vq *q)
 	       reaches(f, q->setup.device, q->device_size, q->device, q->device_iova);
 }
 
+static void check_translations(const struct iommu *iommu)
+{
+	const struct iotlb *t = &iommu->iotlb;
+
+	must(t->n == 0 || iommu->translates, "%u translations that nobody asks", t->n);
+	must(t->n <= IOTLB_MAX, "%u translations", t->n);
+	for (uint32_t i = 0; i + 1 < t->n; i++)
+		must(t->entries[i].iova + (t->entries[i].size - 1) < t->entries[i + 1].iova,
+			"translations overlap at %#lx", t->entries[i + 1].iova);
+}
+
+/* Return: frames that wait. */
+static uint32_t check_waiting(const struct vq *q)
+{
+	const struct sim_miss *miss = &q->function->regs->misses[q->index];
+
+	must(!q->waits || (q->function->iommu.translates && q->status >= SIM_QUEUE_RUNNING),
+		"queue %u waits for a translation, and has no use for any", q->index);
+	must(!q->waits || miss->state == SIM_MISS_WAITS, "queue %u waits, and does not say so", q->index);
+	must(q->waits || !q->backlog || q->backlog->n == 0 || !vq_is_receive(q) ||
+			q->status == SIM_QUEUE_RUNNING,
+		"frames wait for queue %u, which does not run", q->index);
+	return q->backlog ? q->backlog->n : 0;
+}
+
+static void check_control(const struct function *f)
+{
+	const struct sim_control_regs *regs = (void *)(f->bar + SIM_BAR_CONTROL_OFFSET);
+
+	must(control_state_ok(f->identity.max_pairs, &f->control), "no command leads to this state");
+	must(memcmp(&regs->copies[regs->current & 1], &f->control, sizeof(f->control)) == 0,
+		"the registers say something else than what was set");
+	must(f == function || f->mac != function->mac, "two functions have one address");
+	must(control_pairs(f) <= f->identity.max_pairs, "%u pairs", control_pairs(f));
+}
+
 static void check_function(const struct function *f)
 {
 	uint64_t bytes = 0, end = 0;
@@ -418,14 +576,17 @@ static void check_function(const struct function *f)
 	}
 	must(bytes == f->iommu.n_bytes, "%lu bytes are mapped, %lu are counted", bytes,
 		f->iommu.n_bytes);
+	check_translations(&f->iommu);
+	check_control(f);
 	for (uint16_t i = 0; i < f->n_queues; i++) {
 		const struct vq *q = &f->queues[i];
 
+		n_waiting += check_waiting(q);
 		must(q->regs->status == (uint32_t)q->status, "queue %u: registers say %u, it is %u",
 			i, q->regs->status, q->status);
-		must(q->status != SIM_QUEUE_RUNNING || f->memory_lost ||
-				ring_is_reached(f, q),
-			"queue %u runs, and its ring is not mapped", i);
+		must((q->status != SIM_QUEUE_RUNNING && q->status != SIM_QUEUE_PREPARED) ||
+				f->memory_lost || ring_is_reached(f, q),
+			"queue %u is %u, and its ring is not mapped", i, q->status);
 	}
 	nic_resume(&nic);
 }
@@ -467,8 +628,8 @@ static void do_step(struct input *in)
 		break;
 	case OP_OPEN:
 		how = input_byte(in);
-		open_queues(mailbox, how & 1, false);
-		if (how & 2)
+		open_queues(mailbox, how, false);
+		if (how & OPEN_LOGGED)
 			log_pages();
 		break;
 	case OP_OFFER:
@@ -477,8 +638,17 @@ static void do_step(struct input *in)
 		break;
 	case OP_POKE:
 		how = input_byte(in);
-		files_memory()[(input_word(in, 2) % RING_STEP) + how % 4 * RING_STEP] =
+		files_memory()[(input_word(in, 2) % RING_STEP) + how % 8 * RING_STEP] =
 			input_byte(in);
+		break;
+	case OP_COMMAND:
+		command(in);
+		break;
+	case OP_ANSWER:
+		answer_misses(in);
+		break;
+	case OP_FRAMES:
+		send_frames(1 + input_byte(in) % 64);
 		break;
 	case OP_CUT:
 		how = input_byte(in);
@@ -509,12 +679,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	files_begin();
 	function = add_function("a", 1, &mailbox);
 	peer = add_function("b", 2, &peer_mailbox);
-	open_queues(peer_mailbox, false, true);
+	open_queues(peer_mailbox, 0, true);
 	for (int i = 0; i < MAX_STEPS && in.size > 0; i++) {
 		do_step(&in);
 		run_loop();
+		n_waiting = 0;
 		check_function(function);
 		check_function(peer);
+		must(n_waiting == nic.n_backlog, "%u frames wait, %u are counted", n_waiting,
+			nic.n_backlog);
 	}
 	remove_function(function, &mailbox);
 	remove_function(peer, &peer_mailbox);

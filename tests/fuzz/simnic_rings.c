@@ -3,7 +3,8 @@
  * simnic's ring reader on a ring that its guest rewrites, between two bursts and, if the input
  * wants it, in a thread of its own (tests/unit/relay_lab_hostile.h). Bursts are what
  * tools/simnic/net.c makes of them: chains are collected, bytes copied, chains given back at once,
- * mixed, or later. Whatever the guest does, only bytes that are mapped for this are touched,
+ * mixed, or later. The driver may be behind an IOMMU; then buffers are translated, or not yet, or not
+ * any more. Whatever the guest does, only bytes that are mapped, and translated, for this are touched,
  * positions are what the registers say, and what was written of a receive ring is marked.
  */
 #include <errno.h>
@@ -80,6 +81,27 @@ static void *reach(uint64_t iova, uint64_t size)
 	return at;
 }
 
+/* A range leads to another one, of the guest's memory. As tools/simnic/translation.c. */
+static void translate(uint64_t iova, uint64_t address, uint64_t size, uint32_t perm)
+{
+	const struct iotlb_entry entry = { .iova = iova, .size = size, .address = address, .perm = perm };
+
+	if (!function->iommu.translates)
+		return;
+	must(iotlb_insert(&function->iommu.iotlb, &entry, NULL, NULL) == 0, "a translation is refused");
+	function->queues[0].hit.size = 0;
+}
+
+/* Those of a ring are there as long as its queue runs. */
+static void translate_ring(const struct vq *q)
+{
+	const uint32_t rw = SIM_PERM_READ | SIM_PERM_WRITE;
+
+	translate(q->desc_iova, q->desc_iova, q->desc_size, rw);
+	translate(q->driver_iova, q->driver_iova, q->driver_size, rw);
+	translate(q->device_iova, q->device_iova, q->device_size, rw);
+}
+
 /* As tools/simnic/queues.c prepares and starts it. */
 static struct vq *begin_queue(struct input *in)
 {
@@ -118,6 +140,7 @@ static struct vq *begin_queue(struct input *in)
 	q->desc_size = 16 * lab.size;
 	q->driver_size = lab.packed ? 4 : 6 + 2 * lab.size;
 	q->device_size = lab.packed ? 4 : 6 + 8 * lab.size;
+	translate_ring(q);
 	q->desc = reach(q->desc_iova, q->desc_size);
 	q->driver = reach(q->driver_iova, q->driver_size);
 	q->device = reach(q->device_iova, q->device_size);
@@ -128,11 +151,26 @@ static struct vq *begin_queue(struct input *in)
 
 /* ------------------------------------------------------------------------------- checks */
 
+/* Does any of the driver's addresses lead there? */
+static bool is_translated(const struct piece *p, uint32_t perm)
+{
+	const struct iotlb *t = &function->iommu.iotlb;
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		const struct iotlb_entry *e = &t->entries[i];
+
+		if (p->iova >= e->address && p->iova - e->address < e->size &&
+			p->size <= e->size - (p->iova - e->address) && (e->perm & perm) == perm)
+			return true;
+	}
+	return !function->iommu.translates;
+}
+
 static bool is_mapped(const struct piece *p, uint32_t perm)
 {
 	const struct iommu_region *region = iommu_find(&function->iommu, p->iova);
 
-	return region && (region->map.perm & perm) == perm &&
+	return is_translated(p, perm) && region && (region->map.perm & perm) == perm &&
 	       p->size <= region->map.size - (p->iova - region->map.iova) &&
 	       p->at == region->host + (p->iova - region->map.iova);
 }
@@ -169,6 +207,10 @@ static void check_positions(const struct vq *q)
 		q->at.avail, q->at.used);
 	must(q->holds || (q->at.avail == q->at.used),
 		"chains are in flight, and the queue holds none");
+	must(!q->waits || (function->iommu.translates &&
+				  regs.misses[q->index].state == SIM_MISS_WAITS &&
+				  !iotlb_find(&function->iommu.iotlb, regs.misses[q->index].iova)),
+		"the queue waits for what is there, or nobody knows for what");
 	must(q->regs->in_flight == q->held.n, "in flight are %u, not %u", q->regs->in_flight,
 		q->held.n);
 }
@@ -282,6 +324,31 @@ static void poke(struct input *in)
 	__atomic_store_n(&lab.ram[at], input_byte(in), __ATOMIC_RELAXED);
 }
 
+/* What is missing comes, or something else; or a page is taken back. */
+static void change_translations(struct vq *q, uint8_t how, uint8_t where)
+{
+	const struct sim_miss *miss = &regs.misses[q->index];
+	uint64_t pages = lab.ram_size / LAB_PAGE, page = LAB_GPA + where % pages * LAB_PAGE;
+	uint64_t at = how & 4 ? LAB_GPA + (how >> 4) % pages * LAB_PAGE : page;
+
+	if (!function->iommu.translates)
+		return;
+	if (how % 4 == 0) {
+		iotlb_remove(&function->iommu.iotlb, page, page + (LAB_PAGE - 1));
+		q->hit.size = 0;
+	} else if (how % 4 == 3) {
+		translate(page, at, LAB_PAGE, how & 8 ? SIM_PERM_READ : SIM_PERM_WRITE);
+	} else if (q->waits) {
+		page = miss->iova & ~(uint64_t)(LAB_PAGE - 1);
+		if (page >= LAB_GPA && page - LAB_GPA < lab.ram_size)
+			translate(page, how & 4 ? at : page, LAB_PAGE, SIM_PERM_READ | SIM_PERM_WRITE);
+	}
+	if (q->waits && (how % 4 != 0 || how & 8)) { /* all that wait look again, whatever came */
+		q->waits = q->parked = false;
+		regs.misses[q->index].state = SIM_MISS_NONE;
+	}
+}
+
 static void cut_memory(uint8_t how)
 {
 	cut = true;
@@ -328,6 +395,8 @@ static void do_step(struct vq *q, struct input *in)
 	case 6:
 		if (op > 250)
 			cut_memory(n);
+		else
+			change_translations(q, op >> 3, n);
 		break;
 	default:
 		held_release(q, &burst);
@@ -370,6 +439,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(memory_watch(&nic) == 0, "no signal handler"); /* the lab has its own */
 	lab.ram = function->iommu.regions[0].host;
 	memset(&regs, 0, sizeof(regs));
+	must(iommu_translate(&function->iommu, how & 0x80) == 0, "no memory");
+	if (how & 0x80 && how & 0x10) /* all is known at first */
+		translate(LAB_GPA, LAB_GPA, lab.ram_size, SIM_PERM_READ | SIM_PERM_WRITE);
 	if (how & 0x20)
 		must(dirty_open(&(struct sim_log){ .size = lab.log_size }, lab.log_fd,
 			     &function->log) == 0,

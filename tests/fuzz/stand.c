@@ -132,6 +132,13 @@ static void drop_unnamed_slots(struct stand *s)
 	fdstore_retain(&s->fds, used);
 }
 
+static void say_miss(struct device *d, const struct driver_miss *miss)
+{
+	struct stand *s = (struct stand *)((char *)d - offsetof(struct stand, device));
+
+	session_say_miss(&s->session, miss);
+}
+
 int stand_worker_begin(struct stand *s)
 {
 	int r;
@@ -151,13 +158,16 @@ int stand_worker_begin(struct stand *s)
 	memset(&s->device, 0, sizeof(s->device));
 	device_init(&s->device, &s->device_section, &s->driver.device, &s->fds, UINT64_MAX,
 		s->max_pairs);
+	s->device.doorbell_allowed = s->doorbell_allowed;
 	session_init(&s->session, &s->session_section, &s->device, &s->page, &s->fds);
 	s->session.transfer = (struct transfer){ .fd = -1 };
 	s->device.checkpoint = checkpoint;
+	s->device.say_miss = say_miss;
 	s->device.lost = s->driver.gone; /* else open() would not have succeeded */
 	(void)device_log_open(&s->device);
 	(void)device_inflight_open(&s->device);
 	device_relays_resume(&s->device);
+	device_iotlb_look_at_all(&s->device);
 	stand_commit(s);
 	drop_unnamed_slots(s);
 	return 0;
@@ -166,10 +176,12 @@ int stand_worker_begin(struct stand *s)
 void stand_worker_end(struct stand *s)
 {
 	device_relays_close(&s->device);
+	device_iotlb_close(&s->device);
 	dirty_log_close(s->device.log);
 	device_forget_inflight(&s->device); /* in a copy that nobody commits */
 	message_close_fds(&s->session.stream.message);
 	close_keep_errno(s->session.transfer.fd);
+	s->session.inband.fd = close_keep_errno(s->session.inband.fd);
 	free(s->session.transfer.data);
 	fdstore_close_all(&s->fds);
 	page_close(&s->page);
@@ -220,5 +232,6 @@ size_t stand_count_fds(const struct stand *s)
 		return n;
 	for (size_t i = 0; i < s->session.stream.message.n_fds; i++)
 		n += s->session.stream.message.fds[i] >= 0;
-	return n + (size_t)(s->session.transfer.fd >= 0) + (size_t)(s->device.relays != NULL);
+	return n + (size_t)(s->session.transfer.fd >= 0) + (size_t)(s->session.inband.fd >= 0) +
+	       (size_t)(s->device.relays != NULL);
 }

@@ -17,6 +17,7 @@ struct stand {
 	struct fdstore_keeper keeper;
 	struct fuzz_driver driver;
 	uint16_t max_pairs;
+	bool doorbell_allowed;
 
 	/* of one worker */
 	bool works;

@@ -2,10 +2,12 @@
 #include "tests/fuzz/steps.h"
 
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
 
 #include "protocol/handlers.h"
+#include "protocol/offer.h"
 #include "protocol/table.h"
 #include "tests/fuzz/files.h"
 #include "vdpa/base/bits.h"
@@ -52,7 +54,15 @@ static uint64_t offered_word(const struct session *s, const struct step *step)
 		BIT_ULL(WIRE_F_PROTOCOL_FEATURES), BIT_ULL(VIRTIO_F_RING_PACKED),
 		BIT_ULL(VIRTIO_RING_F_EVENT_IDX), BIT_ULL(WIRE_PF_STATUS),
 		BIT_ULL(WIRE_PF_REPLY_ACK),
-		BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(WIRE_F_LOG_ALL) };
+		BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(WIRE_F_LOG_ALL),
+		BIT_ULL(VIRTIO_F_ACCESS_PLATFORM),
+		BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) | BIT_ULL(WIRE_F_LOG_ALL),
+		BIT_ULL(VIRTIO_NET_F_MQ) | BIT_ULL(WIRE_F_LOG_ALL), BIT_ULL(VIRTIO_NET_F_CTRL_VQ),
+		BIT_ULL(WIRE_PF_STATUS) | BIT_ULL(WIRE_PF_INBAND_NOTIFICATIONS),
+		BIT_ULL(WIRE_PF_STATUS) | BIT_ULL(WIRE_PF_HOST_NOTIFIER),
+		BIT_ULL(WIRE_PF_INBAND_NOTIFICATIONS),
+		BIT_ULL(VIRTIO_NET_F_MQ) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) |
+			BIT_ULL(VIRTIO_F_RING_PACKED) };
 	uint64_t word = 0;
 
 	switch (step->request) {
@@ -60,17 +70,7 @@ static uint64_t offered_word(const struct session *s, const struct step *step)
 		word = offered_features(s);
 		break;
 	case WIRE_SET_PROTOCOL_FEATURES:
-		word = BIT_ULL(WIRE_PF_REPLY_ACK);
-		for (uint32_t request = 0; request < WIRE_N_REQUESTS; request++) {
-			const struct message_desc *desc = message_find(request);
-
-			if (desc->handle && desc->needs != NEEDS_NOTHING)
-				word |= BIT_ULL(desc->needs - 1);
-		}
-		if (!device_can_note_inflight(s->device))
-			word &= ~BIT_ULL(WIRE_PF_INFLIGHT_SHMFD);
-		if (!device_can_postcopy(s->device))
-			word &= ~BIT_ULL(WIRE_PF_PAGEFAULT);
+		word = offer_features(s->device);
 		break;
 	case WIRE_SET_STATUS:
 		return 15;
@@ -117,6 +117,26 @@ static struct wire_vring_addr ring_addresses(const struct step *step, uint32_t r
 	};
 }
 
+/*
+ * A piece of the guest's memory as large as a ring, or all of it; where the driver calls it what the
+ * front-end does, or elsewhere.
+ */
+static struct wire_iotlb translation(const struct step *step)
+{
+	static const uint8_t types[] = { WIRE_IOTLB_UPDATE, WIRE_IOTLB_INVALIDATE, WIRE_IOTLB_UPDATE,
+		WIRE_IOTLB_INVALIDATE, WIRE_IOTLB_MISS, WIRE_IOTLB_ACCESS_FAIL, 0, 5 };
+	bool whole = step->ring & 0x10;
+	uint64_t at = whole ? 0 : step->ring % 16 * RING_STEP;
+
+	return (struct wire_iotlb){
+		.iova = value(step, 1, UVA + at),
+		.size = value(step, 2, whole ? FILES_RAM_SIZE : RING_STEP),
+		.uva = value(step, 3, UVA + (step->ring & 0x20 ? at ^ RING_STEP : at)),
+		.perm = (uint8_t)value(step, 4, 3),
+		.type = types[step->value[0] % ARRAY_SIZE(types)],
+	};
+}
+
 /* ----------------------------------------------------------------------------- payloads */
 
 /*
@@ -131,7 +151,10 @@ static uint32_t fill(const struct session *s, const struct step *step,
 	switch (desc->ring) {
 	case RING_IN_STATE:
 		p->state = (struct wire_vring_state){ ring,
-			(uint32_t)value(step, 0, desc->ring_state == RING_STOPPED ? 16 : 1) };
+			(uint32_t)value(step, 0,
+				desc->ring_state == RING_STOPPED		    ? 16
+				: desc->needs == NEEDS(WIRE_PF_INBAND_NOTIFICATIONS) ? 0
+										    : 1) };
 		return desc->size;
 	case RING_IN_ADDR:
 		p->addr = ring_addresses(step, ring);
@@ -159,6 +182,9 @@ static uint32_t fill(const struct session *s, const struct step *step,
 		p->config.flags = step->value[2];
 		memcpy(p->config.bytes, step->more, sizeof(step->more));
 		return WIRE_CONFIG_HEAD + p->config.size;
+	case WIRE_IOTLB_HEAD:
+		p->iotlb = translation(step);
+		return step->more[3] % 2 ? (uint32_t)sizeof(p->iotlb) : WIRE_IOTLB_HEAD;
 	case WIRE_INFLIGHT_HEAD:
 		p->inflight = (struct wire_inflight){
 			.size = value(step, 0, FILES_RAM_SIZE),
@@ -206,10 +232,16 @@ static enum file_kind wanted_file(const struct message_desc *desc, const struct 
 	if (desc->size == sizeof(struct wire_log))
 		return FILE_LOG;
 	if (desc->size == 0)
-		return FILE_SOCKET;
+		return FILE_CHANNEL;
 	if (desc->size == sizeof(struct wire_transfer) && desc->check_size == NULL)
 		return step->ring % 2 ? FILE_PIPE_READ : FILE_PIPE_WRITE;
 	return step->ring % 2 ? FILE_MORE_RAM : FILE_RAM;
+}
+
+/* In the channel there is nothing but requests of the worker's. */
+static enum file_kind lent(const struct step_message *m, enum file_kind kind)
+{
+	return kind == FILE_CHANNEL && m->header.request != WIRE_SET_BACKEND_REQ_FD ? FILE_SOCKET : kind;
 }
 
 void steps_message(const struct session *s, const struct step *step, struct step_message *m)
@@ -232,6 +264,6 @@ void steps_message(const struct session *s, const struct step *step, struct step
 	if (m->n_fds > ARRAY_SIZE(m->fds))
 		m->n_fds = ARRAY_SIZE(m->fds);
 	for (size_t i = 0; i < m->n_fds; i++)
-		m->fds[i] = files_fd(
-			(enum file_kind)((file + (i > 0 && step->file > 128)) % FILE_N_KINDS));
+		m->fds[i] = files_fd(lent(m,
+			(enum file_kind)((file + (i > 0 && step->file > 128)) % FILE_N_KINDS)));
 }

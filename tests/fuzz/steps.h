@@ -33,7 +33,11 @@ enum step_kind {
 	STEP_WORK,    /* the device completes @more chains of queue @ring */
 	STEP_CUT,     /* a file becomes shorter */
 	STEP_PIPE,    /* what the front-end does at its end of a transfer */
-	STEP_DIE,	   /* the worker dies in the next message, before its call @more outside */
+	STEP_DIE,     /* the worker dies in the next message, before its call @more outside */
+	STEP_MISS,    /* queue @ring can't translate an address, or must not use it so */
+	STEP_CALL,    /* the device signals an eventfd of ring @ring, if it is the worker's own */
+	STEP_CHANNEL, /* what the front-end does at its end of the channel of our own requests */
+	STEP_CONTROL, /* the guest's driver sets something through the control queue */
 	STEP_N_KINDS
 };
 

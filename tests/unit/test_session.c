@@ -47,6 +47,25 @@ static int begin(void **state)
 	return 0;
 }
 
+/* With an IOTLB; a doorbell; a control queue (play.h). */
+static int begin_translating(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [7] = 1 });
+	return 0;
+}
+
+static int begin_with_doorbell(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [7] = 2 });
+	return 0;
+}
+
+static int begin_with_control(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [7] = 8 });
+	return 0;
+}
+
 static int end(void **state)
 {
 	play_end();
@@ -144,6 +163,23 @@ static void a_device_that_keeps_a_shadow_ring_has_failed_until_a_reset(void **st
 	assert_true(device()->rings[0].running);
 }
 
+/* A relay that stops makes state and descriptors lasting before the message is decided on. */
+static void memory_that_is_refused_after_a_relay_stopped_for_it_is_not_kept(void **state)
+{
+	for (uint8_t how = REFUSES; how <= TIMES_OUT; how++) {
+		for (uint8_t after = 0; after < 6; after++) {
+			const struct step fail = FAIL(after, how);
+
+			PLAY(RELAYED);
+			assert_int_not_equal(device()->relays[0].kept_slot, RELAY_NO_SLOT);
+			play_step(&fail);
+			PLAY(MESSAGE(SET_MEM_TABLE, .ring = 7));
+			end(state);
+			begin(state);
+		}
+	}
+}
+
 /* In each message, before each call to the device or the shim. */
 static void a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it(void **state)
 {
@@ -163,6 +199,106 @@ static void a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_
 			PLAY({ .kind = STEP_CLOSE });
 		}
 	}
+}
+
+/* The first ring is where the front-end says, and waits for a translation. */
+#define UNTRANSLATED                                                                               \
+	MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD),                    \
+		MESSAGE(SET_FEATURES, .ring = 1), MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM),  \
+		MESSAGE(SET_VRING_BASE, .value = { 31 }), MESSAGE(SET_VRING_ADDR),                 \
+		MESSAGE(SET_VRING_KICK), MESSAGE(SET_VRING_ENABLE)
+
+enum { ELSEWHERE = 0x20 }; /* as a ring of IOTLB_MSG: the same addresses lead to another page */
+#define TAKE_BACK MESSAGE(IOTLB_MSG, .value = { 1 })
+
+static void a_ring_of_a_driver_behind_an_iommu_runs_as_long_as_it_is_translated(void **state)
+{
+	PLAY(UNTRANSLATED);
+	assert_false(device()->rings[0].running);
+	PLAY(MESSAGE(IOTLB_MSG));
+	assert_true(device()->rings[0].running);
+	PLAY(TAKE_BACK);
+	assert_false(device()->rings[0].running);
+	PLAY(MESSAGE(IOTLB_MSG, .ring = ELSEWHERE));
+	assert_true(device()->rings[0].running);
+	PLAY(MESSAGE(IOTLB_MSG));
+	assert_true(device()->rings[0].running);
+}
+
+/* At each call: it refuses to move the ring, to stop it, to have the translation then, to start it. */
+static void a_translation_that_the_device_refuses_leaves_state_and_device_of_one_mind(void **state)
+{
+	static const struct step messages[] = { MESSAGE(IOTLB_MSG, .ring = ELSEWHERE), TAKE_BACK };
+
+	for (size_t which = 0; which < ARRAY_SIZE(messages); which++) {
+		for (uint8_t after = 0; after < 6; after++) {
+			const struct step fail = FAIL(after, HAS_NO_ROOM);
+
+			PLAY(UNTRANSLATED, MESSAGE(IOTLB_MSG));
+			play_step(&fail);
+			play_step(&messages[which]);
+			PLAY({ .kind = STEP_CLOSE });
+		}
+	}
+}
+
+static void a_channel_that_is_gone_when_a_translation_is_asked_for_again_is_given_up_for_good(void **state)
+{
+	PLAY(UNTRANSLATED);
+	assert_int_not_equal(play_stand()->session_section.backend_slot, FDSTORE_NONE);
+	PLAY({ .kind = STEP_CHANNEL, .ring = 2 }, { .kind = STEP_TIME, .more = { 20 } });
+	assert_int_equal(play_stand()->session_section.backend_slot, FDSTORE_NONE);
+	PLAY(RESTART);
+	assert_int_equal(play_stand()->session_section.backend_slot, FDSTORE_NONE);
+}
+
+/* The channel is full, or nobody reads it any more. */
+static void a_doorbell_that_the_front_end_could_not_be_told_of_is_known_to_be_open(void **state)
+{
+	for (uint8_t how = 0; how <= 2; how += 2) {
+		const struct step channel = { .kind = STEP_CHANNEL, .ring = how };
+
+		PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD));
+		play_step(&channel);
+		PLAY(MESSAGE(SET_FEATURES, .ring = 1), MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM),
+			MESSAGE(SET_VRING_BASE, .value = { 31 }), MESSAGE(SET_VRING_ADDR),
+			MESSAGE(SET_VRING_KICK), MESSAGE(SET_VRING_ENABLE), RESTART);
+		assert_true(device()->doorbell);
+		assert_int_equal(play_stand()->session_section.notifiers[0], 0);
+		PLAY({ .kind = STEP_CHANNEL, .ring = 3 }, { .kind = STEP_CLOSE });
+	}
+}
+
+/* Both checks are in play.c: what is signalled goes out, and what found no room does later. */
+static void a_ring_that_was_given_no_eventfds_is_told_of_by_messages_also_when_the_channel_was_full(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD),
+		MESSAGE(SET_FEATURES, .ring = 1), MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM),
+		MESSAGE(SET_VRING_BASE, .value = { 31 }), MESSAGE(SET_VRING_ADDR),
+		MESSAGE(SET_VRING_ENABLE), MESSAGE(VRING_KICK));
+	assert_true(device()->rings[0].running);
+	assert_int_not_equal(device()->rings[0].call_slot, FDSTORE_NONE);
+	PLAY({ .kind = STEP_CALL }, { .kind = STEP_CALL, .more = { 1 } }, { .kind = STEP_CHANNEL },
+		{ .kind = STEP_CALL }, { .kind = STEP_CALL, .more = { 1 } }, RESTART,
+		{ .kind = STEP_CHANNEL, .ring = 1 });
+}
+
+/* Ring 2 without MQ. */
+static void what_a_control_queue_had_set_is_forgotten_when_another_driver_begins_there(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_FEATURES, .ring = 10),
+		MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM), MESSAGE(SET_VRING_BASE, .value = { 31 }),
+		MESSAGE(SET_VRING_ADDR), MESSAGE(SET_VRING_KICK), MESSAGE(SET_VRING_ENABLE),
+		MESSAGE(SET_VRING_NUM, .ring = 2), MESSAGE(SET_VRING_BASE, .ring = 2, .value = { 30 }),
+		MESSAGE(SET_VRING_ADDR, .ring = 2), MESSAGE(SET_VRING_KICK, .ring = 2),
+		MESSAGE(SET_VRING_ENABLE, .ring = 2));
+	assert_true(device()->rings[2].running);
+	PLAY({ .kind = STEP_CONTROL, .more = { 1, 1, 0, 2 } });
+	assert_true(play_stand()->driver.control.flags != 0);
+	PLAY(MESSAGE(GET_VRING_BASE, .ring = 2));
+	assert_true(device()->rings[0].running);
+	PLAY(MESSAGE(SET_VRING_BASE, .ring = 2, .value = { 31 }));
+	assert_int_equal(play_stand()->driver.control.flags, 0);
 }
 
 int main(void)
@@ -187,8 +323,28 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_device_that_keeps_a_shadow_ring_has_failed_until_a_reset, begin, end),
 		cmocka_unit_test_setup_teardown(
+			memory_that_is_refused_after_a_relay_stopped_for_it_is_not_kept, begin, end),
+		cmocka_unit_test_setup_teardown(
 			a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it,
 			begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_ring_of_a_driver_behind_an_iommu_runs_as_long_as_it_is_translated,
+			begin_translating, end),
+		cmocka_unit_test_setup_teardown(
+			a_translation_that_the_device_refuses_leaves_state_and_device_of_one_mind,
+			begin_translating, end),
+		cmocka_unit_test_setup_teardown(
+			a_channel_that_is_gone_when_a_translation_is_asked_for_again_is_given_up_for_good,
+			begin_translating, end),
+		cmocka_unit_test_setup_teardown(
+			a_doorbell_that_the_front_end_could_not_be_told_of_is_known_to_be_open,
+			begin_with_doorbell, end),
+		cmocka_unit_test_setup_teardown(
+			a_ring_that_was_given_no_eventfds_is_told_of_by_messages_also_when_the_channel_was_full,
+			begin, end),
+		cmocka_unit_test_setup_teardown(
+			what_a_control_queue_had_set_is_forgotten_when_another_driver_begins_there,
+			begin_with_control, end),
 	};
 
 	play_init();
