@@ -194,15 +194,18 @@ class Run:
     def can_start(self, job):
         """Needs that are not in the table at all are somebody else's."""
         return (all(need in self.good for need in job.needs if need in self.known)
-                and not (job.compiles and any(other.job.compiles for other in self.running)))
+                and not (job.compiles and any(other.job.compiles for other in self.running))
+                and not (job.alone and self.running) and not any(other.job.alone for other in self.running))
 
     def start_next(self):
-        """Return: whether there was one."""
+        """Return: whether there was one. What comes after a job that wants to be alone waits for it."""
         for job in self.waiting:
             if len(self.running) < self.lanes and self.can_start(job):
                 self.waiting.remove(job)
                 self.running.append(Running(job, self.expression))
                 return True
+            if job.alone:
+                break
         return False
 
     def give_up(self, failed):

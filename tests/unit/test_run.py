@@ -207,3 +207,13 @@ def test_what_a_job_tells_is_told_when_all_went_well(tmp_path):
     lines = run(tmp_path, "sh('x', 'echo found 3 things; echo other', tells='^found')")[1]
     assert any(line.endswith("    found 3 things") for line in lines)
     assert not any("other" in line for line in lines)
+
+
+def test_nothing_runs_beside_a_job_that_is_alone(tmp_path):
+    """Nor before it, of what comes after it; what it needs does."""
+    once = f"mkdir {tmp_path}/one && sleep 0.2 && rmdir {tmp_path}/one"
+    jobs = (f"sh('needed', 'sleep 0.2; touch {tmp_path}/made'),"
+            f"sh('alone', 'test -e {tmp_path}/made && {once} && touch {tmp_path}/was', needs=('needed',), alone=True),"
+            f"sh('a', 'test -e {tmp_path}/was && ! [ -e {tmp_path}/one ]'),"
+            f"sh('b', 'test -e {tmp_path}/was')")
+    assert run(tmp_path, jobs)[1][-1] == "4 passed, 0 failed, 0 skipped"
