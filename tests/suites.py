@@ -137,6 +137,9 @@ def long_jobs(guests):
         *when_there("tests/fuzz/run", Job("fuzzing for long", "program",
                                           ["tests/fuzz/run", "--seconds", "1800"],
                                           ("building build",), ALL, 12 * HOUR)),
+        *(Job(f"every fault of {program}", "program", [PYTHON, "tests/fault/inject.py", "--all", program],
+              ("building build",), ALL, 12 * HOUR, tells=r"points, .* seed", environment={"VDPAD_BUILD": "build"})
+          for program in ("worker", "simnic", "shim")),
         *when_there("tests/fault", suite("fault", "build-asan", ALL)),
         suite("system", "build-asan", ALL, but=WITHOUT_GUESTS, needs=guests),
         suite("migrate", "build-asan", ALL, but=MIGRATIONS),
@@ -158,5 +161,4 @@ def left_out(table, run):
     words = [f"{name} on {', '.join(folders)}" if any(folders) else name for name, folders in builds.items()]
     if run < ALL:
         words.append("more than some migrations of each kind of guest")
-        words += when_there("tests/fault", "every point of tests/fault")
     return words
