@@ -97,4 +97,21 @@ static inline void pci_write64(struct pci_function *pci, const struct pci_window
 	pci_write(pci, window, offset + 4, 4, (uint32_t)(value >> 32));
 }
 
+/**
+ * pci_dma_allow() - let a function answer at its BARs, reach memory, and send interrupts. Again: no
+ * effect.
+ *
+ * Source: PCI Local Bus 3.0, 6.2.2.
+ * Return: 0; -ENODEV; -EIO it does not keep it.
+ */
+int pci_dma_allow(struct pci_function *pci);
+
+/**
+ * pci_dma_forbid() - keep a function from reaching memory, whatever it is at: what is left for one that
+ * does not obey a reset. Its BARs answer still.
+ *
+ * Return: 0; -ENODEV; -EIO it does not keep it, and may reach memory still.
+ */
+int pci_dma_forbid(struct pci_function *pci);
+
 #endif

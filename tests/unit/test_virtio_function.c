@@ -271,6 +271,34 @@ static void the_vector_of_the_configuration_is_one_that_the_device_took(void **s
 	assert_int_equal(virtio_function_set_config_vector(&f, 1), -ENOSPC);
 }
 
+static uint16_t command(void)
+{
+	return (uint16_t)(m.config[PCI_COMMAND] | m.config[PCI_COMMAND + 1] << 8);
+}
+
+static void memory_is_reached_when_it_is_allowed_and_no_longer(void **state)
+{
+	model_set_config(&m, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
+	assert_int_equal(pci_dma_allow(&m.pci), 0);
+	assert_int_equal(command(),
+		PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	assert_int_equal(pci_dma_allow(&m.pci), 0);
+	assert_int_equal(pci_dma_forbid(&m.pci), 0);
+	assert_int_equal(command(), PCI_COMMAND_INTX_DISABLE | PCI_COMMAND_MEMORY);
+	assert_int_equal(pci_dma_forbid(&m.pci), 0);
+}
+
+static void a_function_that_goes_on_reaching_memory_is_noticed(void **state)
+{
+	m.stubborn = true;
+	assert_int_equal(pci_dma_allow(&m.pci), -EIO);
+	model_set_config(&m, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	assert_int_equal(pci_dma_forbid(&m.pci), -EIO);
+	m.gone = true;
+	assert_int_equal(pci_dma_allow(&m.pci), -ENODEV);
+	assert_int_equal(pci_dma_forbid(&m.pci), -ENODEV);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +319,8 @@ int main(void)
 		MODEL_TEST(a_device_that_was_reset_behind_our_back_is_noticed),
 		MODEL_TEST(a_device_that_wants_to_be_reset_is_noticed),
 		MODEL_TEST(the_vector_of_the_configuration_is_one_that_the_device_took),
+		MODEL_TEST(memory_is_reached_when_it_is_allowed_and_no_longer),
+		MODEL_TEST(a_function_that_goes_on_reaching_memory_is_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -486,7 +486,12 @@ static uint32_t model_config_read(struct pci_function *pci, uint32_t offset, uns
 static void model_config_write(struct pci_function *pci, uint32_t offset, unsigned int width,
 	uint32_t value)
 {
-	complain(model(pci), "configuration space is written at %u", offset);
+	struct virtio_model *m = model(pci);
+
+	if (offset != PCI_COMMAND || width != 2)
+		complain(m, "configuration space is written at %u", offset);
+	else if (!m->gone && !m->stubborn)
+		model_set_config(m, PCI_COMMAND, 2, value);
 }
 
 static uint64_t model_bar_size(struct pci_function *pci, unsigned int bar)

@@ -74,6 +74,7 @@ struct virtio_model {
 	unsigned int gone_after;	/* so many accesses; 0: never */
 	bool deaf;			/* a write of 0 to the status does nothing */
 	unsigned int reset_reads;	/* how often a reset's status is not yet 0 */
+	bool stubborn;			/* keeps its PCI command register */
 	bool needs_reset;
 	uint64_t refused;		/* with one of these accepted, no FEATURES_OK */
 	bool no_vectors;		/* none is ever assigned */
@@ -89,7 +90,7 @@ struct virtio_model {
 /** model_init() - a function with two pairs and a control queue, as after power-on. */
 void model_init(struct virtio_model *m);
 
-/** model_set_cap() - one field of a capability. @width: 1, 2 or 4 bytes */
+/** model_set_config() - bytes of configuration space. @width: 1, 2 or 4 */
 void model_set_config(struct virtio_model *m, uint32_t offset, unsigned int width, uint32_t value);
 
 /** model_queue_address() - 0: descriptors, 1: driver, 2: device. */
