@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "drivers/virtio/vfio.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "vdpa/base/cleanup.h"
+
+#define MOST_INFO 65536 /* bytes that the kernel may say of a region */
+
+static int call(int fd, unsigned long request, void *arg)
+{
+	int r = ioctl(fd, request, arg);
+
+	return r < 0 ? -errno : r;
+}
+
+int vfio_container_check(int container)
+{
+	int r = call(container, VFIO_GET_API_VERSION, NULL);
+
+	if (r < 0)
+		return r;
+	if (r != VFIO_API_VERSION)
+		return -EPROTO;
+	r = ioctl(container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU);
+	if (r < 0)
+		return -errno;
+	return r > 0 ? 0 : -EOPNOTSUPP;
+}
+
+int vfio_group_attach(int group, int container)
+{
+	struct vfio_group_status status = { .argsz = sizeof(status) };
+	uint64_t pages;
+	int r = call(group, VFIO_GROUP_GET_STATUS, &status);
+
+	if (r < 0)
+		return r;
+	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
+		return -EBUSY;
+	if (!(status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET)) {
+		r = call(group, VFIO_GROUP_SET_CONTAINER, &container);
+		if (r < 0)
+			return r;
+	}
+	/* A container that has its IOMMU refuses to get one. */
+	if (vfio_iommu_pages(container, &pages) == 0)
+		return 0;
+	return ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0 ? -errno : 0;
+}
+
+int vfio_group_device(int group, const char *name, int *ret_fd)
+{
+	int fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name);
+
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int vfio_iommu_pages(int container, uint64_t *ret)
+{
+	struct vfio_iommu_type1_info info = { .argsz = sizeof(info) };
+	int r = call(container, VFIO_IOMMU_GET_INFO, &info);
+
+	if (r < 0)
+		return r;
+	if (!(info.flags & VFIO_IOMMU_INFO_PGSIZES) || info.iova_pgsizes == 0)
+		return -EPROTO;
+	*ret = info.iova_pgsizes;
+	return 0;
+}
+
+static const struct vfio_info_cap_header *capability(const struct vfio_region_info *info,
+	size_t size, size_t at, size_t cap_size)
+{
+	if (at < sizeof(*info) || at % 8 != 0 || at > size || size - at < cap_size)
+		return NULL;
+	return (const void *)((const char *)info + at);
+}
+
+static int parse_areas(const struct vfio_region_info *info, size_t size, size_t at,
+	struct vfio_region *region)
+{
+	const struct vfio_region_info_cap_sparse_mmap *sparse =
+		(const void *)capability(info, size, at, sizeof(*sparse));
+
+	if (!sparse ||
+		sparse->nr_areas > (size - at - sizeof(*sparse)) / sizeof(sparse->areas[0]))
+		return -EPROTO;
+	region->n_areas = 0;
+	for (uint32_t i = 0; i < sparse->nr_areas && i < VFIO_MAX_AREAS; i++) {
+		struct vfio_area area = { sparse->areas[i].offset, sparse->areas[i].size };
+
+		if (area.size > region->size || area.offset > region->size - area.size)
+			return -EPROTO;
+		region->areas[region->n_areas++] = area;
+	}
+	return 0;
+}
+
+int vfio_region_parse(const struct vfio_region_info *info, size_t size, struct vfio_region *ret)
+{
+	struct vfio_region region = { .size = info->size, .offset = info->offset };
+	size_t at = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0;
+
+	if (region.size > INT64_MAX || region.offset > INT64_MAX - region.size)
+		return -EPROTO;
+	if (info->flags & VFIO_REGION_INFO_FLAG_MMAP) {
+		region.n_areas = 1;
+		region.areas[0] = (struct vfio_area){ 0, region.size };
+	}
+	for (size_t n = 0; at != 0 && region.n_areas > 0; n++) {
+		const struct vfio_info_cap_header *cap =
+			capability(info, size, at, sizeof(*cap));
+
+		if (!cap || n == size / sizeof(*cap))
+			return -EPROTO;
+		if (cap->id == VFIO_REGION_INFO_CAP_SPARSE_MMAP) {
+			int r = parse_areas(info, size, at, &region);
+
+			if (r < 0)
+				return r;
+		}
+		at = cap->next;
+	}
+	*ret = region;
+	return 0;
+}
+
+int vfio_region_read(int device, uint32_t index, struct vfio_region *ret)
+{
+	struct vfio_region_info head = { .argsz = sizeof(head), .index = index };
+	_cleanup_free_ struct vfio_region_info *info = NULL;
+	size_t size;
+	int r = call(device, VFIO_DEVICE_GET_REGION_INFO, &head);
+
+	if (r < 0)
+		return r;
+	/* It has more to say than fits: how much is in argsz now. */
+	size = head.argsz > sizeof(head) ? head.argsz : sizeof(head);
+	if (size > MOST_INFO)
+		return -EPROTO;
+	info = calloc(1, size);
+	if (!info)
+		return -ENOMEM;
+	info->argsz = (uint32_t)size;
+	info->index = index;
+	r = call(device, VFIO_DEVICE_GET_REGION_INFO, info);
+	return r < 0 ? r : vfio_region_parse(info, size, ret);
+}
+
+static int set_irqs(int device, uint32_t start, const int *eventfds, size_t n)
+{
+	size_t size = sizeof(struct vfio_irq_set) + n * sizeof(eventfds[0]);
+	_cleanup_free_ struct vfio_irq_set *set = calloc(1, size);
+
+	if (!set)
+		return -ENOMEM;
+	set->argsz = (uint32_t)size;
+	set->flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+		     (n > 0 ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE);
+	set->index = VFIO_PCI_MSIX_IRQ_INDEX;
+	set->start = start;
+	set->count = (uint32_t)n;
+	if (n > 0)
+		memcpy(set->data, eventfds, n * sizeof(eventfds[0]));
+	return call(device, VFIO_DEVICE_SET_IRQS, set);
+}
+
+int vfio_irqs_begin(int device, const int *eventfds, size_t n)
+{
+	if (n == 0 || n > VFIO_MAX_VECTORS)
+		return -EINVAL;
+	return set_irqs(device, 0, eventfds, n);
+}
+
+int vfio_irq_set(int device, uint32_t vector, int eventfd)
+{
+	return set_irqs(device, vector, &eventfd, 1);
+}
+
+int vfio_irqs_end(int device)
+{
+	int r = set_irqs(device, 0, NULL, 0);
+
+	/* Of this request, which is always the same, it means that MSI-X is off. */
+	return r == -EINVAL ? 0 : r;
+}
+
+int vfio_device_reset(int device)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	int r = call(device, VFIO_DEVICE_GET_INFO, &info);
+
+	if (r < 0)
+		return r;
+	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET))
+		return -EOPNOTSUPP;
+	return call(device, VFIO_DEVICE_RESET, NULL);
+}
+
+static int map(void *arg, void *memory, uint64_t iova, uint64_t size, uint32_t perm)
+{
+	struct vfio_iommu_type1_dma_map request = {
+		.argsz = sizeof(request),
+		.flags = (perm & DRIVER_PERM_READ ? VFIO_DMA_MAP_FLAG_READ : 0) |
+			 (perm & DRIVER_PERM_WRITE ? VFIO_DMA_MAP_FLAG_WRITE : 0),
+		.vaddr = (uintptr_t)memory,
+		.iova = iova,
+		.size = size,
+	};
+
+	return call(*(const int *)arg, VFIO_IOMMU_MAP_DMA, &request);
+}
+
+static int unmap(void *arg, uint64_t iova, uint64_t size)
+{
+	struct vfio_iommu_type1_dma_unmap request = {
+		.argsz = sizeof(request),
+		.iova = iova,
+		.size = size,
+	};
+
+	return call(*(const int *)arg, VFIO_IOMMU_UNMAP_DMA, &request);
+}
+
+const struct dma_ops vfio_dma_ops = {
+	.map = map,
+	.unmap = unmap,
+};
