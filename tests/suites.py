@@ -114,6 +114,7 @@ def jobs():
         suite("wire", "build-tsan", but=CRASH_POINTS),
         suite("wire", "build-asan", but=CRASH_POINTS),
         suite("system", "build-asan", only=WITHOUT_GUESTS),
+        suite("lab", "build", needs=("guest image",)),
         suite("conformance", "build"),
         suite("conformance", "build-asan"),
         *when_there("tests/fault", suite("fault", "build", tells=r"points, .* seed")),
