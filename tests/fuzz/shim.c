@@ -25,6 +25,7 @@
 #include "tests/fuzz/must.h"
 #include "tests/fuzz/stand.h"
 #include "tools/shim/shim.h"
+#include "vdpa/base/acceptor.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
@@ -409,9 +410,18 @@ static void end(void)
 	end_worker();
 }
 
+/* The one that acceptor_take() keeps for the process's life. */
+static void open_reserve(void)
+{
+	_cleanup_close_ int any = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	must(acceptor_take(any, 0) < 0, "somebody came to a socket that does not listen");
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	signal(SIGPIPE, SIG_IGN);
+	open_reserve();
 	log_set_level(getenv("FUZZ_SHOW") ? LOG_LEVEL_DEBUG : (enum log_level)0);
 	files_open();
 	files_open_fds(); /* opens one itself */
