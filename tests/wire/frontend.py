@@ -72,8 +72,13 @@ class FrontEnd:
     def __init__(self, path, offered=OFFERED_PF):
         self.offered = offered
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(DEADLINE)
+        # Connect first: with a timeout Python's socket is non-blocking, and
+        # then a full backlog is an error instead of a wait.
+        self.sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", DEADLINE, 0)
+        )
         self.sock.connect(path)
+        self.sock.settimeout(DEADLINE)
         self.acks = False
 
     def close(self):
