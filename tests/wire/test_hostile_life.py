@@ -126,15 +126,18 @@ def test_the_end_while_the_device_is_at_work_waits_for_it(bad_stand, command):
     guest.fe.close()
 
 
-@hostile(162)
-@pytest.mark.parametrize("n", range(5, STEPS + 1, 2))
-def test_a_device_that_goes_before_any_message_is_survived(bad_stand, n):
-    life = Life(bad_stand)
+def begun(stand, n):
+    """A life whose messages before the n-th were sent and answered."""
+    life = Life(stand)
     life.play(n - 1)
     last = life.steps[n - 2]
     if not callable(last):
         life.answer(n - 2, last[0])
-    bad_stand.order("vanish")
+    return life
+
+
+def go_on(life, n):
+    """Its other messages, for as long as anyone answers; and its end."""
     try:
         for step in life.steps[n - 1:]:
             if not callable(step):
@@ -143,6 +146,14 @@ def test_a_device_that_goes_before_any_message_is_survived(bad_stand, n):
     except Closed:
         pass
     life.close()
+
+
+@hostile(162)
+@pytest.mark.parametrize("n", range(5, STEPS + 1, 2))
+def test_a_device_that_goes_before_any_message_is_survived(bad_stand, n):
+    life = begun(bad_stand, n)
+    bad_stand.order("vanish")
+    go_on(life, n)
     bring_back(bad_stand, 1)
 
 
@@ -157,20 +168,9 @@ def bring_back(stand, pairs):
 @hostile(163)
 @pytest.mark.parametrize("n", [5, 12, 20, 27, 30, 33, 40])
 def test_a_function_that_is_deleted_before_any_message_is_survived(stand, n):
-    life = Life(stand)
-    life.play(n - 1)
-    last = life.steps[n - 2]
-    if not callable(last):
-        life.answer(n - 2, last[0])
+    life = begun(stand, n)
     assert stand.nic.delete(stand.name) == 0
-    try:
-        for step in life.steps[n - 1:]:
-            if not callable(step):
-                life.guest.fe.send(*step, flags=9)
-                life.guest.fe.reply(step[0])
-    except Closed:
-        pass
-    life.close()
+    go_on(life, n)
     bring_back(stand, 2)
 
 
