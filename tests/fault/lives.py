@@ -271,22 +271,27 @@ class WorkerBench(Bench):
         stand.shim.environ = self.faulty
         self.plan.begin(*(fault or ()))
         try:
-            stand.shim.begin()
-            connected(stand)
-            life = Life(stand)
-            good = play(stand, life)
-            life.close()
-            leave(stand)
-            good = arrive(stand) and good
-            self.stop_counting()
-            if fault is None:
-                self.note(stand)
+            good = self.whole_life(stand, fault)
             check_stand(stand, self.before)
             return "nothing" if good and not stand.shim.deaths else \
                 "a new worker" if stand.shim.deaths else "refused"
         finally:
             self.stop_counting()
             stand.close_now()
+
+    def whole_life(self, stand, fault):
+        """Return: whether all of it went well. Nothing fails any more then."""
+        stand.shim.begin()
+        connected(stand)
+        life = Life(stand)
+        good = play(stand, life)
+        life.close()
+        leave(stand)
+        good = arrive(stand) and good
+        self.stop_counting()
+        if fault is None:
+            self.note(stand)
+        return good
 
     def note(self, stand):
         wait_for(lambda: is_free(stand), "the end of the connection", PATIENCE)
@@ -323,16 +328,7 @@ class SimnicBench(WorkerBench):
         except (AssertionError, OSError):
             return self.not_made(fault)
         try:
-            stand.shim.begin()
-            connected(stand)
-            life = Life(stand)
-            good = play(stand, life)
-            life.close()
-            leave(stand)
-            good = arrive(stand) and good
-            self.stop_counting()
-            if fault is None:
-                self.note(stand)
+            good = self.whole_life(stand, fault)
             self.admin_again()
             check_stand(stand, self.before)
             return "nothing" if good else "refused"
