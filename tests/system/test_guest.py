@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Linux guests in QEMU as front-ends: what their users do all day."""
-import tempfile
-
 import pytest
 
 from guest import Guest
+from guest_pair import guest_pair
 from vdpad_fixture import Vdpad
 
 MACS = {"a": "52:54:00:00:02:01", "b": "52:54:00:00:02:02"}
@@ -18,24 +17,8 @@ KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packe
 def guests(request):
     """Two guests that are up, each on its device; the tests of a module share them."""
     queues, packed = request.param
-    with tempfile.TemporaryDirectory(prefix="guest-") as folder:
-        vdpad = Vdpad()
-        pair = []
-        try:
-            vdpad.start()
-            for name in ("a", "b"):
-                vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name],
-                          "max_vqp", str(queues))
-                pair.append(Guest(folder, name, vdpad.run_dir / "vhost" / f"{name}.sock",
-                                  MACS[name], ADDRESSES[name], queues, packed))
-                pair[-1].start()
-            for guest in pair:
-                guest.wait_ready()
-            yield pair
-        finally:
-            for guest in pair:
-                guest.end()
-            vdpad.stop()
+    with guest_pair(Vdpad(), MACS, ADDRESSES, queues=queues, packed=packed) as pair:
+        yield pair
 
 
 def test_guests_ping_each_other(guests):

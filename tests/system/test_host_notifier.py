@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A Linux guest in QEMU that kicks the device by pages which QEMU got from it."""
 import os
-import tempfile
 
 import pytest
 
-from guest import Guest
+from guest_pair import guest_pair
 from test_survival import kill_worker
 from vdpad_fixture import Vdpad
 from waiting import wait_for
@@ -17,25 +16,9 @@ ADDRESSES = {"a": "10.0.9.1", "b": "10.0.9.2"}
 @pytest.fixture(scope="module", params=[False, True], ids=["split", "packed"])
 def guests(request):
     """Only the first one's device may give pages away, though both guests would take them."""
-    with tempfile.TemporaryDirectory(prefix="guest-") as folder:
-        vdpad = Vdpad()
-        pair = []
-        try:
-            vdpad.start()
-            for name in ("a", "b"):
-                vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name],
-                          *(["host_notifier", "on"] if name == "a" else []))
-                pair.append(Guest(folder, name, vdpad.run_dir / "vhost" / f"{name}.sock", MACS[name],
-                                  ADDRESSES[name], packed=request.param, paged=True))
-                pair[-1].start()
-            for guest in pair:
-                guest.wait_ready()
-            pair[0].vdpad = vdpad
-            yield pair
-        finally:
-            for guest in pair:
-                guest.end()
-            vdpad.stop()
+    with guest_pair(Vdpad(), MACS, ADDRESSES, {}, {"a": ["host_notifier", "on"]},
+                    packed=request.param, paged=True) as pair:
+        yield pair
 
 
 def pages(guest):

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Linux guests whose driver is behind an IOMMU of their own (QEMU's intel-iommu): each packet is mapped
 anew, translated when the device asks, and taken back."""
-import tempfile
-
 import pytest
 
-from guest import Guest
+from guest_pair import guest_pair
 from test_survival import kill_worker
 from vdpad_fixture import Vdpad
 
@@ -20,25 +18,9 @@ KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packe
 def guests(request):
     """One behind an IOMMU, and one that is not, on a NIC that logs pages itself."""
     queues, packed = request.param
-    with tempfile.TemporaryDirectory(prefix="guest-") as folder:
-        vdpad = Vdpad(config="[simnic nic0]\ndirty_log = yes\n")
-        pair = []
-        try:
-            vdpad.start()
-            for name in ("a", "b"):
-                vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[name],
-                          "max_vqp", str(queues))
-                pair.append(Guest(folder, name, vdpad.run_dir / "vhost" / f"{name}.sock", MACS[name],
-                                  ADDRESSES[name], queues, packed, iommu=name == "a"))
-                pair[-1].start()
-            for guest in pair:
-                guest.wait_ready()
-            pair[0].vdpad = vdpad
-            yield pair
-        finally:
-            for guest in pair:
-                guest.end()
-            vdpad.stop()
+    vdpad = Vdpad(config="[simnic nic0]\ndirty_log = yes\n")
+    with guest_pair(vdpad, MACS, ADDRESSES, {"a": {"iommu": True}}, {}, queues=queues, packed=packed) as pair:
+        yield pair
 
 
 def features(guest, name):
