@@ -175,7 +175,8 @@ void function_free(struct function *f)
 	free(f);
 }
 
-bool function_any_running(const struct function *f)
+/* Paused: a data thread gives queues up. */
+static bool any_runs(const struct function *f)
 {
 	for (uint16_t i = 0; i < f->n_queues; i++) {
 		if (f->queues[i].status >= SIM_QUEUE_RUNNING)
@@ -346,23 +347,32 @@ int function_set_log(struct function *f, const struct sim_log *log, int fd)
 	return 0;
 }
 
-int function_set_features(struct function *f, uint64_t features)
+/* Paused. */
+static int set_features(struct function *f, uint64_t features)
 {
 	int r;
 
-	if (features & ~f->identity.features)
-		return -EINVAL;
-	if (function_any_running(f))
+	if (any_runs(f))
 		return features == f->features ? 0 : -EBUSY;
 	if (features == f->features && !f->iommu.translates)
 		return 0;
-	nic_pause(f->nic);
 	r = iommu_translate(&f->iommu, features & BIT_ULL(VIRTIO_F_ACCESS_PLATFORM));
 	for (uint16_t i = 0; i < f->n_queues && r == 0; i++)
 		queue_disable(&f->queues[i]);
 	if (r == 0)
 		f->features = features;
 	control_refresh(f);
+	return r;
+}
+
+int function_set_features(struct function *f, uint64_t features)
+{
+	int r;
+
+	if (features & ~f->identity.features)
+		return -EINVAL;
+	nic_pause(f->nic);
+	r = set_features(f, features);
 	nic_resume(f->nic);
 	return r;
 }

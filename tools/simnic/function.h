@@ -49,7 +49,4 @@ int function_set_doorbell(struct function *f, bool on, int *ret_fd);
 /** function_rescan() - after queues started or stopped: what the switch has to know. Paused. */
 void function_rescan(struct function *f);
 
-/** function_any_running() - true while a queue runs. */
-bool function_any_running(const struct function *f);
-
 #endif

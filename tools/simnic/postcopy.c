@@ -311,11 +311,13 @@ void postcopy_end(struct function *f)
 /* A queue that runs already knows its ring, and won't ask for it. */
 static bool any_runs_without(const struct function *f)
 {
-	for (uint16_t i = 0; i < f->n_queues; i++) {
-		if (f->queues[i].status >= SIM_QUEUE_RUNNING && !f->queues[i].postcopy)
-			return true;
-	}
-	return false;
+	bool any = false;
+
+	nic_pause(f->nic); /* a data thread gives queues up */
+	for (uint16_t i = 0; i < f->n_queues; i++)
+		any |= f->queues[i].status >= SIM_QUEUE_RUNNING && !f->queues[i].postcopy;
+	nic_resume(f->nic);
+	return any;
 }
 
 static void make_queues_careful(struct function *f)

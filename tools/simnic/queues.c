@@ -237,24 +237,28 @@ static void prepare(struct function *f, const struct sim_queue_setup *s, int *fd
 	write_regs(q);
 }
 
-int queues_prepare(struct function *f, const struct sim_queue_setup *setups, size_t n, int *fds)
+static int check_setups(struct function *f, const struct sim_queue_setup *setups, size_t n, const int *fds)
 {
-	size_t at = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		r = check_setup(f, &setups[i], fds + at);
-		at += (size_t)__builtin_popcount(setups[i].have_fds);
+		r = check_setup(f, &setups[i], fds);
+		fds += __builtin_popcount(setups[i].have_fds);
 	}
-	at = 0;
-	if (f->postcopy) /* data threads look at all of its queues then, not only at those that run */
-		nic_pause(f->nic);
+	return r;
+}
+
+int queues_prepare(struct function *f, const struct sim_queue_setup *setups, size_t n, int *fds)
+{
+	int r;
+
+	nic_pause(f->nic); /* data threads look at queues that don't run too: for a late kick, for a page */
+	r = check_setups(f, setups, n, fds);
 	for (size_t i = 0; i < n && r == 0; i++) {
-		prepare(f, &setups[i], fds + at);
-		at += (size_t)__builtin_popcount(setups[i].have_fds);
+		prepare(f, &setups[i], fds);
+		fds += __builtin_popcount(setups[i].have_fds);
 	}
-	if (f->postcopy)
-		nic_resume(f->nic);
+	nic_resume(f->nic);
 	return r;
 }
 
@@ -312,8 +316,8 @@ int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *f
 		return r;
 
 	q = &f->queues[change->queue];
-	watched = q->status == SIM_QUEUE_RUNNING && change->change & SIM_FD_KICK;
 	nic_pause(f->nic);
+	watched = q->status == SIM_QUEUE_RUNNING && change->change & SIM_FD_KICK;
 	if (watched)
 		unwatch(q);
 	place_fds(q, change->change, change->have_fds, fds);
