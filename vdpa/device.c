@@ -341,31 +341,36 @@ void device_note_lost_position(struct device *d, uint32_t index)
 	if (ring_locate(d, index, &q) == 0 && ring_copy_device_area(d, index, &area) == 0 &&
 		ring_lost_position(d, &q, area, &position) == 0)
 		ring_stopped_at(d, index, position);
+	else if (!device_is_away(d))
+		device_ring_failed(d, index);
 	else
 		log_warning("queue %u: nobody knows where it stood; going on from %#x", index,
 			d->state->rings[index].base);
 	d->state->rings[index].running = 0;
 }
 
-int device_stop_set(struct device *d, const struct queue_set *set)
+static struct queue_set running_rings(const struct device *d)
 {
-	struct queue_position positions[QUEUE_MAX];
-	uint64_t begun = clock_now_ns();
-	bool relayed = false;
-	int r;
+	struct queue_set set = { 0 };
 
-	if (queue_set_empty(set))
-		return 0;
-	if (!device_is_away(d)) {
-		r = rings_stop(d, set, positions);
-		if (r < 0 && device_check(d, r, "stop queues") < 0 && !d->state->failed)
-			device_fail(d, "stop queues: %s", strerror(-r));
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running)
+			queue_set_add(&set, i);
 	}
+	return set;
+}
+
+/* @positions: of all rings of @set; NULL: the device does not say them. Return: true: one was relayed. */
+static bool note_stopped(struct device *d, const struct queue_set *set,
+	const struct queue_position *positions)
+{
+	bool relayed = false;
+
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (!queue_set_has(set, i))
 			continue;
 		relayed = relayed || ring_is_relayed(d, i);
-		if (device_is_away(d))
+		if (!positions)
 			device_note_lost_position(d, i);
 		else if (ring_is_relayed(d, i))
 			relayed_ring_stopped(d, i, &positions[i]);
@@ -373,6 +378,28 @@ int device_stop_set(struct device *d, const struct queue_set *set)
 			ring_stopped_at(d, i, positions[i]);
 		log_mark_ring(d, i);
 	}
+	return relayed;
+}
+
+/* Those that are wanted still run again with the next device_update(), as the device then can. */
+int device_stop_set(struct device *d, const struct queue_set *some)
+{
+	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
+	const struct queue_set set = caps->together ? running_rings(d) : *some;
+	struct queue_position positions[QUEUE_MAX];
+	uint64_t begun = clock_now_ns();
+	bool relayed, silent;
+	int r;
+
+	if (queue_set_empty(some))
+		return 0;
+	if (!device_is_away(d)) {
+		r = rings_stop(d, &set, positions);
+		if (r < 0 && device_check(d, r, "stop queues") < 0 && !d->state->failed)
+			device_fail(d, "stop queues: %s", strerror(-r));
+	}
+	silent = device_is_away(d) || caps->ring_positions;
+	relayed = note_stopped(d, &set, silent ? NULL : positions);
 	log_note_stop(d, begun);
 	if (relayed && device_checkpoint(d) < 0)
 		return -EIO;
@@ -407,6 +434,24 @@ static int stop_wrong(struct device *d)
 	return r < 0 ? r : device_checkpoint(d);
 }
 
+/*
+ * Where all queues start together, those that run stop for one that is to join them. They go on by
+ * relay, unless nothing has moved in them.
+ */
+static int stop_for_others(struct device *d)
+{
+	const struct queue_set running = running_rings(d);
+	struct driver_queue ignored;
+
+	if (queue_set_empty(&running) || !d->driver->ops->caps(d->driver)->together)
+		return 0;
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_describe(d, i, &ignored))
+			return device_stop_set(d, &running);
+	}
+	return 0;
+}
+
 int device_update(struct device *d)
 {
 	int r;
@@ -417,6 +462,8 @@ int device_update(struct device *d)
 	r = stop_unwanted(d);
 	if (r == 0 && !d->lost)
 		r = stop_wrong(d);
+	if (r == 0 && !d->lost)
+		r = stop_for_others(d);
 	if (r == 0 && !d->lost)
 		r = start_wanted(d);
 	if (r == 0)
@@ -456,17 +503,6 @@ int device_set_features(struct device *d, uint64_t features)
 	state->features = features;
 	state->has_features = 1;
 	return 0;
-}
-
-static struct queue_set running_rings(const struct device *d)
-{
-	struct queue_set set = { 0 };
-
-	for (uint32_t i = 0; i < d->n_queues; i++) {
-		if (d->state->rings[i].running)
-			queue_set_add(&set, i);
-	}
-	return set;
 }
 
 int device_suspend(struct device *d)

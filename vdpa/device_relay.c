@@ -72,13 +72,19 @@ static bool keeps_notes(const struct device *d, uint32_t index)
 	return logs_by_relay(d) || inflight_part(d, index) != NULL;
 }
 
+/* Nobody could ever tell where the device stands in the guest's ring. */
+static bool would_get_lost(const struct device *d)
+{
+	return d->driver->ops->caps(d->driver)->ring_positions && device_is_packed(d);
+}
+
 /* A device that can't start where the ring stands is relayed until the guest begins anew. */
 bool ring_wants_relay(const struct device *d, uint32_t index, struct queue_position position)
 {
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 	struct queue_position initial = queue_position_initial(device_is_packed(d));
 
-	if (keeps_notes(d, index))
+	if (keeps_notes(d, index) || would_get_lost(d))
 		return true;
 	return caps->start_position == DRIVER_START_INITIAL && !queue_position_equal(position, initial);
 }
@@ -90,7 +96,8 @@ bool ring_runs_wrongly(const struct device *d, uint32_t index)
 
 	if (!ring_is_relayed(d, index))
 		return keeps_notes(d, index);
-	return !keeps_notes(d, index) && caps->start_position == DRIVER_START_ANY;
+	return !keeps_notes(d, index) && !would_get_lost(d) &&
+	       caps->start_position == DRIVER_START_ANY;
 }
 
 enum relay_reason device_relay_reason(const struct device *d)
@@ -99,7 +106,9 @@ enum relay_reason device_relay_reason(const struct device *d)
 		return RELAY_REASON_NONE;
 	if (logs_by_relay(d))
 		return RELAY_REASON_LOG;
-	return d->inflight ? RELAY_REASON_INFLIGHT : RELAY_REASON_POSITION;
+	if (d->inflight)
+		return RELAY_REASON_INFLIGHT;
+	return would_get_lost(d) ? RELAY_REASON_PACKED : RELAY_REASON_POSITION;
 }
 
 /* ------------------------------------------------------------------------------- where */

@@ -51,6 +51,11 @@ enum driver_start_position {
  *                  device serves itself. @features have VIRTIO_NET_F_CTRL_VQ then, and only then
  * @max_queue_size: descriptors, a power of two
  * @start_position: enum driver_start_position
+ * @ring_positions: @stop does not say where queues stand, and @lost_position does, by the used ring, also
+ *                  after @stop. It can't by a packed ring: the core never gives such a device a guest's
+ *                  packed ring, but one of its own
+ * @together:       all queues start together, and stop together. @start of others while some run, and
+ *                  @stop of some while others run on, are refused with -EOPNOTSUPP
  * @in_order:       the device completes chains in the order it took them, always; a device that
  *                  does not, never offers VIRTIO_F_IN_ORDER
  * @page_faults:    the device can work in memory whose pages are still on their way, see
@@ -67,6 +72,8 @@ struct driver_caps {
 	bool control_queue;
 	uint32_t max_queue_size;
 	enum driver_start_position start_position;
+	bool ring_positions;
+	bool together;
 	bool in_order;
 	bool page_faults;
 	bool dirty_log;
@@ -389,7 +396,8 @@ struct driver_ops {
 
 	/**
 	 * @stop: suspend queues, as a set, and say where they stand.
-	 * @ret: QUEUE_MAX positions; those of @set's queues are written. Afterwards the device
+	 * @ret: QUEUE_MAX positions; those of @set's queues are written, unless caps say
+	 *       @ring_positions. Afterwards the device
 	 *       touches neither ring, buffers, nor call eventfd of these queues. Queues that do
 	 *       not run answer their last position. A queue unknown to the device is untouched in
 	 *       @ret.
@@ -409,7 +417,8 @@ struct driver_ops {
 
 	/**
 	 * @lost_position: where a queue that ran stood when the device was lost. Asked when it is
-	 * gone, or after @reopen and before the queue is started again.
+	 * gone, or after @reopen and before the queue is started again; with @ring_positions of caps
+	 * also after @stop.
 	 * @queue:  as it was prepared
 	 * @packed: ring layout
 	 * @ring:   the used ring's or packed ring's bytes in our memory, @size entries, readable;
@@ -445,7 +454,11 @@ struct driver_ops {
 	/** @set_mtu: largest payload, 68..65535 bytes. Return: 0; -EINVAL beyond the device's. */
 	int (*set_mtu)(struct driver_device *device, uint16_t mtu);
 
-	/** @announce: tell the network where @mac is now (a broadcast RARP). */
+	/**
+	 * @announce: tell the network where @mac is now (a broadcast RARP).
+	 * Return: 0; -EOPNOTSUPP the device sends nothing but what its guest does, which has to announce
+	 * itself.
+	 */
 	int (*announce)(struct driver_device *device, const uint8_t mac[6]);
 
 	/** @queue_stats, @device_stats: read without waiting for the device. */
@@ -455,7 +468,9 @@ struct driver_ops {
 
 	/**
 	 * @event_fd: a descriptor that is readable when @next_event has something; the driver's.
-	 * @next_event: take one event without waiting. Return: 0; -EAGAIN none.
+	 * @next_event: take one event without waiting. Return: 0; -EAGAIN none. A driver may use the
+	 * call for what it has to do itself, as to pass kicks on to a device that does not look at
+	 * eventfds: whoever waits for the device has to call it whenever @event_fd is readable.
 	 */
 	int (*event_fd)(struct driver_device *device);
 	int (*next_event)(struct driver_device *device, struct driver_event *ret);

@@ -42,6 +42,7 @@ enum relay_reason {
 	RELAY_REASON_LOG,      /* pages are logged, and the device has no log that does */
 	RELAY_REASON_POSITION, /* the device can't start where the rings stood */
 	RELAY_REASON_INFLIGHT, /* the front-end wants chains in flight noted */
+	RELAY_REASON_PACKED,   /* the device can't tell where it stands in a packed ring */
 	RELAY_N_REASONS,
 };
 

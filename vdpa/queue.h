@@ -3,6 +3,8 @@
 #ifndef VDPA_QUEUE_H
 #define VDPA_QUEUE_H
 
+#include <endian.h>
+#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -62,6 +64,18 @@ static inline bool queue_position_equal(struct queue_position a, struct queue_po
 static inline struct queue_position queue_position_initial(bool packed)
 {
 	return (struct queue_position){ .avail_wrap = packed, .used_wrap = packed };
+}
+
+/**
+ * queue_position_published() - where a device that works in order stands, by the used ring of a split
+ * ring: what it gave back was done, and the rest is the guest's still.
+ * @used: at least its flags and index; a guest that writes an index of its own is its own trouble
+ */
+static inline struct queue_position queue_position_published(const struct vring_used *used)
+{
+	uint16_t index = le16toh(used->idx);
+
+	return (struct queue_position){ .avail = index, .used = index };
 }
 
 #endif

@@ -13,15 +13,6 @@
 #include "drivers/sim/position.h"
 #include "vdpa/base/bits.h"
 
-/* A used index that the guest wrote instead is the guest's own trouble. */
-static struct queue_position published_split(const void *ring)
-{
-	const struct vring_used *used = ring;
-	uint16_t index = le16toh(used->idx);
-
-	return (struct queue_position){ .avail = index, .used = index };
-}
-
 static bool marked_used(const struct vring_packed_desc *desc, bool wrap)
 {
 	uint16_t flags = le16toh(desc->flags);
@@ -66,7 +57,7 @@ int sim_regs_position(const struct sim_regs *regs, const struct driver_queue *qu
 	copy = regs->queues[queue->index];
 	if (copy.in_flight > 0)
 		return -ENOENT;
-	position = packed ? published_packed(&copy, ring, queue->size) : published_split(ring);
+	position = packed ? published_packed(&copy, ring, queue->size) : queue_position_published(ring);
 	if (packed && position.used >= queue->size)
 		return -ENOENT;
 	*ret = position;

@@ -179,5 +179,10 @@ int sim_lost_position(struct driver_device *device, const struct driver_queue *q
 	const struct sim_regs *regs =
 		sim_regs_ran(sim->regs, queue->index) ? sim->regs : sim->lost_regs;
 
+	if (sim->caps.ring_positions) {
+		if (!packed)
+			*ret = queue_position_published(ring);
+		return packed ? -ENOENT : 0;
+	}
 	return sim_regs_position(regs, queue, packed, ring, ret);
 }

@@ -129,6 +129,8 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 		.max_queue_size = reply.max_queue_size,
 		.start_position = reply.flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
 									  DRIVER_START_ANY,
+		.ring_positions = (reply.flags & SIM_HELLO_SILENT_STOP) != 0,
+		.together = (reply.flags & SIM_HELLO_TOGETHER) != 0,
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,

@@ -259,7 +259,8 @@ def test_a_queue_that_was_stopped_elsewhere_is_not_started(initial, make_guest, 
 
 # ------------------------------------------------------------------------------- options
 
-@pytest.mark.parametrize("option", ["--completion", "--start-position", "--dirty-log"])
+@pytest.mark.parametrize("option", ["--completion", "--start-position", "--dirty-log", "--positions",
+                                    "--queues"])
 @pytest.mark.parametrize("value", ["", "maybe", "YES", "initially"])
 def test_other_words_are_refused(tmp_path, option, value):
     result = subprocess.run([os.path.join(sim.BUILD, "tools/simnic/simnic"), "--name", "x",

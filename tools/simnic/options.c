@@ -142,6 +142,16 @@ static int read_start_position(struct options *o, const char *value)
 	return read_choice(value, "any", "initial", &o->start_initial);
 }
 
+static int read_positions(struct options *o, const char *value)
+{
+	return read_choice(value, "device", "ring", &o->silent_stop);
+}
+
+static int read_queues(struct options *o, const char *value)
+{
+	return read_choice(value, "alone", "together", &o->together);
+}
+
 static int read_memory(struct options *o, const char *value)
 {
 	unsigned long n;
@@ -201,6 +211,10 @@ static const struct option_desc descs[] = {
 		"in-order (default), or shuffled: chains come back in any order, for tests" },
 	{ "start-position", "WHERE", read_start_position,
 		"any (default), or initial: queues begin in fresh rings only, for tests" },
+	{ "positions", "WHERE", read_positions,
+		"device (default), or ring: a stop does not say where queues stand, for tests" },
+	{ "queues", "HOW", read_queues,
+		"alone (default), or together: all start and stop at once, for tests" },
 	{ "flood-limit", "N", read_flood_limit,
 		"frames a second that one function may send to all (default 5000; 0: any)" },
 	{ "uid", "UID", read_uid, "user to become after the start" },

@@ -31,6 +31,8 @@ struct options {
 	bool dirty_log;		  /* functions have one */
 	bool shuffled;		  /* chains come back in any order */
 	bool start_initial;	  /* queues begin in fresh rings only */
+	bool silent_stop;	  /* a stop does not say where queues stand */
+	bool together;		  /* all queues start and stop together */
 	unsigned int memory_mb;
 	uint64_t flood_limit;	  /* frames a second, 0: none */
 	uid_t uid;		  /* (uid_t)-1: stay */

@@ -382,12 +382,24 @@ static void stop_one(struct vq *q)
 	write_regs(q);
 }
 
+/* Is there a queue that is in @set or not, and runs or not? */
+static bool any_queue(const struct function *f, const struct sim_queue_set *set, bool in, bool running)
+{
+	for (uint16_t i = 0; i < f->n_queues; i++) {
+		if (in_set(set, i) == in && (f->queues[i].status >= SIM_QUEUE_RUNNING) == running)
+			return true;
+	}
+	return false;
+}
+
 static int start_check(const struct function *f, const struct sim_queue_set *set)
 {
 	if (!set_ok(f, set))
 		return -EINVAL;
 	if (f->memory_lost)
 		return -EIO;
+	if (f->nic->options.together && any_queue(f, set, false, true) && any_queue(f, set, true, false))
+		return -EOPNOTSUPP;
 	for (uint16_t i = 0; i < f->n_queues; i++) {
 		const struct vq *q = &f->queues[i];
 
@@ -422,22 +434,36 @@ int queues_start(struct function *f, const struct sim_queue_set *set)
 	return r;
 }
 
+/* As @start_check. */
+static int stop_check(const struct function *f, const struct sim_queue_set *set)
+{
+	bool some = any_queue(f, set, true, true) && any_queue(f, set, false, true);
+
+	return f->nic->options.together && some ? -EOPNOTSUPP : 0;
+}
+
+/* Return: what is said of its position. */
+static uint32_t stop_queue(struct vq *q)
+{
+	stop_one(q);
+	return q->function->nic->options.silent_stop ? 0 : sim_position_word(q->at, q->packed);
+}
+
 int queues_stop(struct function *f, const struct sim_queue_set *set, struct sim_positions *ret)
 {
+	int r;
+
 	if (!set_ok(f, set))
 		return -EINVAL;
 	nic_pause(f->nic);
-	for (uint16_t i = 0; i < f->n_queues; i++) {
-		struct vq *q = &f->queues[i];
-
-		if (!in_set(set, i))
-			continue;
-		stop_one(q);
-		ret->position[i] = sim_position_word(q->at, q->packed);
+	r = stop_check(f, set);
+	for (uint16_t i = 0; i < f->n_queues && r == 0; i++) {
+		if (in_set(set, i))
+			ret->position[i] = stop_queue(&f->queues[i]);
 	}
 	function_rescan(f);
 	nic_resume(f->nic);
-	return 0;
+	return r;
 }
 
 void queue_disable(struct vq *q)

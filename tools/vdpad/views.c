@@ -305,6 +305,7 @@ static void put_relay_reason(json_t *view, const struct device *dev, const struc
 					  "the guest directly when the guest's driver begins anew",
 		[RELAY_REASON_INFLIGHT] = "the front-end wants to know what is in flight, and the device "
 					  "can't note it",
+		[RELAY_REASON_PACKED] = "the device can't tell where it stands in a packed ring",
 	};
 
 	if (h && dev->phase == DEVICE_UP && reasons[h->relay_reason])

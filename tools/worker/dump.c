@@ -78,13 +78,19 @@ static void put_memory(struct worker *w, FILE *f)
 
 static void put_device(struct worker *w, FILE *f)
 {
+	static const char *const datapaths[DATAPATH_N] = {
+		[DATAPATH_NONE] = "none",
+		[DATAPATH_DIRECT] = "direct",
+		[DATAPATH_RELAY] = "relay",
+	};
 	const struct device_section *d = &w->device_section;
 
 	fprintf(f,
 		"\"device\":{\"offered\":%" PRIu64 ",\"features\":%" PRIu64
-		",\"status\":%u,\"failed\":%u,\"lost\":%d,\"postcopy\":%u,\"blind\":%u,\"reason\":",
+		",\"status\":%u,\"failed\":%u,\"lost\":%d,\"postcopy\":%u,\"blind\":%u"
+		",\"datapath\":\"%s\",\"reason\":",
 		w->device.offered, d->features, d->status, d->failed, w->device.lost, d->postcopy,
-		d->postcopy_blind);
+		d->postcopy_blind, datapaths[device_datapath(&w->device)]);
 	put_text(f, d->reason);
 	put_memory(w, f);
 	fputs(",\"rings\":[", f);
