@@ -8,6 +8,7 @@
 
 static const struct driver_ops *const drivers[] = {
 	&sim_driver,
+	&virtio_driver,
 };
 
 const struct driver_ops *driver_find(const char *name)

@@ -553,6 +553,32 @@ int device_set_ring_fd(struct device *d, uint32_t index, enum driver_queue_fd wh
 	return 0;
 }
 
+/* Kicks and calls of a relayed ring are the relay's own. */
+static int tell_eventfds(struct device *d, uint32_t index)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	const struct kept_relay *relay = &d->state->relays[index];
+	bool relayed = ring_is_relayed(d, index);
+	int kick = fdstore_get(d->fds, relayed ? relay->kick_slot : ring->kick_slot);
+	int call = fdstore_get(d->fds, relayed ? relay->call_slot : ring->call_slot);
+	int r = ring_set_fd(d, index, DRIVER_FD_KICK, kick);
+
+	return r < 0 ? r : ring_set_fd(d, index, DRIVER_FD_CALL, call);
+}
+
+void device_eventfds_resume(struct device *d)
+{
+	for (uint32_t i = 0; i < d->n_queues && !device_is_away(d); i++) {
+		int r;
+
+		if (!d->state->rings[i].running || !d->driver->ops->caps(d->driver)->forgets_fds)
+			continue;
+		r = tell_eventfds(d, i);
+		if (r < 0 && device_check(d, r, "tell queue eventfds") < 0)
+			device_ring_failed(d, i);
+	}
+}
+
 int device_stop_all(struct device *d)
 {
 	struct queue_set set = running_rings(d);

@@ -334,6 +334,9 @@ bool device_log_reaches(const struct device *d, uint32_t index, uint32_t flags, 
  */
 void device_relays_resume(struct device *d);
 
+/** device_eventfds_resume() - another process: tell a driver that forgets them the eventfds of running rings. */
+void device_eventfds_resume(struct device *d);
+
 /** device_relays_close() - release what this process has of them; what is kept stays. */
 void device_relays_close(struct device *d);
 

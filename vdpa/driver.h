@@ -56,6 +56,8 @@ enum driver_start_position {
  *                  packed ring, but one of its own
  * @together:       all queues start together, and stop together. @start of others while some run, and
  *                  @stop of some while others run on, are refused with -EOPNOTSUPP
+ * @forgets_fds:    an instance that is opened on queues that run knows none of their eventfds, and passes
+ *                  no kicks on, until @set_queue_fd has told it
  * @in_order:       the device completes chains in the order it took them, always; a device that
  *                  does not, never offers VIRTIO_F_IN_ORDER
  * @page_faults:    the device can work in memory whose pages are still on their way, see
@@ -74,6 +76,7 @@ struct driver_caps {
 	enum driver_start_position start_position;
 	bool ring_positions;
 	bool together;
+	bool forgets_fds;
 	bool in_order;
 	bool page_faults;
 	bool dirty_log;

@@ -191,6 +191,34 @@ int dma_unmap(struct dma *dma, uint64_t iova, uint64_t size)
 	return take_back(dma, range);
 }
 
+static const struct dma_range *find_range(const struct dma *dma, uint64_t iova)
+{
+	const struct dma_range *range = find_overlap(dma, iova, 1);
+
+	return range && range->state == DMA_MAPPED ? range : NULL;
+}
+
+bool dma_reaches(const struct dma *dma, uint64_t iova, uint64_t size, uint32_t perm)
+{
+	uint64_t left = size;
+
+	if (!range_ok(iova, size))
+		return false;
+	while (left > 0) {
+		const struct dma_range *range = find_range(dma, iova);
+		uint64_t there;
+
+		if (!range || (range->perm & perm) != perm)
+			return false;
+		there = range->size - (iova - range->iova);
+		if (there >= left)
+			return true;
+		left -= there;
+		iova += there;
+	}
+	return true;
+}
+
 int dma_unmap_all(struct dma *dma)
 {
 	int first = 0;

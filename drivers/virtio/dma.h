@@ -6,6 +6,7 @@
 #ifndef DRIVERS_VIRTIO_DMA_H
 #define DRIVERS_VIRTIO_DMA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vdpa/driver.h"
@@ -86,6 +87,9 @@ int dma_map(struct dma *dma, const struct driver_map *map);
  *         still, and it can be asked again.
  */
 int dma_unmap(struct dma *dma, uint64_t iova, uint64_t size);
+
+/** dma_reaches() - does the device reach all of [@iova, @iova + @size) with the rights @perm? */
+bool dma_reaches(const struct dma *dma, uint64_t iova, uint64_t size, uint32_t perm);
 
 /** dma_unmap_all() - take all back. Return: 0; the first error of @ops->unmap; all were asked for. */
 int dma_unmap_all(struct dma *dma);

@@ -8,7 +8,8 @@
 
 #include "vdpa/base/cleanup.h"
 
-#define MOST_INFO 65536 /* bytes that the kernel may say of a region */
+#define MOST_INFO   65536 /* bytes that the kernel may say of a region, or of an IOMMU */
+#define LAST_OF_ALL ((1ULL << 39) - 1)
 
 static int call(int fd, unsigned long request, void *arg)
 {
@@ -34,7 +35,7 @@ int vfio_container_check(int container)
 int vfio_group_attach(int group, int container)
 {
 	struct vfio_group_status status = { .argsz = sizeof(status) };
-	uint64_t pages;
+	struct vfio_iommu_facts facts;
 	int r = call(group, VFIO_GROUP_GET_STATUS, &status);
 
 	if (r < 0)
@@ -47,7 +48,7 @@ int vfio_group_attach(int group, int container)
 			return r;
 	}
 	/* A container that has its IOMMU refuses to get one. */
-	if (vfio_iommu_pages(container, &pages) == 0)
+	if (vfio_iommu_read(container, &facts) == 0)
 		return 0;
 	return ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0 ? -errno : 0;
 }
@@ -62,25 +63,80 @@ int vfio_group_device(int group, const char *name, int *ret_fd)
 	return 0;
 }
 
-int vfio_iommu_pages(int container, uint64_t *ret)
+/* Of @size bytes that the kernel said, the first @head of which are no capabilities. */
+static const struct vfio_info_cap_header *capability_in(const void *info, size_t size, size_t head,
+	size_t at, size_t cap_size)
 {
-	struct vfio_iommu_type1_info info = { .argsz = sizeof(info) };
-	int r = call(container, VFIO_IOMMU_GET_INFO, &info);
+	if (at < head || at % 8 != 0 || at > size || size - at < cap_size)
+		return NULL;
+	return (const void *)((const char *)info + at);
+}
+
+static int parse_ranges(const struct vfio_iommu_type1_info *info, size_t size, size_t at, uint64_t *ret)
+{
+	const struct vfio_iommu_type1_info_cap_iova_range *ranges =
+		(const void *)capability_in(info, size, sizeof(*info), at, sizeof(*ranges));
+
+	if (!ranges || ranges->nr_iovas == 0 ||
+		ranges->nr_iovas > (size - at - sizeof(*ranges)) / sizeof(ranges->iova_ranges[0]))
+		return -EPROTO;
+	*ret = 0;
+	for (uint32_t i = 0; i < ranges->nr_iovas; i++) {
+		if (ranges->iova_ranges[i].end > *ret)
+			*ret = ranges->iova_ranges[i].end;
+	}
+	return 0;
+}
+
+int vfio_iommu_parse(const struct vfio_iommu_type1_info *info, size_t size, struct vfio_iommu_facts *ret)
+{
+	struct vfio_iommu_facts facts = { .pages = info->iova_pgsizes, .last = LAST_OF_ALL };
+	size_t at = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0;
+
+	if (!(info->flags & VFIO_IOMMU_INFO_PGSIZES) || info->iova_pgsizes == 0)
+		return -EPROTO;
+	for (size_t n = 0; at != 0; n++) {
+		const struct vfio_info_cap_header *cap =
+			capability_in(info, size, sizeof(*info), at, sizeof(*cap));
+		int r = 0;
+
+		if (!cap || n == size / sizeof(*cap))
+			return -EPROTO;
+		if (cap->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+			r = parse_ranges(info, size, at, &facts.last);
+		if (r < 0)
+			return r;
+		at = cap->next;
+	}
+	*ret = facts;
+	return 0;
+}
+
+int vfio_iommu_read(int container, struct vfio_iommu_facts *ret)
+{
+	struct vfio_iommu_type1_info head = { .argsz = sizeof(head) };
+	_cleanup_free_ struct vfio_iommu_type1_info *info = NULL;
+	size_t size;
+	int r = call(container, VFIO_IOMMU_GET_INFO, &head);
 
 	if (r < 0)
 		return r;
-	if (!(info.flags & VFIO_IOMMU_INFO_PGSIZES) || info.iova_pgsizes == 0)
+	/* It has more to say than fits: how much is in argsz now. */
+	size = head.argsz > sizeof(head) ? head.argsz : sizeof(head);
+	if (size > MOST_INFO)
 		return -EPROTO;
-	*ret = info.iova_pgsizes;
-	return 0;
+	info = calloc(1, size);
+	if (!info)
+		return -ENOMEM;
+	info->argsz = (uint32_t)size;
+	r = call(container, VFIO_IOMMU_GET_INFO, info);
+	return r < 0 ? r : vfio_iommu_parse(info, size, ret);
 }
 
 static const struct vfio_info_cap_header *capability(const struct vfio_region_info *info,
 	size_t size, size_t at, size_t cap_size)
 {
-	if (at < sizeof(*info) || at % 8 != 0 || at > size || size - at < cap_size)
-		return NULL;
-	return (const void *)((const char *)info + at);
+	return capability_in(info, size, sizeof(*info), at, cap_size);
 }
 
 static int parse_areas(const struct vfio_region_info *info, size_t size, size_t at,
@@ -154,7 +210,7 @@ int vfio_region_read(int device, uint32_t index, struct vfio_region *ret)
 	return r < 0 ? r : vfio_region_parse(info, size, ret);
 }
 
-static int set_irqs(int device, uint32_t start, const int *eventfds, size_t n)
+static int set_irqs_of(int device, uint32_t index, uint32_t start, const int *eventfds, size_t n)
 {
 	size_t size = sizeof(struct vfio_irq_set) + n * sizeof(eventfds[0]);
 	_cleanup_free_ struct vfio_irq_set *set = calloc(1, size);
@@ -164,12 +220,17 @@ static int set_irqs(int device, uint32_t start, const int *eventfds, size_t n)
 	set->argsz = (uint32_t)size;
 	set->flags = VFIO_IRQ_SET_ACTION_TRIGGER |
 		     (n > 0 ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE);
-	set->index = VFIO_PCI_MSIX_IRQ_INDEX;
+	set->index = index;
 	set->start = start;
 	set->count = (uint32_t)n;
 	if (n > 0)
 		memcpy(set->data, eventfds, n * sizeof(eventfds[0]));
 	return call(device, VFIO_DEVICE_SET_IRQS, set);
+}
+
+static int set_irqs(int device, uint32_t start, const int *eventfds, size_t n)
+{
+	return set_irqs_of(device, VFIO_PCI_MSIX_IRQ_INDEX, start, eventfds, n);
 }
 
 int vfio_irqs_begin(int device, const int *eventfds, size_t n)
@@ -190,6 +251,15 @@ int vfio_irqs_end(int device)
 
 	/* Of this request, which is always the same, it means that MSI-X is off. */
 	return r == -EINVAL ? 0 : r;
+}
+
+/* Not every bus reports errors. */
+int vfio_removal_watch(int device, int eventfd)
+{
+	int error = set_irqs_of(device, VFIO_PCI_ERR_IRQ_INDEX, 0, &eventfd, 1);
+	int request = set_irqs_of(device, VFIO_PCI_REQ_IRQ_INDEX, 0, &eventfd, 1);
+
+	return error < 0 && request < 0 ? request : 0;
 }
 
 int vfio_device_reset(int device)

@@ -17,6 +17,7 @@
 #define VFIO_MAX_AREAS	 8
 #define VFIO_MAX_VECTORS 2048 /* of MSI-X */
 
+struct vfio_iommu_type1_info;
 struct vfio_region_info;
 
 struct vfio_area {
@@ -54,8 +55,21 @@ int vfio_group_attach(int group, int container);
  */
 int vfio_group_device(int group, const char *name, int *ret_fd);
 
-/** vfio_iommu_pages() - @ret: bit n is set when pages of 2^n bytes can be mapped. */
-int vfio_iommu_pages(int container, uint64_t *ret);
+/**
+ * struct vfio_iommu_facts - what an IOMMU can do.
+ * @pages: bit n is set when pages of 2^n bytes can be mapped
+ * @last:  the highest address that it translates; of a kernel that does not say, what all IOMMUs do
+ */
+struct vfio_iommu_facts {
+	uint64_t pages;
+	uint64_t last;
+};
+
+/** vfio_iommu_read() - of a container that has one. Return: also -EPROTO. */
+int vfio_iommu_read(int container, struct vfio_iommu_facts *ret);
+
+/** vfio_iommu_parse() - what the kernel said of an IOMMU: @size bytes, capabilities among them. */
+int vfio_iommu_parse(const struct vfio_iommu_type1_info *info, size_t size, struct vfio_iommu_facts *ret);
 
 /** vfio_region_read() - one of VFIO_PCI_BAR0_REGION_INDEX and those after it. */
 int vfio_region_read(int device, uint32_t index, struct vfio_region *ret);
@@ -82,6 +96,14 @@ int vfio_irq_set(int device, uint32_t vector, int eventfd);
 
 /** vfio_irqs_end() - switch MSI-X off. Again: no effect. */
 int vfio_irqs_end(int device);
+
+/**
+ * vfio_removal_watch() - have an eventfd signalled when the device is asked for by someone who takes it
+ * away, or its bus reports an error that it does not survive; -1: not any more.
+ *
+ * Return: also -EINVAL the kernel tells neither.
+ */
+int vfio_removal_watch(int device, int eventfd);
 
 /** vfio_device_reset() - a function level reset. Return: also -EOPNOTSUPP it has none. */
 int vfio_device_reset(int device);

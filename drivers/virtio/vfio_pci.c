@@ -236,3 +236,13 @@ void vfio_pci_close(struct vfio_pci *vfio)
 		munmap(last->at, last->pages.size);
 	}
 }
+
+int vfio_pci_page(const struct vfio_pci *vfio, struct pci_window window, uint64_t *ret)
+{
+	const struct pci_window pages = pages_of(window);
+
+	if (window.bar >= PCI_N_BARS || !may_be_mapped(vfio, &pages))
+		return -EOPNOTSUPP;
+	*ret = vfio->regions.bars[window.bar].offset + pages.offset;
+	return 0;
+}

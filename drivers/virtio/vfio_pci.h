@@ -46,4 +46,11 @@ int vfio_pci_regions_read(int device, struct vfio_pci_regions *ret);
 int vfio_pci_open(int device, const struct vfio_pci_regions *regions, struct vfio_pci *ret);
 void vfio_pci_close(struct vfio_pci *vfio);
 
+/**
+ * vfio_pci_page() - where in the file the page is that a window begins in.
+ *
+ * Return: 0; -EOPNOTSUPP it can't be mapped, or vectors' table shares it.
+ */
+int vfio_pci_page(const struct vfio_pci *vfio, struct pci_window window, uint64_t *ret);
+
 #endif

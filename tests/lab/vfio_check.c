@@ -112,14 +112,15 @@ static uint64_t page_iova(unsigned int index)
 
 static int attach(void)
 {
-	uint64_t pages;
+	struct vfio_iommu_facts facts;
 
 	WORKS(vfio_container_check(lab.container));
 	WORKS(vfio_group_attach(lab.group, lab.container));
 	WORKS(vfio_group_attach(lab.group, lab.container));
 	WORKS(vfio_group_device(lab.group, lab.name, &lab.device));
-	WORKS(vfio_iommu_pages(lab.container, &pages));
-	HOLDS(pages & PAGE);
+	WORKS(vfio_iommu_read(lab.container, &facts));
+	HOLDS(facts.pages & PAGE);
+	HOLDS(facts.last > RINGS_IOVA);
 	return 0;
 }
 

@@ -23,6 +23,7 @@
 /* The kernel: what it has, and what it was asked. */
 static struct kernel {
 	int version;
+	bool no_error_irq, no_request_irq;
 	bool has_iommu_type, viable, container_set, iommu_set, irqs_on;
 	uint32_t device_flags;
 	uint32_t iommu_flags;
@@ -108,6 +109,10 @@ static int set_irqs(int fd, const struct vfio_irq_set *set)
 		assert_true(set->argsz - sizeof(*set) >= set->count * sizeof(int));
 	else
 		assert_int_equal(type, VFIO_IRQ_SET_DATA_NONE);
+	if (set->index == VFIO_PCI_ERR_IRQ_INDEX)
+		return kernel.no_error_irq ? -EINVAL : 0;
+	if (set->index == VFIO_PCI_REQ_IRQ_INDEX)
+		return kernel.no_request_irq ? -EINVAL : 0;
 	/* The kernel does not switch off what is not on. */
 	if (set->count == 0 && !kernel.irqs_on)
 		return -EINVAL;
@@ -264,14 +269,92 @@ static void a_device_is_found_by_its_name(void **state)
 
 static void pages_of_an_iommu_that_does_not_say_are_not_guessed(void **state)
 {
-	uint64_t pages = 0;
+	struct vfio_iommu_facts facts = { 0 };
 
-	assert_int_equal(vfio_iommu_pages(CONTAINER, &pages), -EINVAL);
+	assert_int_equal(vfio_iommu_read(CONTAINER, &facts), -EINVAL);
 	kernel.iommu_set = true;
-	assert_int_equal(vfio_iommu_pages(CONTAINER, &pages), 0);
-	assert_int_equal(pages, 0x40201000);
+	assert_int_equal(vfio_iommu_read(CONTAINER, &facts), 0);
+	assert_int_equal(facts.pages, 0x40201000);
+	assert_int_equal(facts.last, (1ULL << 39) - 1);
 	kernel.iommu_flags = 0;
-	assert_int_equal(vfio_iommu_pages(CONTAINER, &pages), -EPROTO);
+	assert_int_equal(vfio_iommu_read(CONTAINER, &facts), -EPROTO);
+}
+
+/* What a kernel says of the ranges that an IOMMU translates. */
+struct said_ranges {
+	struct vfio_iommu_type1_info info;
+	struct {
+		struct vfio_info_cap_header header;
+		uint32_t nr_iovas;
+		uint32_t reserved;
+		struct vfio_iova_range iovas[3];
+	} cap;
+};
+
+static struct said_ranges two_ranges(void)
+{
+	return (struct said_ranges){
+		.info = { .argsz = sizeof(struct said_ranges),
+			.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS,
+			.iova_pgsizes = 0x1000,
+			.cap_offset = offsetof(struct said_ranges, cap) },
+		.cap = { .header = { .id = VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE },
+			.nr_iovas = 2,
+			.iovas = { { 0, 0xfedfffff }, { 0xfef00000, 0xffffffffffff } } },
+	};
+}
+
+static void the_last_address_of_an_iommu_is_the_end_of_its_last_range(void **state)
+{
+	struct said_ranges said = two_ranges();
+	struct vfio_iommu_facts facts;
+
+	assert_int_equal(vfio_iommu_parse(&said.info, sizeof(said), &facts), 0);
+	assert_int_equal(facts.last, 0xffffffffffff);
+	said.cap.header.id = VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION;
+	assert_int_equal(vfio_iommu_parse(&said.info, sizeof(said), &facts), 0);
+	assert_int_equal(facts.last, (1ULL << 39) - 1);
+}
+
+static void ranges_that_contradict_themselves_are_refused(void **state)
+{
+	struct vfio_iommu_facts facts;
+
+	for (int i = 0; i < 6; i++) {
+		struct said_ranges said = two_ranges();
+
+		switch (i) {
+		case 0:
+			said.cap.nr_iovas = 4;
+			break;
+		case 1:
+			said.cap.nr_iovas = UINT32_MAX;
+			break;
+		case 2:
+			said.cap.nr_iovas = 0;
+			break;
+		case 3:
+			said.info.cap_offset = sizeof(said);
+			break;
+		case 4:
+			said.info.cap_offset = 4; /* in what is no capability */
+			break;
+		default:
+			said.cap.header.next = said.info.cap_offset; /* without an end */
+		}
+		assert_int_equal(vfio_iommu_parse(&said.info, sizeof(said), &facts), -EPROTO);
+	}
+}
+
+static void a_removal_is_told_by_either_way(void **state)
+{
+	assert_int_equal(vfio_removal_watch(DEVICE, 7), 0);
+	kernel.no_error_irq = true;
+	assert_int_equal(vfio_removal_watch(DEVICE, 7), 0);
+	kernel.no_request_irq = true;
+	assert_int_equal(vfio_removal_watch(DEVICE, 7), -EINVAL);
+	kernel.no_error_irq = false;
+	assert_int_equal(vfio_removal_watch(DEVICE, 7), 0);
 }
 
 static void memory_is_mapped_with_its_rights_and_unmapped(void **state)
@@ -449,6 +532,9 @@ int main(void)
 		TEST(a_group_that_is_not_whole_is_not_attached),
 		TEST(a_device_is_found_by_its_name),
 		TEST(pages_of_an_iommu_that_does_not_say_are_not_guessed),
+		TEST(the_last_address_of_an_iommu_is_the_end_of_its_last_range),
+		TEST(ranges_that_contradict_themselves_are_refused),
+		TEST(a_removal_is_told_by_either_way),
 		TEST(memory_is_mapped_with_its_rights_and_unmapped),
 		TEST(vectors_are_set_all_at_once_and_one_by_one),
 		TEST(a_device_is_reset_if_it_can_be),

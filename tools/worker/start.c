@@ -208,6 +208,7 @@ static void resume_device(struct worker *w)
 	if (device_inflight_open(&w->device) < 0)
 		log_error("the inflight area is gone; chains in flight are not noted any more");
 	device_relays_resume(&w->device);
+	device_eventfds_resume(&w->device);
 	device_iotlb_look_at_all(&w->device);
 }
 

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Queues of the guest. A virtio function begins in fresh rings only, says nothing of where it stops, and
+ * has one way to stop all queues: its reset. With VIRTIO_F_RING_RESET it stops single ones, too.
+ *
+ * What is noted of a queue is what the device was told, or less: it becomes RUNNING before the device
+ * hears of it, and IDLE after the device has stopped. A successor finds out from the registers what came
+ * of a start that was not finished.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "drivers/virtio/device_internal.h"
+#include "vdpa/base/cleanup.h"
+#include "vdpa/base/log.h"
+
+#define N_AREAS 3
+
+static struct virtio_kept_queue *kept_queue(struct virtio_device *v, uint32_t index)
+{
+	return &v->kept->queues[index];
+}
+
+static bool is_packed(const struct virtio_device *v)
+{
+	return v->kept->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+}
+
+bool virtio_runs(const struct virtio_device *v)
+{
+	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
+		if (v->kept->queues[i].state == VIRTIO_QUEUE_RUNNING)
+			return true;
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------------------- eventfds */
+
+static int dup_fd(int fd, int *ret)
+{
+	*ret = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return fd >= 0 && *ret < 0 ? -errno : 0;
+}
+
+static int take_fds(struct virtio_device *v, const struct driver_queue *q)
+{
+	struct virtio_queue_io *io = &v->queues[q->index];
+	_cleanup_close_ int kick = -1, call = -1;
+	int r = dup_fd(q->kick_fd, &kick);
+
+	if (r == 0)
+		r = dup_fd(q->call_fd, &call);
+	if (r < 0)
+		return r;
+	close_keep_errno(io->kick_fd);
+	close_keep_errno(io->call_fd);
+	io->kick_fd = TAKE_FD(kick);
+	io->call_fd = TAKE_FD(call);
+	return 0;
+}
+
+void virtio_rings_forget(struct virtio_device *v)
+{
+	for (uint32_t i = 0; i < QUEUE_MAX; i++) {
+		v->queues[i].kick_fd = close_keep_errno(v->queues[i].kick_fd);
+		v->queues[i].call_fd = close_keep_errno(v->queues[i].call_fd);
+	}
+}
+
+static int replace_kick(struct virtio_device *v, uint16_t queue, int fd)
+{
+	bool runs = kept_queue(v, queue)->state == VIRTIO_QUEUE_RUNNING;
+	int other, r = dup_fd(fd, &other);
+
+	if (r < 0)
+		return r;
+	if (runs)
+		virtio_kick_unwatch(v, queue);
+	close_keep_errno(v->queues[queue].kick_fd);
+	v->queues[queue].kick_fd = other;
+	return runs ? virtio_kick_watch(v, queue) : 0;
+}
+
+static int replace_call(struct virtio_device *v, uint16_t queue, int fd)
+{
+	bool runs = kept_queue(v, queue)->state == VIRTIO_QUEUE_RUNNING;
+	_cleanup_close_ int other = -1;
+	int r = dup_fd(fd, &other);
+
+	if (r == 0 && runs)
+		r = virtio_irq_route(v, queue, other);
+	if (r < 0)
+		return r;
+	close_keep_errno(v->queues[queue].call_fd);
+	v->queues[queue].call_fd = TAKE_FD(other);
+	return 0;
+}
+
+/* The device never gives a single ring up: it wants to be reset as a whole. */
+int virtio_set_queue_fd(struct driver_device *device, uint16_t queue, enum driver_queue_fd which,
+	int fd)
+{
+	struct virtio_device *v = virtio_device(device);
+
+	if (queue >= v->caps.n_queues)
+		return -EINVAL;
+	switch (which) {
+	case DRIVER_FD_KICK:
+		return replace_kick(v, queue, fd);
+	case DRIVER_FD_CALL:
+		return replace_call(v, queue, fd);
+	default:
+		return 0;
+	}
+}
+
+/* ------------------------------------------------------------------------------- prepare */
+
+struct area {
+	uint64_t iova, size;
+	uint32_t perm;
+};
+
+/* Source: virtio 1.2, 2.7 and 2.8.10. */
+static void list_areas(const struct driver_queue *q, bool packed, struct area areas[N_AREAS])
+{
+	const uint32_t rw = DRIVER_PERM_READ | DRIVER_PERM_WRITE;
+	const uint64_t n = q->size;
+
+	areas[0] = (struct area){ q->desc, 16 * n, packed ? rw : DRIVER_PERM_READ };
+	areas[1] = (struct area){ q->driver, packed ? 4 : 6 + 2 * n, DRIVER_PERM_READ };
+	areas[2] = (struct area){ q->device, packed ? 4 : 6 + 8 * n, DRIVER_PERM_WRITE };
+}
+
+static int check_areas(const struct virtio_device *v, const struct driver_queue *q)
+{
+	struct area areas[N_AREAS];
+	bool packed = is_packed(v);
+
+	if (q->desc % 16 || q->driver % (packed ? 4 : 2) || q->device % 4)
+		return -EINVAL;
+	list_areas(q, packed, areas);
+	for (size_t i = 0; i < N_AREAS; i++) {
+		if (!dma_reaches(&v->dma, areas[i].iova, areas[i].size, areas[i].perm))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static bool same_facts(const struct virtio_kept_queue *kept, const struct driver_queue *q)
+{
+	return kept->size == q->size && kept->desc == q->desc && kept->driver == q->driver &&
+	       kept->device == q->device;
+}
+
+static int check_queue(struct virtio_device *v, const struct driver_queue *q)
+{
+	const struct virtio_kept_queue *kept;
+	bool packed = is_packed(v);
+
+	if (q->index >= v->caps.n_queues)
+		return -EINVAL;
+	kept = kept_queue(v, q->index);
+	if (kept->state == VIRTIO_QUEUE_RUNNING)
+		return same_facts(kept, q) ? 0 : -EBUSY;
+	if (q->size == 0 || q->size > kept->max_size || (!packed && q->size & (q->size - 1)))
+		return -EINVAL;
+	if (!queue_position_equal(q->position, queue_position_initial(packed)))
+		return -EINVAL;
+	return check_areas(v, q);
+}
+
+static int prepare_one(struct virtio_device *v, const struct driver_queue *q)
+{
+	struct virtio_kept_queue *kept = kept_queue(v, q->index);
+	int r = check_queue(v, q);
+
+	if (r < 0)
+		return r;
+	if (kept->state == VIRTIO_QUEUE_RUNNING) {
+		r = replace_kick(v, q->index, q->kick_fd);
+		return r < 0 ? r : replace_call(v, q->index, q->call_fd);
+	}
+	r = take_fds(v, q);
+	if (r < 0)
+		return r;
+	kept->size = q->size;
+	kept->desc = q->desc;
+	kept->driver = q->driver;
+	kept->device = q->device;
+	kept->state = VIRTIO_QUEUE_PREPARED;
+	return 0;
+}
+
+int virtio_prepare(struct driver_device *device, const struct driver_queue *queues, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = prepare_one(virtio_device(device), &queues[i]);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------- start */
+
+static int enable(struct virtio_device *v, uint16_t index)
+{
+	const struct virtio_kept_queue *kept = kept_queue(v, index);
+	const struct virtio_queue_setup setup = {
+		.index = index,
+		.size = (uint16_t)kept->size,
+		.vector = virtio_irq_vector(v, index),
+		.desc = kept->desc,
+		.driver = kept->driver,
+		.device = kept->device,
+	};
+	int r = virtio_irq_route(v, index, v->queues[index].call_fd);
+
+	if (r == 0)
+		r = virtio_queue_enable(&v->function, &setup);
+	if (r == 0)
+		r = virtio_queue_doorbell(&v->function, index, &v->queues[index].bell);
+	return r;
+}
+
+static struct queue_set running_set(const struct virtio_device *v)
+{
+	struct queue_set set = { 0 };
+
+	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
+		if (v->kept->queues[i].state == VIRTIO_QUEUE_RUNNING)
+			queue_set_add(&set, i);
+	}
+	return set;
+}
+
+/* Those of @set that don't run; -EINVAL one is not prepared. */
+static int set_to_start(struct virtio_device *v, const struct queue_set *set, struct queue_set *ret)
+{
+	struct queue_set todo = { 0 };
+
+	for (uint32_t i = 0; i < QUEUE_MAX; i++) {
+		if (!queue_set_has(set, i))
+			continue;
+		if (i >= v->caps.n_queues || kept_queue(v, i)->state == VIRTIO_QUEUE_IDLE)
+			return -EINVAL;
+		if (kept_queue(v, i)->state == VIRTIO_QUEUE_PREPARED)
+			queue_set_add(&todo, i);
+	}
+	*ret = todo;
+	return 0;
+}
+
+/* The function as it is before the first queue, whatever an unfinished start left of it. */
+static int begin(struct virtio_device *v)
+{
+	int r = 0;
+
+	if (v->function.status != 0 && !v->untouched)
+		r = virtio_stop_function(v, DRIVER_DEADLINE_RESET);
+	if (r == 0 && v->function.status == 0)
+		r = virtio_negotiate(v);
+	v->untouched = false;
+	if (r == 0)
+		r = virtio_irqs_begin(v);
+	if (r == 0)
+		r = virtio_function_set_config_vector(&v->function, 0);
+	return r < 0 ? r : virtio_control_enable(v);
+}
+
+static uint16_t pairs_in_use(const struct virtio_device *v)
+{
+	uint32_t pairs = 1;
+
+	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
+		if (v->kept->queues[i].state == VIRTIO_QUEUE_RUNNING)
+			pairs = i / 2 + 1;
+	}
+	return (uint16_t)pairs;
+}
+
+static int enable_set(struct virtio_device *v, const struct queue_set *todo)
+{
+	int r = 0;
+
+	for (uint16_t i = 0; i < v->caps.n_queues && r == 0; i++) {
+		if (!queue_set_has(todo, i))
+			continue;
+		kept_queue(v, i)->state = VIRTIO_QUEUE_RUNNING;
+		r = enable(v, i);
+	}
+	return r;
+}
+
+static int watch_kicks(struct virtio_device *v, const struct queue_set *todo)
+{
+	int r = 0;
+
+	for (uint16_t i = 0; i < v->caps.n_queues && r == 0; i++) {
+		if (queue_set_has(todo, i))
+			r = virtio_kick_watch(v, i);
+	}
+	return r;
+}
+
+static int start_set(struct virtio_device *v, const struct queue_set *todo, bool first)
+{
+	int r = first ? begin(v) : 0;
+
+	if (r == 0)
+		r = enable_set(v, todo);
+	if (r == 0)
+		r = virtio_function_run(&v->function);
+	if (r == 0)
+		r = virtio_control_set_pairs(v, pairs_in_use(v));
+	if (r == 0)
+		r = watch_kicks(v, todo);
+	return r;
+}
+
+/* All or none; what can't be undone alone takes the others along, and the core hears that. */
+static int undo_start(struct virtio_device *v, const struct queue_set *todo, bool first, int r)
+{
+	struct queue_position ignored[QUEUE_MAX];
+
+	if (r == -ENODEV)
+		return r;
+	if (virtio_stop(&v->device, todo, ignored) < 0)
+		return -EIO;
+	if (first)
+		virtio_stop_function(v, DRIVER_DEADLINE_COMMAND);
+	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
+		if (queue_set_has(todo, i))
+			kept_queue(v, i)->state = VIRTIO_QUEUE_PREPARED;
+	}
+	return r;
+}
+
+int virtio_start(struct driver_device *device, const struct queue_set *set)
+{
+	struct virtio_device *v = virtio_device(device);
+	bool first = !virtio_runs(v);
+	struct queue_set todo;
+	int r = set_to_start(v, set, &todo);
+
+	if (r < 0 || queue_set_empty(&todo))
+		return r;
+	if (!first && v->caps.together)
+		return -EOPNOTSUPP;
+	r = start_set(v, &todo, first);
+	return r < 0 ? undo_start(v, &todo, first, r) : 0;
+}
+
+/* ------------------------------------------------------------------------------- stop */
+
+static bool set_holds(const struct queue_set *set, const struct queue_set *other)
+{
+	for (uint32_t i = 0; i < QUEUE_MAX; i++) {
+		if (queue_set_has(other, i) && !queue_set_has(set, i))
+			return false;
+	}
+	return true;
+}
+
+/* It reaches nothing of the guest's any more; a late interrupt finds nobody. */
+static void stopped(struct virtio_device *v, uint16_t index)
+{
+	kept_queue(v, index)->state = VIRTIO_QUEUE_IDLE;
+	virtio_kick_unwatch(v, index);
+	virtio_irq_route(v, index, -1);
+}
+
+static int stop_some(struct virtio_device *v, const struct queue_set *set)
+{
+	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+		int r;
+
+		if (!queue_set_has(set, i))
+			continue;
+		r = virtio_queue_reset(&v->function, i, DRIVER_DEADLINE_COMMAND);
+		if (r < 0)
+			return r;
+		stopped(v, i);
+	}
+	return virtio_control_set_pairs(v, pairs_in_use(v));
+}
+
+int virtio_stop_function(struct virtio_device *v, unsigned int deadline_ms)
+{
+	int r = virtio_function_reset(&v->function, deadline_ms);
+
+	if (r < 0)
+		return r;
+	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+		if (kept_queue(v, i)->state == VIRTIO_QUEUE_RUNNING)
+			stopped(v, i);
+	}
+	return 0;
+}
+
+/* @ret stays as it is: the rings say where they stand, see @ring_positions. */
+int virtio_stop(struct driver_device *device, const struct queue_set *set, struct queue_position *ret)
+{
+	struct virtio_device *v = virtio_device(device);
+	const struct queue_set running = running_set(v);
+	struct queue_set todo = { 0 };
+
+	for (uint32_t i = 0; i < QUEUE_MAX; i++) {
+		if (queue_set_has(set, i) && queue_set_has(&running, i))
+			queue_set_add(&todo, i);
+	}
+	if (queue_set_empty(&todo))
+		return 0;
+	if (set_holds(&todo, &running))
+		return virtio_stop_function(v, DRIVER_DEADLINE_RESET);
+	return v->caps.together ? -EOPNOTSUPP : stop_some(v, &todo);
+}
+
+int virtio_lost_position(struct driver_device *device, const struct driver_queue *queue, bool packed,
+	const void *ring, struct queue_position *ret)
+{
+	if (packed || queue->index >= virtio_device(device)->caps.n_queues)
+		return -ENOENT;
+	*ret = queue_position_published(ring);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------ an earlier process's */
+
+int virtio_rings_adopt(struct virtio_device *v)
+{
+	bool works = v->function.status & VIRTIO_CONFIG_S_DRIVER_OK;
+
+	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+		struct virtio_kept_queue *kept = kept_queue(v, i);
+		struct virtio_queue_facts facts;
+		int r;
+
+		if (kept->state != VIRTIO_QUEUE_RUNNING)
+			continue;
+		r = virtio_queue_read(&v->function, i, &facts);
+		if (r < 0)
+			return r;
+		if (!works || !facts.enabled) {
+			kept->state = VIRTIO_QUEUE_PREPARED;
+			continue;
+		}
+		r = virtio_queue_doorbell(&v->function, i, &v->queues[i].bell);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
