@@ -199,6 +199,18 @@ static bool packed_guest_wants_call(const struct relay *r, const struct relay_ma
 		next->guest_wrap);
 }
 
+/*
+ * Devices that there are leave the flag out that says that the length counts (virtio 1.2, 2.8.6), and
+ * guests' drivers do without. Where nothing could be written, the length without it means nothing.
+ */
+static uint32_t used_length(const struct relay *r, uint64_t word)
+{
+	uint16_t id = (uint16_t)(word >> 32);
+	bool could_write = id < r->size && r->flights[id].writable > 0;
+
+	return could_write || flags_of(word) & VRING_DESC_F_WRITE ? (uint32_t)word : 0;
+}
+
 static int packed_collect(struct relay *r, struct relay_mark *next)
 {
 	struct relay_mark at = *next; /* not in memory, for the loop's sake */
@@ -207,11 +219,11 @@ static int packed_collect(struct relay *r, struct relay_mark *next)
 	while (e == 0 && at.chains < r->offered.chains) {
 		uint64_t word = shared_load64_acquire(word_of(r->shadow_desc, at.shadow));
 		uint64_t flags = flags_of(word);
-		uint32_t size = flags & VRING_DESC_F_WRITE ? (uint32_t)word : 0;
 
 		if (!is_used(flags, at.shadow_wrap))
 			break;
-		e = relay_complete_through(r, (uint16_t)(word >> 32), size, r->size, &at);
+		e = relay_complete_through(r, (uint16_t)(word >> 32), used_length(r, word), r->size,
+			&at);
 	}
 	*next = at;
 	return e;

@@ -44,10 +44,11 @@
 		BIT_ULL(VIRTIO_NET_F_HOST_UFO) | BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) |                 \
 		BIT_ULL(VIRTIO_NET_F_STATUS))
 
-/* What we take of the device, and the guest does not hear of. */
+/* What we take of the device, whatever the guest does. */
 #define OWN_FEATURES                                                                               \
 	(BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) | BIT_ULL(VIRTIO_F_ORDER_PLATFORM) |                    \
-		BIT_ULL(VIRTIO_BIT_RING_RESET))
+		BIT_ULL(VIRTIO_BIT_RING_RESET) | BIT_ULL(VIRTIO_NET_F_MAC) |                        \
+		BIT_ULL(VIRTIO_NET_F_STATUS))
 
 /* Where the kept memory is, in driver_keeper's state. */
 struct kept_place {
@@ -100,11 +101,13 @@ static int map_kept(struct virtio_device *v)
 
 static bool kept_ok(const struct virtio_kept *kept)
 {
+	if (kept->max_pairs > QUEUE_MAX / 2)
+		return false;
 	for (uint32_t i = 0; i < QUEUE_MAX; i++) {
 		if (kept->queues[i].state >= VIRTIO_QUEUE_N_STATES)
 			return false;
 	}
-	return kept->version == 0 || kept->version == VIRTIO_KEPT_VERSION;
+	return kept->version == 0 || (kept->version == VIRTIO_KEPT_VERSION && kept->max_pairs > 0);
 }
 
 /* Whoever drove the function before left what is mapped, and it is still so. */
@@ -133,26 +136,27 @@ static int open_kept(struct virtio_device *v)
 
 /* ------------------------------------------------------------------------------- capabilities */
 
-static int count_pairs(struct virtio_device *v, uint16_t *ret)
+static bool has_pairs(const struct virtio_device *v)
+{
+	return offers(v, VIRTIO_NET_F_MQ) && offers(v, VIRTIO_NET_F_CTRL_VQ);
+}
+
+static int learn_pairs(struct virtio_device *v)
 {
 	struct virtio_net_facts facts;
-	int r;
+	int r = virtio_net_read(&v->function, &facts);
 
-	*ret = 1;
-	if (!offers(v, VIRTIO_NET_F_MQ) || !offers(v, VIRTIO_NET_F_CTRL_VQ))
-		return 0;
-	r = virtio_net_read(&v->function, &facts);
 	if (r < 0)
 		return r;
-	if (2U * facts.max_pairs + 1U > v->function.n_queues)
+	if (2U * facts.max_pairs + has_pairs(v) > v->function.n_queues)
 		return -EPROTO;
-	*ret = facts.max_pairs < QUEUE_MAX / 2 ? facts.max_pairs : QUEUE_MAX / 2;
+	v->kept->max_pairs = facts.max_pairs < QUEUE_MAX / 2 ? facts.max_pairs : QUEUE_MAX / 2;
 	return 0;
 }
 
 static int learn_sizes(struct virtio_device *v)
 {
-	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+	for (uint16_t i = 0; i < 2 * v->kept->max_pairs; i++) {
 		struct virtio_queue_facts facts;
 		int r = virtio_queue_read(&v->function, i, &facts);
 
@@ -169,7 +173,7 @@ static uint32_t max_queue_size(const struct virtio_device *v)
 {
 	uint32_t most = QUEUE_SIZE_MAX;
 
-	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
+	for (uint32_t i = 0; i < 2U * v->kept->max_pairs; i++) {
 		while (most > v->kept->queues[i].max_size)
 			most /= 2;
 	}
@@ -186,19 +190,16 @@ static bool has_doorbell_pages(const struct virtio_device *v)
 	       layout->notify.offset % page == 0 && !offers(v, VIRTIO_BIT_NOTIF_CONFIG_DATA);
 }
 
-static int learn_caps(struct virtio_device *v)
+static void note_caps(struct virtio_device *v)
 {
 	uint64_t features = v->function.offered & GUEST_FEATURES;
-	uint16_t pairs;
-	int r = count_pairs(v, &pairs);
 
-	if (r < 0)
-		return r;
-	if (pairs > 1)
+	if (v->kept->max_pairs > 1)
 		features |= BIT_ULL(VIRTIO_NET_F_MQ);
 	v->caps = (struct driver_caps){
 		.features = features,
-		.n_queues = 2U * pairs,
+		.n_queues = 2U * v->kept->max_pairs,
+		.max_queue_size = max_queue_size(v),
 		.start_position = DRIVER_START_INITIAL,
 		.ring_positions = true,
 		.together = !offers(v, VIRTIO_BIT_RING_RESET),
@@ -206,30 +207,38 @@ static int learn_caps(struct virtio_device *v)
 		.in_order = true,
 		.doorbell = has_doorbell_pages(v),
 	};
-	return 0;
 }
 
-/* A function that nobody drove: reset, so that it tells all. */
+/*
+ * A function that nobody drove is reset, so that it tells all. Some have their queues only when it is
+ * negotiated that there are several pairs.
+ */
 static int begin_anew(struct virtio_device *v)
 {
+	uint64_t features = BIT_ULL(VIRTIO_F_VERSION_1) | (v->function.offered & OWN_FEATURES);
 	int r = virtio_function_reset(&v->function, DRIVER_DEADLINE_RESET);
 
+	if (has_pairs(v))
+		features |= BIT_ULL(VIRTIO_NET_F_MQ) | BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
 	if (r == 0)
-		r = learn_caps(v);
+		r = virtio_function_negotiate(&v->function, features);
+	if (r == 0)
+		r = learn_pairs(v);
 	if (r == 0)
 		r = learn_sizes(v);
 	if (r == 0)
+		r = virtio_function_reset(&v->function, DRIVER_DEADLINE_RESET);
+	if (r == 0)
 		v->kept->version = VIRTIO_KEPT_VERSION;
-	return r;
+	return r == -EINVAL || r == -EBUSY ? -EPROTO : r;
 }
 
 static int go_on(struct virtio_device *v)
 {
 	int r = virtio_function_check(&v->function);
 
-	if (r == 0 || r == -EIO)
-		r = learn_caps(v);
-	return r < 0 ? r : virtio_rings_adopt(v);
+	note_caps(v);
+	return r < 0 && r != -EIO ? r : virtio_rings_adopt(v);
 }
 
 /* ------------------------------------------------------------------------------- life */
@@ -275,7 +284,7 @@ static int attach(struct virtio_device *v)
 		say_why(v, r);
 		return r == -ENOSPC ? -EPROTO : r;
 	}
-	v->caps.max_queue_size = max_queue_size(v);
+	note_caps(v);
 	if (v->transport->ops->watch_removal(v->transport, v->removal_fd) < 0)
 		log_debug("virtio: nobody tells when the function is to be given up");
 	if (virtio_runs(v)) /* it may have said something to nobody */

@@ -32,6 +32,7 @@ struct virtio_kept {
 	uint16_t n_vectors;    /* MSI-X is on, with so many; 0: it is off */
 	uint16_t mtu;	       /* what was asked for; 0: the device's */
 	uint64_t features;     /* the guest's driver's */
+	uint16_t max_pairs;    /* of the device */
 	uint16_t pairs;	       /* that the device was told to use */
 	uint16_t control_next; /* commands since the last reset */
 	struct virtio_kept_queue queues[QUEUE_MAX];

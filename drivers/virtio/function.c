@@ -107,10 +107,19 @@ static void map_windows(struct virtio_function *f)
 	}
 }
 
+static int read_n_queues(struct virtio_function *f)
+{
+	uint32_t n_queues = virtio_common_read(f, VIRTIO_PCI_COMMON_NUMQ, 2);
+
+	if (n_queues == GONE16)
+		return -ENODEV;
+	f->n_queues = (uint16_t)n_queues;
+	return 0;
+}
+
 int virtio_function_open(struct pci_function *pci, struct virtio_function *ret)
 {
 	struct virtio_function f = { .pci = pci };
-	uint32_t n_queues;
 	int r;
 
 	r = virtio_is_net(pci);
@@ -123,10 +132,9 @@ int virtio_function_open(struct pci_function *pci, struct virtio_function *ret)
 
 	map_windows(&f);
 	f.status = read_status(&f);
-	n_queues = virtio_common_read(&f, VIRTIO_PCI_COMMON_NUMQ, 2);
-	if (f.status == GONE8 || n_queues == GONE16)
+	r = read_n_queues(&f);
+	if (r < 0 || f.status == GONE8)
 		return -ENODEV;
-	f.n_queues = (uint16_t)n_queues;
 	f.status &= STATUS_OURS;
 	f.offered = read_offered(&f);
 	if (!(f.offered & BIT_ULL(VIRTIO_F_VERSION_1)))
@@ -175,7 +183,7 @@ int virtio_function_negotiate(struct virtio_function *f, uint64_t features)
 		return -EINVAL;
 	}
 	f->features = features;
-	return 0;
+	return read_n_queues(f);
 }
 
 int virtio_function_run(struct virtio_function *f)

@@ -29,7 +29,7 @@
  * @offered:  features, without those for which it has no register
  * @features: what was negotiated; 0 until then
  * @status:   the bits of its status that were set, all of which it has to keep; 0 after a reset
- * @n_queues: how many it has, the control queue among them
+ * @n_queues: how many it has, the control queue among them; it may be fewer before features are negotiated
  */
 struct virtio_function {
 	struct pci_function *pci;

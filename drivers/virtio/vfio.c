@@ -63,11 +63,14 @@ int vfio_group_device(int group, const char *name, int *ret_fd)
 	return 0;
 }
 
-/* Of @size bytes that the kernel said, the first @head of which are no capabilities. */
+/*
+ * Of @size bytes that the kernel said, the first @head of which are no capabilities. Kernels before 6.6 put
+ * one behind the other without a gap, so what is in them may lie anywhere that 4 divides.
+ */
 static const struct vfio_info_cap_header *capability_in(const void *info, size_t size, size_t head,
 	size_t at, size_t cap_size)
 {
-	if (at < head || at % 8 != 0 || at > size || size - at < cap_size)
+	if (at < head || at % 4 != 0 || at > size || size - at < cap_size)
 		return NULL;
 	return (const void *)((const char *)info + at);
 }
@@ -82,8 +85,11 @@ static int parse_ranges(const struct vfio_iommu_type1_info *info, size_t size, s
 		return -EPROTO;
 	*ret = 0;
 	for (uint32_t i = 0; i < ranges->nr_iovas; i++) {
-		if (ranges->iova_ranges[i].end > *ret)
-			*ret = ranges->iova_ranges[i].end;
+		struct vfio_iova_range range;
+
+		memcpy(&range, (const char *)ranges + sizeof(*ranges) + i * sizeof(range), sizeof(range));
+		if (range.end > *ret)
+			*ret = range.end;
 	}
 	return 0;
 }
@@ -150,7 +156,11 @@ static int parse_areas(const struct vfio_region_info *info, size_t size, size_t 
 		return -EPROTO;
 	region->n_areas = 0;
 	for (uint32_t i = 0; i < sparse->nr_areas && i < VFIO_MAX_AREAS; i++) {
-		struct vfio_area area = { sparse->areas[i].offset, sparse->areas[i].size };
+		struct vfio_region_sparse_mmap_area said;
+		struct vfio_area area;
+
+		memcpy(&said, (const char *)sparse + sizeof(*sparse) + i * sizeof(said), sizeof(said));
+		area = (struct vfio_area){ said.offset, said.size };
 
 		if (area.size > region->size || area.offset > region->size - area.size)
 			return -EPROTO;

@@ -42,7 +42,7 @@ class Function:
                 "-device", f"pcie-root-port,id=port{self.number},chassis={self.number},bus=pcie.0,"
                 f"addr={self.number + 4:x}.0",
                 "-device", f"virtio-net-pci,id=nic{self.number},bus=port{self.number},"
-                f"netdev=net{self.number},mac={self.mac},iommu_platform=on,disable-legacy=on{several}"
+                f"netdev=net{self.number},mac={self.mac},iommu_platform=on,disable-legacy=on,packed=on{several}"
                 f"{self.facts}"]
 
 
@@ -61,12 +61,12 @@ class Machine:
 
     def make_network(self):
         run("ip", "netns", "add", self.space)
+        self.inside("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")  # the host says nothing itself
         self.inside("ip", "link", "add", WIRE, "type", "bridge", "mcast_snooping", "0")
         self.inside("ip", "link", "set", WIRE, "up")
         for f in self.functions:
             many = ["multi_queue"] if f.pairs > 1 else []
             self.inside("ip", "tuntap", "add", f.tap, "mode", "tap", *many)
-            self.inside("sysctl", "-qw", f"net.ipv6.conf.{f.tap}.disable_ipv6=1")
             self.inside("ip", "link", "set", f.tap, "master", WIRE, "up")
 
     def inside(self, *words):

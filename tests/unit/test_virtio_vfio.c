@@ -283,12 +283,13 @@ static void pages_of_an_iommu_that_does_not_say_are_not_guessed(void **state)
 /* What a kernel says of the ranges that an IOMMU translates. */
 struct said_ranges {
 	struct vfio_iommu_type1_info info;
+	uint32_t before; /* what other capabilities take, no multiple of 8 */
 	struct {
 		struct vfio_info_cap_header header;
 		uint32_t nr_iovas;
 		uint32_t reserved;
 		struct vfio_iova_range iovas[3];
-	} cap;
+	} __attribute__((packed)) cap;
 };
 
 static struct said_ranges two_ranges(void)

@@ -33,7 +33,9 @@ def sealed_memory(name, size):
 
 
 class Shim:
-    """One device's shim. Use as a context manager."""
+    """One device's shim. Use as a context manager. @mailbox: what the driver gets; None: nothing yet."""
+
+    driver = b"sim"
 
     def __init__(self, worker, folder, mailbox, features=2**64 - 1, max_pairs=0):
         self.worker_path = worker
@@ -46,8 +48,8 @@ class Shim:
         listener.listen(8)
         listener.setblocking(False)
         self.slots[SLOT_LISTEN] = listener.detach()
-        if mailbox is not None:
-            self.slots[SLOT_DEVICE] = mailbox
+        for i, fd in enumerate(self.device_fds(mailbox)):
+            self.slots[SLOT_DEVICE + i] = fd
         self.process = None
         self.sock = None
         self.thread = None
@@ -74,6 +76,12 @@ class Shim:
         if self.errors:
             raise AssertionError(self.errors[0])
 
+    @staticmethod
+    def device_fds(mailbox):
+        if mailbox is None:
+            return []
+        return [mailbox] if isinstance(mailbox, int) else mailbox
+
     # ---- sending
 
     def send(self, kind, payload=b"", fds=(), seq=0):
@@ -81,7 +89,7 @@ class Shim:
         socket.send_fds(self.sock, [header + payload], list(fds))
 
     def spec(self):
-        return struct.pack("=64s16s108s256sIIII4xQH6x", b"dev", b"sim", self.path.encode(),
+        return struct.pack("=64s16s108s256sIIII4xQH6x", b"dev", self.driver, self.path.encode(),
                            self.worker_path.encode(), self.flags, 0, 0, 7, self.features, self.max_pairs)
 
     def send_state(self):
