@@ -44,10 +44,11 @@
 		BIT_ULL(VIRTIO_NET_F_HOST_UFO) | BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) |                 \
 		BIT_ULL(VIRTIO_NET_F_STATUS))
 
-/* What we take of the device, and the guest does not hear of. */
+/* What we take of the device, and the guest may not hear of; its configuration is read by us as well. */
 #define OWN_FEATURES                                                                               \
 	(BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) | BIT_ULL(VIRTIO_F_ORDER_PLATFORM) |                    \
-		BIT_ULL(VIRTIO_BIT_RING_RESET))
+		BIT_ULL(VIRTIO_BIT_RING_RESET) | BIT_ULL(VIRTIO_NET_F_MAC) |                       \
+		BIT_ULL(VIRTIO_NET_F_STATUS) | BIT_ULL(VIRTIO_NET_F_MTU))
 
 /* Where the kept memory is, in driver_keeper's state. */
 struct kept_place {
