@@ -338,9 +338,11 @@ static int stop_by_force(struct virtio_device *v)
 		r = pci_dma_allow(v->transport->pci);
 	if (r == 0)
 		r = virtio_stop_function(v, DRIVER_DEADLINE_COMMAND);
-	if (r < 0 && r != -ENODEV && pci_dma_forbid(v->transport->pci) < 0)
+	if (r == 0 || r == -ENODEV)
+		return r;
+	if (pci_dma_forbid(v->transport->pci) < 0)
 		log_error("virtio: the function does not stop, and may reach memory still");
-	return r;
+	return -ETIMEDOUT;
 }
 
 int virtio_reset(struct driver_device *device)
