@@ -279,9 +279,10 @@ static int attach(struct virtio_device *v)
 	v->caps.max_queue_size = max_queue_size(v);
 	if (v->transport->ops->watch_removal(v->transport, v->removal_fd) < 0)
 		log_debug("virtio: nobody tells when the function is to be given up");
-	if (virtio_runs(v)) /* it may have said something to nobody */
-		v->config_changed = true;
-	return virtio_runs(v) ? virtio_irqs_begin(v) : 0;
+	if (v->gone || !virtio_runs(v))
+		return 0;
+	v->config_changed = true; /* it may have said something to nobody */
+	return virtio_irqs_begin(v);
 }
 
 int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *transport,

@@ -34,6 +34,7 @@ struct virtio_kept {
 	uint64_t features;     /* the guest's driver's */
 	uint16_t pairs;	       /* that the device was told to use */
 	uint16_t control_next; /* commands since the last reset */
+	uint16_t stopping;     /* the function is being reset by us */
 	struct virtio_kept_queue queues[QUEUE_MAX];
 	struct dma_table dma;
 };
