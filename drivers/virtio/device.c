@@ -44,11 +44,11 @@
 		BIT_ULL(VIRTIO_NET_F_HOST_UFO) | BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) |                 \
 		BIT_ULL(VIRTIO_NET_F_STATUS))
 
-/* What we take of the device, whatever the guest does. */
+/* What we take of the device, and the guest may not hear of; its configuration is read by us as well. */
 #define OWN_FEATURES                                                                               \
 	(BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) | BIT_ULL(VIRTIO_F_ORDER_PLATFORM) |                    \
-		BIT_ULL(VIRTIO_BIT_RING_RESET) | BIT_ULL(VIRTIO_NET_F_MAC) |                        \
-		BIT_ULL(VIRTIO_NET_F_STATUS))
+		BIT_ULL(VIRTIO_BIT_RING_RESET) | BIT_ULL(VIRTIO_NET_F_MAC) |                       \
+		BIT_ULL(VIRTIO_NET_F_STATUS) | BIT_ULL(VIRTIO_NET_F_MTU))
 
 /* Where the kept memory is, in driver_keeper's state. */
 struct kept_place {
@@ -287,9 +287,10 @@ static int attach(struct virtio_device *v)
 	note_caps(v);
 	if (v->transport->ops->watch_removal(v->transport, v->removal_fd) < 0)
 		log_debug("virtio: nobody tells when the function is to be given up");
-	if (virtio_runs(v)) /* it may have said something to nobody */
-		v->config_changed = true;
-	return virtio_runs(v) ? virtio_irqs_begin(v) : 0;
+	if (v->gone || !virtio_runs(v))
+		return 0;
+	v->config_changed = true; /* it may have said something to nobody */
+	return virtio_irqs_begin(v);
 }
 
 int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *transport,
@@ -346,9 +347,11 @@ static int stop_by_force(struct virtio_device *v)
 		r = pci_dma_allow(v->transport->pci);
 	if (r == 0)
 		r = virtio_stop_function(v, DRIVER_DEADLINE_COMMAND);
-	if (r < 0 && r != -ENODEV && pci_dma_forbid(v->transport->pci) < 0)
+	if (r == 0 || r == -ENODEV)
+		return r;
+	if (pci_dma_forbid(v->transport->pci) < 0)
 		log_error("virtio: the function does not stop, and may reach memory still");
-	return r;
+	return -ETIMEDOUT;
 }
 
 int virtio_reset(struct driver_device *device)

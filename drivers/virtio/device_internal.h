@@ -35,6 +35,7 @@ struct virtio_kept {
 	uint16_t max_pairs;    /* of the device */
 	uint16_t pairs;	       /* that the device was told to use */
 	uint16_t control_next; /* commands since the last reset */
+	uint16_t stopping;     /* the function is being reset by us */
 	struct virtio_kept_queue queues[QUEUE_MAX];
 	struct dma_table dma;
 };

@@ -393,14 +393,17 @@ static int stop_some(struct virtio_device *v, const struct queue_set *set)
 
 int virtio_stop_function(struct virtio_device *v, unsigned int deadline_ms)
 {
-	int r = virtio_function_reset(&v->function, deadline_ms);
+	int r;
 
+	v->kept->stopping = true;
+	r = virtio_function_reset(&v->function, deadline_ms);
 	if (r < 0)
 		return r;
 	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
 		if (kept_queue(v, i)->state == VIRTIO_QUEUE_RUNNING)
 			stopped(v, i);
 	}
+	v->kept->stopping = false;
 	return 0;
 }
 
@@ -433,10 +436,20 @@ int virtio_lost_position(struct driver_device *device, const struct driver_queue
 
 /* ------------------------------------------------------------------------ an earlier process's */
 
+/* Features come before the first queue. That they are forgotten, and not by us, is what a reset leaves. */
+static bool was_reset(const struct virtio_device *v)
+{
+	return !(v->function.status & VIRTIO_CONFIG_S_FEATURES_OK) && !v->kept->stopping;
+}
+
 int virtio_rings_adopt(struct virtio_device *v)
 {
 	bool works = v->function.status & VIRTIO_CONFIG_S_DRIVER_OK;
 
+	if (virtio_runs(v) && was_reset(v)) {
+		v->gone = true;
+		return 0;
+	}
 	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
 		struct virtio_kept_queue *kept = kept_queue(v, i);
 		struct virtio_queue_facts facts;

@@ -23,8 +23,7 @@ static struct virtio_model *model(struct pci_function *pci)
 	return (struct virtio_model *)pci;
 }
 
-static void __attribute__((format(printf, 2, 3))) complain(struct virtio_model *m,
-	const char *format, ...)
+void model_complain(struct virtio_model *m, const char *format, ...)
 {
 	va_list args;
 
@@ -38,7 +37,7 @@ static void __attribute__((format(printf, 2, 3))) complain(struct virtio_model *
 #define RULE(m, holds, ...)                                                                        \
 	do {                                                                                       \
 		if (!(holds))                                                                      \
-			complain(m, __VA_ARGS__);                                                  \
+			model_complain(m, __VA_ARGS__);                                                  \
 	} while (0)
 
 static bool accepted(const struct virtio_model *m, unsigned int feature)
@@ -64,6 +63,7 @@ static void queue_forget(struct model_queue *q)
 static void forget(struct virtio_model *m)
 {
 	m->status = 0;
+	m->needs_reset = false;
 	m->accepted = 0;
 	m->config_vector = VIRTIO_MSI_NO_VECTOR;
 	for (size_t i = 0; i < MODEL_MAX_QUEUES; i++) {
@@ -114,12 +114,10 @@ static uint32_t read_status(struct virtio_model *m)
 
 static struct model_queue *selected(struct virtio_model *m)
 {
-	static struct model_queue none;
-
 	if (m->select < m->n_queues)
 		return &m->queues[m->select];
-	memset(&none, 0, sizeof(none));
-	return &none;
+	memset(&m->no_queue, 0, sizeof(m->no_queue));
+	return &m->no_queue;
 }
 
 static uint32_t half(uint64_t features, uint32_t select)
@@ -143,7 +141,7 @@ static struct model_queue *queue_to_set_up(struct virtio_model *m)
 
 static uint16_t assigned(const struct virtio_model *m, uint32_t vector)
 {
-	if (m->no_vectors || vector >= MODEL_MSIX_VECTORS)
+	if (m->no_vectors || vector >= m->n_vectors)
 		return VIRTIO_MSI_NO_VECTOR;
 	return (uint16_t)(vector + m->other_vector);
 }
@@ -341,7 +339,7 @@ static const struct model_register *find_register(struct virtio_model *m, uint64
 		offset < ARRAY_SIZE(registers) ? &registers[offset] : NULL;
 
 	if (!reg || reg->width != width) {
-		complain(m, "the common configuration has no %u bytes at %u", width,
+		model_complain(m, "the common configuration has no %u bytes at %u", width,
 			(unsigned int)offset);
 		return NULL;
 	}
@@ -375,7 +373,7 @@ static void common_write(struct virtio_model *m, uint64_t offset, unsigned int w
 	if (reg->write)
 		reg->write(m, value);
 	else
-		complain(m, "register %u is read-only", (unsigned int)offset);
+		model_complain(m, "register %u is read-only", (unsigned int)offset);
 }
 
 /* --- the other structures --- */
@@ -398,7 +396,7 @@ static uint32_t net_read(struct virtio_model *m, uint64_t offset, unsigned int w
 		i++;
 	if (i == ARRAY_SIZE(fields) || width != fields[i].width ||
 		!(features & BIT_ULL(fields[i].feature))) {
-		complain(m, "the configuration has no %u bytes at %u", width, (unsigned int)offset);
+		model_complain(m, "the configuration has no %u bytes at %u", width, (unsigned int)offset);
 		return ALL_ONES(width);
 	}
 	memcpy(&value, &m->net[offset], width);
@@ -422,7 +420,7 @@ static void notify_write(struct virtio_model *m, uint64_t offset, unsigned int w
 		q->notifications++;
 		return;
 	}
-	complain(m, "a notification at %u is nobody's", (unsigned int)offset);
+	model_complain(m, "a notification at %u is nobody's", (unsigned int)offset);
 }
 
 /* --- the function --- */
@@ -448,7 +446,7 @@ static uint32_t model_read(struct pci_function *pci, unsigned int bar, uint64_t 
 		return common_read(m, offset - MODEL_COMMON, width);
 	if (bar == MODEL_BAR && offset >= MODEL_DEVICE && offset < MODEL_NOTIFY)
 		return net_read(m, offset - MODEL_DEVICE, width);
-	complain(m, "a read at %u of BAR %u", (unsigned int)offset, bar);
+	model_complain(m, "a read at %u of BAR %u", (unsigned int)offset, bar);
 	return ALL_ONES(width);
 }
 
@@ -465,7 +463,7 @@ static void model_write(struct pci_function *pci, unsigned int bar, uint64_t off
 	else if (bar == MODEL_BAR && offset >= MODEL_NOTIFY && offset < MODEL_BAR_SIZE)
 		notify_write(m, offset - MODEL_NOTIFY, width, value);
 	else
-		complain(m, "a write at %u of BAR %u", (unsigned int)offset, bar);
+		model_complain(m, "a write at %u of BAR %u", (unsigned int)offset, bar);
 }
 
 static uint32_t model_config_read(struct pci_function *pci, uint32_t offset, unsigned int width)
@@ -474,7 +472,7 @@ static uint32_t model_config_read(struct pci_function *pci, uint32_t offset, uns
 	uint32_t value = 0;
 
 	if (offset % width != 0 || offset + width > PCI_CONFIG_SIZE) {
-		complain(m, "%u bytes at %u of configuration space", width, offset);
+		model_complain(m, "%u bytes at %u of configuration space", width, offset);
 		return ALL_ONES(width);
 	}
 	if (m->gone)
@@ -489,7 +487,7 @@ static void model_config_write(struct pci_function *pci, uint32_t offset, unsign
 	struct virtio_model *m = model(pci);
 
 	if (offset != PCI_COMMAND || width != 2)
-		complain(m, "configuration space is written at %u", offset);
+		model_complain(m, "configuration space is written at %u", offset);
 	else if (!m->gone && !m->stubborn)
 		model_set_config(m, PCI_COMMAND, 2, value);
 }
@@ -560,7 +558,6 @@ static void put_caps(struct virtio_model *m)
 	model_set_config(m, PCI_CAPABILITY_LIST, 1, MODEL_CAP_MSIX);
 
 	model_set_config(m, MODEL_CAP_MSIX, 2, PCI_CAP_ID_MSIX | MODEL_CAP_COMMON << 8);
-	model_set_config(m, MODEL_CAP_MSIX + PCI_MSIX_FLAGS, 2, MODEL_MSIX_VECTORS - 1);
 	model_set_config(m, MODEL_CAP_MSIX + PCI_MSIX_TABLE, 4, MODEL_MSIX_BAR);
 
 	put_cap(m, MODEL_CAP_COMMON, MODEL_CAP_NOTIFY, plain, VIRTIO_PCI_CAP_COMMON_CFG,
@@ -573,6 +570,26 @@ static void put_caps(struct virtio_model *m)
 	put_cap(m, MODEL_CAP_DEVICE, MODEL_CAP_ACCESS, plain, VIRTIO_PCI_CAP_DEVICE_CFG,
 		MODEL_DEVICE, 0x1000);
 	put_cap(m, MODEL_CAP_ACCESS, 0, plain + 4, VIRTIO_PCI_CAP_PCI_CFG, 0, 0);
+}
+
+static void set_shape(struct virtio_model *m, uint16_t n_queues, uint16_t n_vectors)
+{
+	m->n_queues = n_queues;
+	m->n_vectors = n_vectors;
+	model_set_config(m, MODEL_CAP_MSIX + PCI_MSIX_FLAGS, 2, n_vectors - 1U);
+	for (uint16_t i = 0; i < n_queues; i++) {
+		m->queues[i].max_size = 256;
+		m->queues[i].notify_off = i;
+		m->queues[i].notify_data = (uint16_t)(0x100 + i);
+	}
+	forget(m);
+}
+
+void model_set_pairs(struct virtio_model *m, uint16_t pairs)
+{
+	assert_true(2 * pairs + 1 <= MODEL_MAX_QUEUES);
+	memcpy(&m->net[MODEL_NET_PAIRS], &pairs, sizeof(pairs));
+	set_shape(m, (uint16_t)(2 * pairs + 1), (uint16_t)(2 * pairs + 2));
 }
 
 void model_init(struct virtio_model *m)
@@ -590,14 +607,8 @@ void model_init(struct virtio_model *m)
 			   BIT_ULL(VIRTIO_NET_F_STATUS) | BIT_ULL(VIRTIO_NET_F_MQ) |
 			   BIT_ULL(VIRTIO_NET_F_MTU) | BIT_ULL(VIRTIO_NET_F_CTRL_VQ) |
 			   BIT_ULL(VIRTIO_NET_F_GUEST_ANNOUNCE),
-		.n_queues = 5,
 	};
 	memcpy(m->net, net, sizeof(net));
-	for (uint16_t i = 0; i < m->n_queues; i++) {
-		m->queues[i].max_size = 256;
-		m->queues[i].notify_off = i;
-		m->queues[i].notify_data = (uint16_t)(0x100 + i);
-	}
-	forget(m);
 	put_caps(m);
+	set_shape(m, 5, MODEL_MSIX_VECTORS);
 }

@@ -14,7 +14,7 @@
 
 #include "drivers/virtio/pci.h"
 
-#define MODEL_MAX_QUEUES 8
+#define MODEL_MAX_QUEUES 9 /* four pairs and a control queue */
 
 /* Where the model has its structures; all but the MSI-X table in one BAR. */
 #define MODEL_BAR	  4
@@ -26,6 +26,12 @@
 #define MODEL_MULTIPLIER  4
 #define MODEL_MSIX_BAR	  1
 #define MODEL_MSIX_VECTORS 5
+
+/* Fields of its own configuration, which is the model's @net. */
+#define MODEL_NET_MAC	 0
+#define MODEL_NET_STATUS 6
+#define MODEL_NET_PAIRS	 8
+#define MODEL_NET_MTU	 10
 
 /* Where its capabilities are in configuration space. */
 #define MODEL_CAP_MSIX	 0x40
@@ -66,6 +72,8 @@ struct virtio_model {
 	uint8_t generation;
 	uint16_t select;
 	struct model_queue queues[MODEL_MAX_QUEUES];
+	struct model_queue no_queue; /* what is selected when there is none */
+	uint16_t n_vectors;
 	uint8_t net[12]; /* mac, status, max_virtqueue_pairs, mtu */
 	unsigned int resets;
 
@@ -89,6 +97,17 @@ struct virtio_model {
 
 /** model_init() - a function with two pairs and a control queue, as after power-on. */
 void model_init(struct virtio_model *m);
+
+/**
+ * model_set_pairs() - another number of pairs than two, and a vector for each queue and for the
+ * configuration.
+ * @pairs: as far as MODEL_MAX_QUEUES has room
+ */
+void model_set_pairs(struct virtio_model *m, uint16_t pairs);
+
+/** model_complain() - keep a rule that was broken, unless one was before. */
+void __attribute__((format(printf, 2, 3))) model_complain(struct virtio_model *m, const char *format,
+	...);
 
 /** model_set_config() - bytes of configuration space. @width: 1, 2 or 4 */
 void model_set_config(struct virtio_model *m, uint32_t offset, unsigned int width, uint32_t value);
