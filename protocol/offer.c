@@ -10,7 +10,8 @@
 static const struct offer_desc offers[] = {
 	[WIRE_PF_MQ] = { .always = true },
 	[WIRE_PF_LOG_SHMFD] = { .device_can = device_can_log, .when = "pages it writes can be logged" },
-	[WIRE_PF_RARP] = { .always = true },
+	[WIRE_PF_RARP] = { .device_can = device_can_announce,
+		.when = "the device sends what its guest did not" },
 	[WIRE_PF_REPLY_ACK] = { .always = true },
 	[WIRE_PF_MTU] = { .always = true },
 	[WIRE_PF_BACKEND_REQ] = { .always = true },

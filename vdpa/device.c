@@ -637,6 +637,7 @@ int device_release(struct device *d)
 	device_forget_log(d);
 	device_forget_inflight(d);
 	iotlb_forget(d);
+	d->control_pending = false;
 	device_section_forget(state);
 	if (relays_memory_changed(d) < 0)
 		log_warning("the guest's memory stays mapped for a while");

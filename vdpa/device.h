@@ -209,6 +209,8 @@ bool device_is_away(const struct device *d);
  */
 int device_net_config(struct device *d, struct driver_net_config *ret);
 int device_set_mtu(struct device *d, uint16_t mtu);
+/** device_can_announce() - a device that cannot leaves it to its guest. */
+bool device_can_announce(const struct device *d);
 int device_announce(struct device *d, const uint8_t mac[6]);
 
 /** device_update() - start and stop rings until what runs is what is wanted.

@@ -227,6 +227,7 @@ int device_recover(struct device *d)
 	if (r < 0 && device_check(d, r, "reset") < 0)
 		return -EIO;
 	d->state->control_used = 0;
+	d->control_pending = false;
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
 	return 0;

@@ -29,6 +29,11 @@ int device_set_mtu(struct device *d, uint16_t mtu)
 	return asked(d, d->driver->ops->set_mtu(d->driver, mtu), "set MTU");
 }
 
+bool device_can_announce(const struct device *d)
+{
+	return d->driver->ops->caps(d->driver)->announces;
+}
+
 int device_announce(struct device *d, const uint8_t mac[6])
 {
 	if (device_is_away(d))

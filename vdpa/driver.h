@@ -60,6 +60,7 @@ enum driver_start_position {
  *                  no kicks on, until @set_queue_fd has told it
  * @in_order:       the device completes chains in the order it took them, always; a device that
  *                  does not, never offers VIRTIO_F_IN_ORDER
+ * @announces:      the device sends what its guest did not, see @announce
  * @page_faults:    the device can work in memory whose pages are still on their way, see
  *                  @postcopy_advise
  * @dirty_log:      the device can mark the pages it writes
@@ -78,6 +79,7 @@ struct driver_caps {
 	bool together;
 	bool forgets_fds;
 	bool in_order;
+	bool announces;
 	bool page_faults;
 	bool dirty_log;
 	bool doorbell;
@@ -459,8 +461,7 @@ struct driver_ops {
 
 	/**
 	 * @announce: tell the network where @mac is now (a broadcast RARP).
-	 * Return: 0; -EOPNOTSUPP the device sends nothing but what its guest does, which has to announce
-	 * itself.
+	 * Called only when caps say @announces; may be NULL otherwise.
 	 */
 	int (*announce)(struct driver_device *device, const uint8_t mac[6]);
 

@@ -131,6 +131,7 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 									  DRIVER_START_ANY,
 		.ring_positions = (reply.flags & SIM_HELLO_SILENT_STOP) != 0,
 		.together = (reply.flags & SIM_HELLO_TOGETHER) != 0,
+		.announces = true,
 		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
 		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,

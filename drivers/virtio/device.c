@@ -500,11 +500,6 @@ int virtio_set_mtu(struct driver_device *device, uint16_t mtu)
 	return 0;
 }
 
-int virtio_announce(struct driver_device *device, const uint8_t mac[6])
-{
-	return -EOPNOTSUPP;
-}
-
 /* The whole function wants to be reset when a ring breaks the rules; nothing is counted. */
 int virtio_queue_stats(struct driver_device *device, uint16_t queue,
 	struct driver_queue_stats *ret)

@@ -37,7 +37,6 @@ int virtio_lost_position(struct driver_device *device, const struct driver_queue
 	const void *ring, struct queue_position *ret);
 int virtio_get_config(struct driver_device *device, struct driver_net_config *ret);
 int virtio_set_mtu(struct driver_device *device, uint16_t mtu);
-int virtio_announce(struct driver_device *device, const uint8_t mac[6]);
 int virtio_queue_stats(struct driver_device *device, uint16_t queue, struct driver_queue_stats *ret);
 int virtio_device_stats(struct driver_device *device, struct driver_device_stats *ret);
 int virtio_event_fd(struct driver_device *device);

@@ -47,7 +47,6 @@ const struct driver_ops virtio_driver = {
 	.lost_position = virtio_lost_position,
 	.get_config = virtio_get_config,
 	.set_mtu = virtio_set_mtu,
-	.announce = virtio_announce,
 	.queue_stats = virtio_queue_stats,
 	.device_stats = virtio_device_stats,
 	.event_fd = virtio_event_fd,

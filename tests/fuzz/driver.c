@@ -384,7 +384,7 @@ static int fuzz_set_control(struct driver_device *device, const struct control_s
 
 	demand(d, d->caps.control_queue, "set_control of a device without");
 	demand(d, !d->queues[d->caps.n_queues].running, "set_control while the control queue runs");
-	if (r == 0 && !control_ok(d, state))
+	if (r == 0 && (d->refuses_control || !control_ok(d, state)))
 		r = -EINVAL;
 	d->control_doubtful = r < 0;
 	if (r == 0)
@@ -526,6 +526,16 @@ static int check_set(const struct fuzz_driver *d, const struct queue_set *set, c
 	return 0;
 }
 
+/* Is there a queue that is in @set or not, and runs or not? */
+static bool any_queue(const struct fuzz_driver *d, const struct queue_set *set, bool in, bool running)
+{
+	for (uint32_t i = 0; i < n_queues(d); i++) {
+		if (queue_set_has(set, i) == in && d->queues[i].running == running)
+			return true;
+	}
+	return false;
+}
+
 static int fuzz_start(struct driver_device *device, const struct queue_set *set)
 {
 	struct fuzz_driver *d = of(device);
@@ -533,11 +543,14 @@ static int fuzz_start(struct driver_device *device, const struct queue_set *set)
 
 	if (check_set(d, set, "start") < 0)
 		return -EINVAL;
+	demand(d, !d->caps.together || !any_queue(d, set, false, true) || !any_queue(d, set, true, false),
+		"start of some queues while others run");
 	for (uint32_t i = 0; i < n_queues(d) && r == 0; i++) {
 		if (!queue_set_has(set, i))
 			continue;
 		demand(d, d->queues[i].prepared, "start of queue %u, which is not prepared", i);
 		d->queues[i].running = true;
+		d->queues[i].stopped = false;
 	}
 	return r;
 }
@@ -550,11 +563,15 @@ static int fuzz_stop(
 
 	if (check_set(d, set, "stop") < 0)
 		return -EINVAL;
+	demand(d, !d->caps.together || !any_queue(d, set, true, true) || !any_queue(d, set, false, true),
+		"stop of some queues while others run");
 	for (uint32_t i = 0; i < n_queues(d) && r == 0; i++) {
 		if (!queue_set_has(set, i))
 			continue;
+		d->queues[i].stopped = d->queues[i].running || d->queues[i].stopped;
 		d->queues[i].running = d->queues[i].misses = false;
-		ret[i] = d->queues[i].at;
+		if (!d->caps.ring_positions)
+			ret[i] = d->queues[i].at;
 	}
 	return r;
 }
@@ -580,7 +597,7 @@ static int fuzz_lost_position(struct driver_device *device, const struct driver_
 	demand(d, queue->index < n_queues(d), "lost_position of queue %u", queue->index);
 	for (uint64_t i = 0; i < (packed ? 16ULL * queue->size : 4 + 8ULL * queue->size); i++)
 		sum = (uint8_t)(sum + ((const uint8_t *)ring)[i]);
-	if (!d->queues[queue->index].running)
+	if (!d->queues[queue->index].running && !(d->caps.ring_positions && d->queues[queue->index].stopped))
 		return -ENOENT;
 	*ret = d->queues[queue->index].at;
 	return 0;

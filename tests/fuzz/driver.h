@@ -23,7 +23,7 @@ struct fuzz_map {
 };
 
 struct fuzz_queue {
-	bool prepared, running;
+	bool prepared, running, stopped;
 	struct driver_queue is; /* its descriptors are not to be used */
 	struct queue_position at;
 	bool misses; /* @miss is what it waits for, or was given up for */
@@ -48,6 +48,7 @@ struct fuzz_driver {
 	bool doorbell;
 	struct control_state control;
 	bool control_doubtful; /* it refused to forget, or to have, what was set */
+	bool refuses_control; /* set_control(), for tests */
 	bool advised, arriving; /* postcopy: between @postcopy_advise and @postcopy_end */
 
 	uint32_t fail_after; /* calls from now on; the next one is 1; 0: none fails */

@@ -875,6 +875,10 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 		.iotlb = head[7] & 1,
 		.doorbell = head[7] & 2,
 		.control_queue = head[7] & 8,
+		.announces = true,
+		.together = head[7] & 32,
+		.forgets_fds = head[7] & 64,
+		.ring_positions = head[7] & 128 && !(head[7] & 8), /* whose ring may be packed, and is asked for its position */
 	};
 
 	n_base = files_open_fds(); /* libFuzzer has some as well */

@@ -301,9 +301,26 @@ static void what_a_control_queue_had_set_is_forgotten_when_another_driver_begins
 	assert_int_equal(play_stand()->driver.control.flags, 0);
 }
 
+/* The device that comes back refuses what was set, and so has failed; the next guest is another one. */
+static void what_a_control_queue_had_set_is_no_other_guests(void **state)
+{
+	PLAY(MESSAGE(SET_FEATURES, .ring = 10), MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM, .ring = 2),
+		MESSAGE(SET_VRING_ADDR, .ring = 2), MESSAGE(SET_VRING_KICK, .ring = 2),
+		MESSAGE(SET_VRING_ENABLE, .ring = 2), { .kind = STEP_CONTROL, .more = { 1, 1, 0, 2 } });
+	assert_true(play_stand()->driver.control.flags != 0);
+	play_stand()->driver.refuses_control = true;
+	PLAY({ .kind = STEP_RETURN });
+	play_stand()->driver.refuses_control = false;
+	assert_true(device()->failed);
+	PLAY({ .kind = STEP_CLOSE }, { .kind = STEP_RETURN });
+	assert_int_equal(play_stand()->driver.control.flags, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			what_a_control_queue_had_set_is_no_other_guests, begin_with_control, end),
 		cmocka_unit_test_setup_teardown(
 			nothing_is_kept_of_a_message_that_came_when_the_device_failed, begin, end),
 		cmocka_unit_test_setup_teardown(
