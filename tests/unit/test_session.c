@@ -312,7 +312,7 @@ static void what_a_control_queue_had_set_is_no_other_guests(void **state)
 	PLAY({ .kind = STEP_RETURN });
 	play_stand()->driver.refuses_control = false;
 	assert_true(device()->failed);
-	PLAY({ .kind = STEP_CLOSE }, { .kind = STEP_RETURN });
+	PLAY(MESSAGE(GET_STATUS), { .kind = STEP_RETURN });
 	assert_int_equal(play_stand()->driver.control.flags, 0);
 }
 
