@@ -35,7 +35,7 @@ class Results:
     """What a run of the machine gave."""
 
     def __init__(self, folder):
-        machine = Machine(folder, [Function(1, PAIRS), Function(2, PAIRS), Function(3), Function(4)],
+        machine = Machine(folder, [Function(1, PAIRS), Function(2, PAIRS), Function(3, facts=",page-per-vq=on"), Function(4)],
                           processors=3)
         build = os.environ.get("VDPAD_BUILD", "build")
         job = f"""\

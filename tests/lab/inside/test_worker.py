@@ -15,10 +15,11 @@ from dirty import Log
 from frontend import F_LOG_ALL, F_MQ, OFFERED_PF, Guest, Memory, state, table, u64
 from shimside import Shim
 from stand import WORKER
+from test_host_notifier import ALLOWED, NOTIFIER, SEND_FD, Notifiers
 from vfio import open_function
 from waiting import wait_for
 
-OFFERED = OFFERED_PF & ~(1 << 8)  # no postcopy
+OFFERED = OFFERED_PF & ~(1 << 8 | 1 << 2)  # neither postcopy nor RARP
 LAYOUTS = pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 
 
@@ -29,17 +30,21 @@ class VirtioShim(Shim):
 class Stand:
     """A worker on a function of the machine, and the guest that it serves."""
 
-    def __init__(self, function, packed=False):
+    def __init__(self, function, packed=False, notifiers=False):
         function.give_to("vfio-pci")
         self.function = function
         self.mac = bytes.fromhex(function.mac.replace(":", ""))
         self.folder = tempfile.mkdtemp()
         self.shim = VirtioShim(WORKER, self.folder, open_function(function))
+        self.offered = OFFERED
+        if notifiers:
+            self.shim.flags = ALLOWED
+            self.offered |= 1 << SEND_FD | 1 << NOTIFIER
         self.shim.start()
         self.guest = self.new_guest(packed)
 
     def new_guest(self, packed=False, pairs=1, **facts):
-        return Guest(self.shim.path, pairs=pairs, packed=packed, offered=OFFERED, mac=self.mac, **facts)
+        return Guest(self.shim.path, pairs=pairs, packed=packed, offered=self.offered, mac=self.mac, **facts)
 
     def device(self):
         return self.shim.dump()["device"]
@@ -252,6 +257,25 @@ def test_memory_that_is_not_mapped_is_not_reached(pair):
     a.guest.rings[1].wait()
     wait_for(lambda: frame(a, b, 3) in received(b), "a frame after a new beginning")
     other.close()
+
+
+def test_a_doorbell_of_the_functions_is_the_guests_where_the_operator_allows_it(stands):
+    """Function 3 has a page for each queue, and function 4 has none."""
+    a, b = stands(3, notifiers=True), stands(4)
+    b.guest.setup()
+    a.guest.fe.negotiate()
+    notifiers = Notifiers(a.guest.fe)
+    for step in a.guest.setup_steps():
+        a.guest.fe.accepted(*step)
+    assert notifiers.take_all(2) == {0, 1}
+    for number in range(20):
+        b.guest.rings[0].offer(writable=2048)
+        b.guest.rings[0].notify()
+        a.guest.rings[1].offer(bytes(12) + frame(a, b, number))
+        notifiers.ring(1)
+        a.guest.rings[1].wait()
+        assert take(b, (0,)) == frame(a, b, number)
+    notifiers.close()
 
 
 class TestSeveralPairs:
