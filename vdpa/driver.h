@@ -267,6 +267,9 @@ struct driver_ops {
 	 * @reopen: the device was replaced behind @fds (it was reset, or its process restarted):
 	 * begin anew with the same instance. No map, feature, queue, or log of before is there any
 	 * more; positions of before can still be asked for with @lost_position.
+	 *
+	 * Without any @fds there is no device for now, and the kernel may wait for all to let go of the
+	 * one before: descriptors and mappings of it are given up, and -ENODEV is returned.
 	 */
 	int (*reopen)(struct driver_device *device, const int *fds, size_t n_fds);
 

@@ -213,7 +213,7 @@ static int sim_reopen(struct driver_device *device, const int *fds, size_t n_fds
 	int r;
 
 	if (n_fds != 1)
-		return -EINVAL;
+		return n_fds == 0 ? -ENODEV : -EINVAL;
 	r = attach(sim, fds[0], &bar_fd);
 	if (r < 0)
 		return r;

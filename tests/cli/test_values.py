@@ -25,6 +25,8 @@ TAKEN = [
     (ADD, "spoof_check", "off", {"spoof_check": False}),
     (ADD, "ctrl_vq", "on", {"ctrl_vq": True}),
     (ADD, "ctrl_vq", "off", {"ctrl_vq": False}),
+    (ADD, "bind", "on", {"bind": True}),
+    (ADD, "bind", "off", {"bind": False}),
     (SET, "mac", "2:0:0:0:0:1", {"mac": "02:00:00:00:00:01"}),
     (SET, "mtu", "9000", {"mtu": 9000}),
     (SET, "spoof_check", "off", {"spoof_check": False}),

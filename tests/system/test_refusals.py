@@ -16,7 +16,7 @@ COMMANDS = [
     (["dev", "add", "name", "x", "mgmtdev", "sim/nic7"],
      ["no management device sim/nic7", "mgmtdev show"]),
     (["dev", "add", "name", "x", "mgmtdev", "pci/0000:01:00.0"],
-     ["no management device pci/0000:01:00.0"]),
+     ["no PCI function 0000:01:00.0"]),
     (["dev", "add", "name", "a", "mgmtdev", "sim/nic0"], ["device a already"]),
     (["dev", "add", "name", "../x", "mgmtdev", "sim/nic0"], ["../x", "letters"]),
     (["dev", "add", "name", ".x", "mgmtdev", "sim/nic0"], [".x"]),

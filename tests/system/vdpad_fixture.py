@@ -41,17 +41,19 @@ class Vdpad:
             self.config = self.folder / "vdpad.conf"
             self.config.write_text(config)
         self.process = None
+        self.environment, self.words = {}, []  # more than its own
 
     def command(self):
         words = [self.build / "tools/vdpad/vdpad", "--run-dir", self.run_dir, "--state-dir",
                  self.state_dir]
-        return words + (["--config", self.config] if self.config else [])
+        return words + (["--config", self.config] if self.config else []) + self.words
 
     def spawn(self):
         """Start it; don't wait until it serves."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, start_new_session=True)
+                                            stderr=log, start_new_session=True,
+                                            env=os.environ | self.environment)
         return self
 
     def start(self):

@@ -101,6 +101,18 @@ static void every_key_of_vdpad_is_read(void **state)
 	assert_int_equal(c.uid_first, c.uid_last);
 }
 
+static void every_key_of_pci_is_read(void **state)
+{
+	struct config c = read_good("[pci]\nsysfs = /a\nvfio = /b\n[vdpad]\nlog_level = debug\n");
+
+	assert_string_equal(c.pci_sysfs, "/a");
+	assert_string_equal(c.pci_vfio, "/b");
+	assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
+	c = read_good("");
+	assert_string_equal(c.pci_sysfs, "/sys");
+	assert_string_equal(c.pci_vfio, "/dev/vfio");
+}
+
 static void every_key_of_a_simnic_is_read(void **state)
 {
 	struct config c = read_good("[simnic east]\n"
@@ -191,12 +203,15 @@ static const struct {
 	{ "[simnic a]\nuplink = loops\n", 2, "none, loop" },
 	{ "[simnic a]\n[simnic b]\n[simnic a]\n", 3, "[simnic a] is there twice" },
 	{ "[simnic ]\n", 1, "not a name" },
+	{ "[pci]\nsysfs = sys\n", 2, "an absolute path" },
+	{ "[pci]\nuplink = none\n", 2, "possible are sysfs, vfio" },
+	{ "[pci]\n[pci]\n", 2, "[pci] is there twice" },
 	{ "[simnic .a]\n", 1, "not a name" },
 	{ "[simnic a/b]\n", 1, "not a name" },
 	{ "[simnic a b]\n", 1, "not a name" },
 	{ "[simnic abcdefghijklmnopqrstuvwxyz0123456]\n", 1, "not a name" },
 	{ "[simnic]\n", 1, "unknown section [simnic]" },
-	{ "[other]\n", 1, "possible are [vdpad] and [simnic NAME]" },
+	{ "[other]\n", 1, "possible are [vdpad], [pci] and [simnic NAME]" },
 	{ "[]\n", 1, "unknown section" },
 	{ "[vdpad\n", 1, "ends with ]" },
 	{ "[vdpad]\nsomething\n", 2, "KEY = VALUE" },
@@ -269,6 +284,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_empty_file_says_nothing_but_the_defaults),
 		cmocka_unit_test(every_key_of_vdpad_is_read),
+		cmocka_unit_test(every_key_of_pci_is_read),
 		cmocka_unit_test(every_key_of_a_simnic_is_read),
 		cmocka_unit_test(a_byte_order_mark_is_passed_over),
 		cmocka_unit_test(every_kind_of_uplink_is_read),

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/vfio.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -122,6 +123,17 @@ static bool do_ioctl(void)
 	return ioctl(KEPT_FD, FIONREAD, 0) < 0;
 }
 
+/* What opens devices, and gives an IOMMU more of them, is done before. */
+static bool do_vfio_group_device(void)
+{
+	return ioctl(KEPT_FD, VFIO_GROUP_GET_DEVICE_FD, "0000:00:05.0") < 0;
+}
+
+static bool do_vfio_set_iommu(void)
+{
+	return ioctl(KEPT_FD, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0;
+}
+
 static bool do_stat(void)
 {
 	struct stat st;
@@ -181,6 +193,8 @@ static const struct {
 	{ "kill", do_kill },
 	{ "prctl", do_prctl },
 	{ "ioctl", do_ioctl },
+	{ "opening a device of VFIO", do_vfio_group_device },
+	{ "choosing the IOMMU of VFIO", do_vfio_set_iommu },
 	{ "stat by name", do_stat },
 	{ "bind", do_bind },
 	{ "listen", do_listen },
@@ -231,6 +245,26 @@ static bool do_the_work(void)
 static void a_worker_can_do_its_work(void **state)
 {
 	assert_holds(&worker, do_the_work, "the work");
+}
+
+/* What is behind the descriptor refuses; the filter does not. */
+static bool do_use_vfio(void)
+{
+	static const unsigned long requests[] = { VFIO_GET_API_VERSION, VFIO_CHECK_EXTENSION,
+		VFIO_IOMMU_GET_INFO, VFIO_IOMMU_MAP_DMA, VFIO_IOMMU_UNMAP_DMA, VFIO_DEVICE_GET_INFO,
+		VFIO_DEVICE_GET_REGION_INFO, VFIO_DEVICE_GET_IRQ_INFO, VFIO_DEVICE_SET_IRQS,
+		VFIO_DEVICE_RESET };
+
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+		if (ioctl(KEPT_FD, requests[i], NULL) != -1 || errno != ENOTTY)
+			return false;
+	}
+	return true;
+}
+
+static void a_worker_can_use_a_device_that_vfio_opened_for_it(void **state)
+{
+	assert_holds(&worker, do_use_vfio, "the use of VFIO");
 }
 
 static bool do_lose_memory(void)
@@ -423,6 +457,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_worker_that_makes_a_forbidden_call_ends_with_sigsys),
 		cmocka_unit_test(a_worker_can_do_its_work),
+		cmocka_unit_test(a_worker_can_use_a_device_that_vfio_opened_for_it),
 		cmocka_unit_test(a_worker_survives_a_file_that_is_cut_short),
 		cmocka_unit_test(a_worker_that_aborts_is_seen_to_abort),
 		cmocka_unit_test(other_descriptors_are_closed),

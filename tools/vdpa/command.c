@@ -119,7 +119,8 @@ static const struct command dev_commands[] = {
 			 "                    [ max_vqp MAX_VQ_PAIRS ] [ device_features BITS ]\n"
 			 "                    [ socket PATH ] [ mode { server | client } ]\n"
 			 "                    [ vm NAME ] [ spoof_check { on | off } ]\n"
-			 "                    [ ctrl_vq { on | off } ] [ host_notifier { on | off } ]",
+			 "                    [ ctrl_vq { on | off } ] [ host_notifier { on | off } ]\n"
+			 "                    [ bind { on | off } ]",
 		.run = run_change, .op = OP_DEV_ADD, .keywords = keywords_add },
 	{ .word = "del", .match = MATCH_PREFIX, .usage = "del DEV", .run = run_change,
 		.op = OP_DEV_DEL, .name = text_fact },

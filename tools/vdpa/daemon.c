@@ -29,6 +29,10 @@ static const struct shape_key mgmtdev_keys[] = {
 	{ "uplink_state", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
 	{ "pid", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
 	{ "restarts", SHAPE_NUMBER, SHAPE_OPTIONAL, NULL },
+	{ "kind", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "driver", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "iommu_group", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
+	{ "pf", SHAPE_TEXT, SHAPE_OPTIONAL, NULL },
 };
 
 static const struct shape_key dev_keys[] = {

@@ -160,6 +160,8 @@ const struct keyword keywords_add[] = {
 		.expected = NO_TEXT },
 	{ .word = "host_notifier", .key = "host_notifier", .read = read_switch, .possible = "on|off",
 		.expected = NO_TEXT },
+	{ .word = "bind", .key = "bind", .read = read_switch, .possible = "on|off",
+		.expected = NO_TEXT },
 	{ 0 },
 };
 

@@ -353,6 +353,15 @@ static const struct line_key nic_process_line[] = {
 	{ 0 },
 };
 
+/* Of a PCI function: what it is and whose. */
+static const struct line_key function_line[] = {
+	{ "kind", "kind", FORM_PLAIN },
+	{ "driver", "driver", FORM_PLAIN },
+	{ "iommu_group", "iommu_group", FORM_PLAIN },
+	{ "pf", "pf", FORM_PLAIN },
+	{ 0 },
+};
+
 void status_mgmtdev_text(const json_t *item, FILE *file)
 {
 	const char *state = json_text(item, "state");
@@ -368,6 +377,7 @@ void status_mgmtdev_text(const json_t *item, FILE *file)
 	putc('\n', file);
 	put_reason(item, "reason", "reason", file);
 	put_uplink(item, file);
+	put_line(item, function_line, file);
 	put_line(item, nic_process_line, file);
 }
 

@@ -28,10 +28,11 @@ struct parser {
 	FILE *file;
 	unsigned int line;
 	struct config *config;
-	struct config_nic *nic;	 /* of the section we are in; NULL: [vdpad] or none */
-	const char *section;	 /* "vdpad", "simnic", or NULL before the first one */
+	struct config_nic *nic;	 /* of the section we are in; NULL: one without a name, or none */
+	const char *section;	 /* "vdpad", "pci", "simnic", or NULL before the first one */
 	uint32_t seen;		 /* keys of this section, a bit per row */
-	bool failed, vdpad_seen;
+	uint32_t sections_seen;	 /* of those without a name, a bit per row */
+	bool failed;
 	char *why;
 };
 
@@ -204,6 +205,13 @@ static const struct key vdpad_keys[] = {
 		.read = read_uids, .min = 1000, .max = INT32_MAX },
 };
 
+static const struct key pci_keys[] = {
+	{ .name = "sysfs", .allowed = "an absolute path", .read = read_path,
+		.offset = OF_VDPAD(pci_sysfs) },
+	{ .name = "vfio", .allowed = "an absolute path", .read = read_path,
+		.offset = OF_VDPAD(pci_vfio) },
+};
+
 static const struct key nic_keys[] = {
 	{ .name = "uplink", .allowed = "none, loop, tap:IFNAME, af_packet:IFNAME or dev:DEVARGS",
 		.read = read_uplink, .offset = OF_NIC(uplink) },
@@ -232,6 +240,7 @@ static const struct section {
 	size_t n_keys;
 } sections[] = {
 	{ "vdpad", vdpad_keys, ARRAY_SIZE(vdpad_keys) },
+	{ "pci", pci_keys, ARRAY_SIZE(pci_keys) },
 	{ "simnic", nic_keys, ARRAY_SIZE(nic_keys) },
 };
 
@@ -285,16 +294,20 @@ static void begin_section(struct parser *p, const char *name)
 	p->seen = 0;
 	p->nic = NULL;
 	p->section = NULL;
-	if (strcmp(name, "vdpad") == 0) {
-		if (p->vdpad_seen)
-			fail(p, "[vdpad] is there twice");
-		p->vdpad_seen = true;
-		p->section = "vdpad";
-	} else if (strncmp(name, "simnic ", 7) == 0) {
+	if (strncmp(name, "simnic ", 7) == 0) {
 		begin_nic(p, name + 7 + strspn(name + 7, " \t"));
-	} else {
-		fail(p, "unknown section [%s]; possible are [vdpad] and [simnic NAME]", name);
+		return;
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
+		if (strcmp(name, sections[i].name) != 0 || sections[i].keys == nic_keys)
+			continue;
+		if (p->sections_seen & BIT(i))
+			fail(p, "[%s] is there twice", name);
+		p->sections_seen |= BIT(i);
+		p->section = sections[i].name;
+		return;
+	}
+	fail(p, "unknown section [%s]; possible are [vdpad], [pci] and [simnic NAME]", name);
 }
 
 static void look_at_line(struct parser *p, const char *line)
@@ -378,6 +391,8 @@ void config_default(struct config *ret)
 		.uid_first = 800000,
 		.uid_last = 865535,
 		.n_nics = 1,
+		.pci_sysfs = "/sys",
+		.pci_vfio = "/dev/vfio",
 	};
 	default_nic(&ret->nics[0], "nic0");
 }

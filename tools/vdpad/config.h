@@ -39,6 +39,8 @@ struct config {
 	uid_t uid_first, uid_last; /* for workers and simnics */
 	struct config_nic nics[CONFIG_MAX_NICS];
 	unsigned int n_nics;
+	char pci_sysfs[CONFIG_TEXT_SIZE];
+	char pci_vfio[CONFIG_TEXT_SIZE];
 };
 
 /** config_default() - what holds without a file: one simnic, "nic0". */

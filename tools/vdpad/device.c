@@ -4,7 +4,7 @@
  *
  *   FINDING --it answers and is ours--> UP --it hangs up--> DOWN --later--> FINDING
  *      `--nobody listens--> DOWN                             `--too often--> BROKEN
- *   DOWN --NIC is up--> STARTING --all steps--> UP
+ *   DOWN --what backs it is ready--> STARTING --all steps--> UP
  *
  * What a shim says is checked: it is ours, but it carries texts of its worker.
  */
@@ -34,6 +34,7 @@
 #define MAX_STARTING 16
 
 static void find_shim(struct device *dev);
+static int on_timer(sd_event_source *source, uint64_t usec, void *arg);
 
 static void insert_sorted(struct device_list *list, struct device *dev)
 {
@@ -56,8 +57,10 @@ int device_new(struct vdpad *v, const struct device_spec *spec, struct device **
 		return -ENOMEM;
 	dev->vdpad = v;
 	dev->spec = *spec;
-	dev->nic = nic_find(v, spec->mgmtdev);
-	dev->listener = dev->mailbox = dev->shim_pidfd = -1;
+	dev->backing = backing_of(spec->mgmtdev);
+	if (dev->backing == &backing_sim)
+		dev->nic = nic_find(v, spec->mgmtdev);
+	dev->listener = dev->shim_pidfd = -1;
 	insert_sorted(&v->devices, dev);
 	*ret = dev;
 	return 0;
@@ -85,11 +88,10 @@ void device_free(struct device *dev)
 		return;
 	TAILQ_REMOVE(&dev->vdpad->devices, dev, link);
 	device_forget_shim(dev);
-	if (dev->nic)
-		channel_forget(dev->nic->channel, dev);
+	dev->backing->forget(dev);
 	sd_event_source_disable_unref(dev->timer);
 	close_keep_errno(dev->listener);
-	close_keep_errno(dev->mailbox);
+	device_close_fds(dev);
 	free(dev);
 }
 
@@ -109,19 +111,55 @@ void device_shim_path(const struct device *dev, char ret[VDPAD_PATH_SIZE])
 	snprintf(ret, VDPAD_PATH_SIZE, "%s/shim/%s.sock", dev->vdpad->run_dir, dev->spec.name);
 }
 
-void device_function(const struct device *dev, struct sim_function *ret)
+void device_take_fds(struct device *dev, int *fds, size_t n)
+{
+	device_close_fds(dev);
+	memcpy(dev->fds, fds, n * sizeof(fds[0]));
+	dev->n_fds = n;
+}
+
+void device_close_fds(struct device *dev)
+{
+	while (dev->n_fds > 0)
+		close_keep_errno(dev->fds[--dev->n_fds]);
+}
+
+/* What nobody asked for is as the function has it. */
+static void take_own_facts(const struct device *dev, struct device_facts *ret)
+{
+	static struct health health; /* large, and there is one thread */
+
+	if (!dev->health || health_read(dev->health, &health, NULL) < 0 || health.worker_pid == 0)
+		return;
+	if (etheraddr_is_zero(ret->mac))
+		memcpy(ret->mac, health.mac, sizeof(ret->mac));
+	if (ret->mtu == 0)
+		ret->mtu = health.mtu;
+	if (ret->max_pairs == 0)
+		ret->max_pairs = health.max_pairs;
+	ret->link_up = ret->link_up && health.link_up;
+	ret->has_control = ret->has_control &&
+			   health.device_features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
+	ret->max_queue_size = health.max_queue_size;
+}
+
+void device_facts(const struct device *dev, struct device_facts *ret)
 {
 	const struct device_spec *spec = &dev->spec;
 
-	*ret = (struct sim_function){
+	*ret = (struct device_facts){
 		.mtu = spec->mtu,
 		.max_pairs = spec->max_pairs,
-		.flags = (spec->link_up ? SIM_FUNCTION_LINK_UP : 0) |
-			 (spec->spoof_check ? SIM_FUNCTION_SPOOF_CHECK : 0),
-		.features = spec->features,
+		.link_up = spec->link_up,
+		.max_queue_size = SIM_MAX_QUEUE_SIZE,
+		.has_control = device_wants_control(spec),
 	};
-	memcpy(ret->name, spec->name, sizeof(spec->name));
 	memcpy(ret->mac, spec->mac, sizeof(ret->mac));
+	if (dev->backing->own_facts)
+		take_own_facts(dev, ret);
+	else if (dev->nic && dev->nic->info.max_queue_size)
+		ret->max_queue_size = dev->nic->info.max_queue_size;
+	ret->max_queues = 2U * ret->max_pairs + ret->has_control;
 }
 
 static const char *owner_of(const struct device *dev, char ret[OWNER_SIZE])
@@ -158,16 +196,17 @@ int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct fai
 			return r;
 	}
 	*ret = (struct shim_spec){
-		.driver = "sim",
 		.flags = (spec->client ? SHIM_SPEC_CLIENT : 0U) |
 			 (spec->host_notifier ? SHIM_SPEC_NOTIFIER : 0U),
 		.uid = uid,
 		.gid = uid,
 		.log_level = (uint32_t)spec->log_level,
-		.features = UINT64_MAX, /* the function offers what it was given */
+		/* One without facts of its own offers what it was given. */
+		.features = dev->backing->own_facts ? spec->features : UINT64_MAX,
 		.max_pairs = spec->max_pairs,
 	};
 	memcpy(ret->name, spec->name, sizeof(spec->name));
+	memcpy(ret->driver, spec->driver, sizeof(ret->driver));
 	memcpy(ret->socket_path, spec->socket, sizeof(ret->socket_path));
 	snprintf(ret->worker_path, sizeof(ret->worker_path), "%s", worker);
 	return 0;
@@ -246,6 +285,9 @@ static void on_event(void *arg, uint32_t kind, const void *payload, size_t size)
 		return;
 	memcpy(&event, payload, sizeof(event));
 	make_printable(event.text, sizeof(event.text));
+	if ((event.kind == SHIM_EVENT_FAILED || event.kind == SHIM_EVENT_WORKER_STARTED) &&
+		dev->backing->on_trouble)
+		dev->backing->on_trouble(dev);
 	if (event.kind < ARRAY_SIZE(event_kinds) && event_kinds[event.kind])
 		event_send(dev->vdpad, event_kinds[event.kind], "dev", dev->spec.name, event.text);
 }
@@ -276,13 +318,15 @@ static void on_started_again(void *arg, struct device *dev, int status, const st
 /* Only the number of others that start keeps it from starting, or a change that goes on. */
 static bool waits_for_turn(const struct device *dev)
 {
-	return dev->phase == DEVICE_DOWN && !dev->timer && dev->nic && dev->nic->state == NIC_UP;
+	return dev->phase == DEVICE_DOWN && !dev->timer && dev->backing->is_ready(dev);
 }
 
 static void start_when_possible(struct device *dev)
 {
 	if (waits_for_turn(dev) && !dev->busy && dev->vdpad->n_starting < MAX_STARTING)
 		device_start(dev, on_started_again, NULL);
+	else if (dev->phase == DEVICE_DOWN && !dev->timer && dev->backing->poll_ms > 0)
+		device_set_timer(dev, dev->backing->poll_ms, on_timer);
 }
 
 void devices_start_more(struct vdpad *v)
@@ -413,7 +457,7 @@ static void on_found(void *arg, struct channel_answer *answer)
 	dev->reason[0] = '\0';
 	log_info("%s: found again: shim %d, worker %d", dev->spec.name, dev->status.pid,
 		dev->status.worker_pid);
-	device_check_function(dev);
+	dev->backing->check(dev);
 	ready_check(dev->vdpad);
 }
 
@@ -438,10 +482,9 @@ static void find_shim(struct device *dev)
 
 void device_begin(struct device *dev)
 {
-	if (!dev->nic) {
-		char text[200];
+	char text[200];
 
-		snprintf(text, sizeof(text), "the configuration has no %s any more", dev->spec.mgmtdev);
+	if (!dev->backing->is_configured(dev, text)) {
 		broken(dev, text);
 		return;
 	}
@@ -457,7 +500,7 @@ void devices_nic_up(struct nic *nic)
 		if (dev->nic != nic)
 			continue;
 		if (dev->phase == DEVICE_UP)
-			device_check_function(dev);
+			dev->backing->check(dev);
 		else
 			start_when_possible(dev);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A vDPA device: its facts, its shim, and its function of a NIC. */
+/* A vDPA device: its facts, its shim, and what backs it. */
 #ifndef VDPAD_DEVICE_H
 #define VDPAD_DEVICE_H
 
@@ -9,31 +9,36 @@
 
 #include "drivers/sim/mailbox.h"
 #include "tools/shim/wire.h"
+#include "tools/vdpad/backing.h"
 #include "tools/vdpad/channel.h"
 #include "tools/vdpad/failure.h"
+#include "tools/vdpad/job.h"
 #include "tools/vdpad/restart.h"
 #include "tools/vdpad/vdpad.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/etheraddr.h"
 #include "vdpa/health.h"
 
+struct job;
 struct nic;
 
 /* What a user asked for: all that STATE keeps. */
 struct device_spec {
 	char name[NAME_SIZE];
-	char mgmtdev[CONFIG_NIC_NAME_MAX + 8]; /* "sim/NAME" */
+	char mgmtdev[BACKING_HANDLE_SIZE];    /* "sim/NAME", "pci/FUNCTION" */
+	char driver[16];		      /* of the worker */
 	char vm[NAME_SIZE];
 	char socket[SHIM_PATH_SIZE];	      /* absolute */
 	char worker[256];		      /* program; "": ours */
-	uint8_t mac[ETHERADDR_SIZE];
+	uint8_t mac[ETHERADDR_SIZE];	      /* zero: the function's own */
 	bool client;			      /* the shim connects */
 	bool host_notifier;		      /* a front-end may have pages of the device */
+	bool bind;			      /* taken from another driver, and given back */
 	bool spoof_check;
 	bool link_up;			      /* as the operator wants it */
-	uint16_t mtu;
-	uint16_t max_pairs;
-	uint64_t features;		      /* offered; a subset of the NIC's */
+	uint16_t mtu;			      /* 0: the function's own */
+	uint16_t max_pairs;		      /* 0: all that the function has */
+	uint64_t features;		      /* offered, as far as the NIC has them */
 	enum log_level log_level;
 };
 
@@ -44,20 +49,25 @@ struct device_spec {
 		BIT_ULL(VIRTIO_NET_F_CTRL_MAC_ADDR) |                                              \
 		BIT_ULL(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
 
-/** device_has_control() - does the device serve a control queue? */
-static inline bool device_has_control(const struct device_spec *spec)
+/** device_wants_control() - is the device asked to serve a control queue? */
+static inline bool device_wants_control(const struct device_spec *spec)
 {
 	return spec->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
 }
 
-/** device_max_queues() - all that it has. */
-static inline uint32_t device_max_queues(const struct device_spec *spec)
-{
-	return 2U * spec->max_pairs + device_has_control(spec);
-}
+/* What a device is like, where its function decides as its worker last said. 0: nobody knows yet. */
+struct device_facts {
+	uint8_t mac[ETHERADDR_SIZE];
+	uint16_t mtu;
+	uint16_t max_pairs;
+	bool link_up;
+	bool has_control;    /* the device serves a control queue */
+	uint32_t max_queues; /* all that it has */
+	uint32_t max_queue_size;
+};
 
 enum device_phase {
-	DEVICE_DOWN,	 /* nothing runs; starts when the NIC is up and no timer waits */
+	DEVICE_DOWN,	 /* nothing runs; starts when what backs it is ready and no timer waits */
 	DEVICE_FINDING,	 /* a shim of an earlier vdpad is asked who it is */
 	DEVICE_STARTING, /* step by step, see device_start.c */
 	DEVICE_UP,	 /* the shim is configured */
@@ -73,11 +83,13 @@ typedef void (*device_done)(void *arg, struct device *dev, int status, const str
 struct device {
 	TAILQ_ENTRY(device) link;
 	struct vdpad *vdpad;
-	struct nic *nic; /* NULL: the configuration has no such NIC any more */
+	const struct backing *backing;
+	struct nic *nic; /* of backing_sim; NULL: the configuration has no such NIC any more */
+	struct job *job; /* of backing_pci: its function is being opened */
 	struct device_spec spec;
 	enum device_phase phase;
 	bool stored;	  /* STATE has it */
-	bool function_ok; /* the NIC has our function, and the worker its mailbox */
+	bool function_ok; /* the worker has what it works with */
 	bool checking;	  /* that is being found out */
 	char reason[200];
 	struct restart restart;
@@ -95,7 +107,12 @@ struct device {
 	size_t step;
 	struct device_spec old_spec;
 	struct failure why;
-	int listener, mailbox; /* for the shim; -1 */
+	int listener;		       /* for the shim; -1 */
+	int fds[JOB_MAX_FDS];	       /* of the function, for the worker, @n_fds */
+	size_t n_fds;
+	uint64_t verify_until_ns;
+	unsigned int n_silent;	       /* looks at a worker that was not ready */
+	bool let_go;		       /* shim and worker were told that it went away */
 	device_done done;
 	void *done_arg;
 };
@@ -141,8 +158,14 @@ int device_call(struct device *dev, enum shim_kind kind, const void *payload, si
 /** device_shim_path() - of the shim's control socket. */
 void device_shim_path(const struct device *dev, char ret[VDPAD_PATH_SIZE]);
 
-/** device_function() - its function in the NIC's words. */
-void device_function(const struct device *dev, struct sim_function *ret);
+/** device_facts() - what it is like; from the health block where its function decides. */
+void device_facts(const struct device *dev, struct device_facts *ret);
+
+/** device_take_fds() - keep what was opened of its function, @n <= JOB_MAX_FDS; takes them over. */
+void device_take_fds(struct device *dev, int *fds, size_t n);
+
+/** device_close_fds() - close what device_take_fds() kept. */
+void device_close_fds(struct device *dev);
 
 /** device_shim_spec() - its facts in the shim's words. -EINVAL with @why. */
 int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct failure *why);
@@ -176,6 +199,9 @@ void devices_nic_down(struct nic *nic);
  */
 void device_start(struct device *dev, device_done done, void *arg);
 
+/** device_start_go_on() - a step that waited is over; negative @status with dev->why. */
+void device_start_go_on(struct device *dev, int status);
+
 /* device_end.c */
 
 /**
@@ -187,10 +213,8 @@ void device_end(struct device *dev, device_done done, void *arg);
 /** device_end_shim_gone() - DEVICE_ENDING, and its shim closed its socket. */
 void device_end_shim_gone(struct device *dev);
 
-/* device_function.c */
-
-/** device_check_function() - see to it that the NIC has our function and the worker its mailbox. */
-void device_check_function(struct device *dev);
+/** device_end_go_on() - what backed it was given up. */
+void device_end_go_on(struct device *dev);
 
 /* device_change.c */
 

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/printable.h"
 
@@ -26,14 +25,6 @@ static void finish(struct device *dev, int r)
 	devices_start_more(v); /* its shim may have ended meanwhile */
 }
 
-static int tell_nic(struct device *dev, channel_done done, void *arg)
-{
-	struct sim_function function;
-
-	device_function(dev, &function);
-	return nic_call(dev->nic, SIM_ADMIN_SET, &function, done, arg);
-}
-
 static int tell_shim(struct device *dev, channel_done done)
 {
 	struct shim_spec spec;
@@ -46,7 +37,8 @@ static int tell_shim(struct device *dev, channel_done done)
 static void go_back(struct device *dev)
 {
 	dev->spec = dev->old_spec;
-	tell_nic(dev, NULL, NULL);
+	if (dev->backing->change)
+		dev->backing->change(dev, NULL, NULL);
 	tell_shim(dev, NULL);
 }
 
@@ -94,7 +86,7 @@ static int begin(struct device *dev, device_done done, void *arg)
 	if (dev->phase != DEVICE_UP)
 		return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s does not run: %s",
 			dev->spec.name, dev->reason[0] ? dev->reason : "it is being started");
-	return nic_require(dev->nic, &dev->why);
+	return dev->backing->require(dev, &dev->why);
 }
 
 void device_change(struct device *dev, const struct device_spec *spec, device_done done, void *arg)
@@ -103,7 +95,12 @@ void device_change(struct device *dev, const struct device_spec *spec, device_do
 
 	if (r == 0) {
 		dev->spec = *spec;
-		r = tell_nic(dev, on_nic_told, dev);
+		if (dev->backing->change) {
+			r = dev->backing->change(dev, on_nic_told, dev);
+		} else {
+			on_nic_told(dev, &(struct channel_answer){ .status = 0 });
+			return;
+		}
 		if (r < 0) {
 			dev->spec = dev->old_spec;
 			r = device_fail(dev, "the NIC does not take the change", r);

@@ -2,7 +2,7 @@
 /*
  * The end of a device. First STATE forgets it: from then on it is gone, and if vdpad dies here the
  * next one removes what is left as strangers. Then its shim ends, with its worker and the front-end's
- * connection; a shim that does not is killed. Then the function goes, and last the names in the file
+ * connection; a shim that does not is killed. Then what backed it goes, and last the names in the file
  * system and the user id, so that nobody gets them while they are in use.
  */
 #include "tools/vdpad/device.h"
@@ -11,13 +11,12 @@
 #include <string.h>
 
 #include "tools/vdpad/listener.h"
-#include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
 
 #define STOP_MS 5000
 #define KILL_MS 2000
 
-static void finish(struct device *dev)
+void device_end_go_on(struct device *dev)
 {
 	struct vdpad *v = dev->vdpad;
 	device_done done = dev->done;
@@ -35,26 +34,11 @@ static void finish(struct device *dev)
 	done(arg, NULL, 0, &nothing);
 }
 
-static void on_function_gone(void *arg, struct channel_answer *answer)
-{
-	finish(arg);
-}
-
-static void remove_function(struct device *dev)
-{
-	struct sim_function function;
-
-	device_function(dev, &function);
-	if (!dev->nic || dev->nic->state != NIC_UP ||
-		nic_call(dev->nic, SIM_ADMIN_DEL, &function, on_function_gone, dev) < 0)
-		finish(dev); /* one that comes back is a stranger then, or has forgotten it */
-}
-
 void device_end_shim_gone(struct device *dev)
 {
 	dev->timer = sd_event_source_disable_unref(dev->timer);
 	device_forget_shim(dev);
-	remove_function(dev);
+	dev->backing->release(dev);
 }
 
 static int on_kill_deadline(sd_event_source *source, uint64_t usec, void *arg)

@@ -10,15 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "tools/vdpad/listener.h"
-#include "tools/vdpad/nic.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 
-#define WAIT 1 /* a step goes on later */
+#define WAIT BACKING_WAIT /* a step goes on later */
 
 struct step {
 	const char *what;
@@ -26,49 +26,21 @@ struct step {
 	void (*undo)(struct device *dev);
 };
 
-static void step_over(struct device *dev, int r);
+/* What backs it */
 
-/* The function of the NIC */
-
-static void on_added(void *arg, struct channel_answer *answer)
+static int obtain(struct device *dev)
 {
-	struct device *dev = arg;
-
-	if (answer->status == 0 && answer->fd < 0)
-		answer->status = -EBADMSG;
-	if (answer->status < 0) {
-		step_over(dev, device_fail(dev, dev->spec.mgmtdev, answer->status));
-		return;
-	}
-	dev->mailbox = TAKE_FD(answer->fd);
-	dev->function_ok = true;
-	step_over(dev, 0);
+	return dev->backing->obtain(dev);
 }
 
-static int add_function(struct device *dev)
+static void undo_obtain(struct device *dev)
 {
-	struct sim_function function;
-	int r;
-
-	r = nic_require(dev->nic, &dev->why);
-	if (r < 0)
-		return r;
-	device_function(dev, &function);
-	/* One of an earlier time may be there; its owner is gone. */
-	r = nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
-	if (r == 0)
-		r = nic_call(dev->nic, SIM_ADMIN_ADD, &function, on_added, dev);
-	return r < 0 ? device_fail(dev, dev->spec.mgmtdev, r) : WAIT;
+	dev->backing->undo(dev);
 }
 
-static void del_function(struct device *dev)
+static int verify(struct device *dev)
 {
-	struct sim_function function;
-
-	dev->mailbox = close_keep_errno(dev->mailbox);
-	dev->function_ok = false;
-	device_function(dev, &function);
-	nic_call(dev->nic, SIM_ADMIN_DEL, &function, NULL, NULL);
+	return dev->backing->verify ? dev->backing->verify(dev) : 0;
 }
 
 /* The front-end's socket */
@@ -107,6 +79,29 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *arg)
 	return 0;
 }
 
+static void end_shim(struct device *dev)
+{
+	char path[VDPAD_PATH_SIZE];
+
+	device_kill_shim(dev);
+	device_forget_shim(dev);
+	device_shim_path(dev, path);
+	listener_remove(path);
+}
+
+/* Of the shim, from which its workers have it: they give up all by which they could raise it. */
+static int raise_locked(struct device *dev)
+{
+	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (!dev->backing->pins_memory || prlimit(dev->shim_pid, RLIMIT_MEMLOCK, &all, NULL) == 0)
+		return 0;
+	return failure_set(&dev->why, FAILURE_UNAVAILABLE,
+		"%s: the worker could not lock the guest's memory for %s: its limit can't be raised: %s; "
+		"run vdpad as root, or with LimitMEMLOCK=infinity", dev->spec.name,
+		dev->spec.mgmtdev, strerror(errno));
+}
+
 static int start_shim(struct device *dev)
 {
 	const char *argv[] = { dev->vdpad->programs[PROGRAM_SHIM], "--name", dev->spec.name,
@@ -128,21 +123,16 @@ static int start_shim(struct device *dev)
 	}
 	dev->shim_pid = pid;
 	dev->shim_pidfd = pidfd_open(pid, 0); /* not reaped yet, whatever became of it */
+	r = raise_locked(dev);
+	if (r < 0) {
+		end_shim(dev);
+		return r;
+	}
 	r = sd_event_add_child(dev->vdpad->event, NULL, pid, WEXITED, on_child, NULL);
 	if (r < 0)
 		log_warning("%s: process %d can't be watched: %s", dev->spec.name, pid,
 			strerror(-r));
 	return 0;
-}
-
-static void end_shim(struct device *dev)
-{
-	char path[VDPAD_PATH_SIZE];
-
-	device_kill_shim(dev);
-	device_forget_shim(dev);
-	device_shim_path(dev, path);
-	listener_remove(path);
 }
 
 static void on_hello(void *arg, struct channel_answer *answer)
@@ -152,7 +142,7 @@ static void on_hello(void *arg, struct channel_answer *answer)
 
 	if (r == 0)
 		r = device_take_status(dev, answer);
-	step_over(dev, r < 0 ? device_fail(dev, "its shim", r) : 0);
+	device_start_go_on(dev, r < 0 ? device_fail(dev, "its shim", r) : 0);
 }
 
 static int greet_shim(struct device *dev)
@@ -170,22 +160,23 @@ static void on_configured(void *arg, struct channel_answer *answer)
 	struct device *dev = arg;
 	int r = answer->status;
 
-	step_over(dev, r < 0 ? device_fail(dev, "its shim refuses the device", r) : 0);
+	device_start_go_on(dev, r < 0 ? device_fail(dev, "its shim refuses the device", r) : 0);
 }
 
 static int configure_shim(struct device *dev)
 {
-	const int fds[] = { dev->listener, dev->mailbox };
-	size_t skip = dev->spec.client ? 1 : 0;
+	size_t n_listeners = dev->spec.client ? 0 : 1;
+	int fds[1 + JOB_MAX_FDS] = { dev->listener };
 	struct shim_spec spec;
 	int r;
 
+	memcpy(fds + n_listeners, dev->fds, dev->n_fds * sizeof(fds[0]));
 	r = device_shim_spec(dev, &spec, &dev->why);
 	if (r < 0)
 		return r;
 	r = channel_call(dev->shim, &(struct channel_request){
-		.kind = SHIM_CONFIGURE, .payload = &spec, .size = sizeof(spec), .fds = fds + skip,
-		.n_fds = ARRAY_SIZE(fds) - skip, .deadline_ms = 10000, .done = on_configured,
+		.kind = SHIM_CONFIGURE, .payload = &spec, .size = sizeof(spec), .fds = fds,
+		.n_fds = n_listeners + dev->n_fds, .deadline_ms = 10000, .done = on_configured,
 		.arg = dev });
 	return r < 0 ? device_fail(dev, "its shim", r) : WAIT;
 }
@@ -197,10 +188,11 @@ static int store(struct device *dev)
 
 static const struct step steps[] = {
 	{ .what = "socket", .run = make_listener, .undo = remove_listener },
-	{ .what = "function", .run = add_function, .undo = del_function },
+	{ .what = "function", .run = obtain, .undo = undo_obtain },
 	{ .what = "shim", .run = start_shim, .undo = end_shim },
 	{ .what = "greeting", .run = greet_shim },
 	{ .what = "configuration", .run = configure_shim },
+	{ .what = "facts", .run = verify },
 	{ .what = "state", .run = store },
 };
 
@@ -210,13 +202,13 @@ static void finish(struct device *dev, int r)
 	device_done done = dev->done;
 
 	dev->listener = close_keep_errno(dev->listener);
-	dev->mailbox = close_keep_errno(dev->mailbox);
+	device_close_fds(dev);
 	dev->phase = r < 0 ? DEVICE_DOWN : DEVICE_UP;
 	dev->vdpad->n_starting--;
 	if (r == 0)
 		dev->reason[0] = '\0';
 	if (r == 0 && !dev->function_ok)
-		device_check_function(dev); /* its NIC began anew meanwhile */
+		dev->backing->check(dev); /* its NIC began anew meanwhile */
 	done(dev->done_arg, dev, r, &dev->why);
 	devices_start_more(v);
 }
@@ -245,11 +237,10 @@ static void go_on(struct device *dev, int r)
 	finish(dev, r);
 }
 
-/* A step that waited is over. */
-static void step_over(struct device *dev, int r)
+void device_start_go_on(struct device *dev, int status)
 {
-	dev->step += r == 0;
-	go_on(dev, r);
+	dev->step += status == 0;
+	go_on(dev, status);
 }
 
 void device_start(struct device *dev, device_done done, void *arg)
@@ -259,5 +250,6 @@ void device_start(struct device *dev, device_done done, void *arg)
 	dev->done = done;
 	dev->done_arg = arg;
 	dev->step = 0;
+	dev->let_go = false;
 	go_on(dev, 0);
 }

@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "tools/vdpad/nic.h"
+#include "tools/vdpad/pci.h"
 #include "vdpa/base/atomicfile.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/features.h"
@@ -32,12 +33,13 @@ static json_t *to_json(const struct device_spec *spec)
 
 	etheraddr_format(spec->mac, mac);
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)spec->features);
-	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s:b}", "version",
+	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s:b,s:s,s:b}", "version",
 		STATE_VERSION, "name", spec->name, "mgmtdev", spec->mgmtdev, "vm", spec->vm, "socket",
 		spec->socket, "worker", spec->worker, "mode", spec->client ? "client" : "server",
 		"mac", mac, "spoof_check", spec->spoof_check, "link_up", spec->link_up, "mtu",
 		spec->mtu, "max_vqp", spec->max_pairs, "features", features, "log_level",
-		log_level_name(spec->log_level), "host_notifier", spec->host_notifier);
+		log_level_name(spec->log_level), "host_notifier", spec->host_notifier, "driver",
+		spec->driver, "bind", spec->bind);
 }
 
 int device_store(struct device *dev, struct failure *why)
@@ -81,27 +83,37 @@ static int take_text(const char *text, char *ret, size_t size)
 	return 0;
 }
 
+/* A PCI function's own facts are 0. */
+static bool facts_ok(const char *mgmtdev, int mtu, int pairs)
+{
+	if (backing_of(mgmtdev) == &backing_pci)
+		return pci_name_ok(backing_function(mgmtdev)) && mtu >= 0 && mtu <= UINT16_MAX &&
+		       pairs >= 0 && pairs <= QUEUE_MAX / 2;
+	return mtu >= 68 && mtu <= UINT16_MAX && pairs >= 1 && pairs <= SIM_MAX_PAIRS;
+}
+
 /* Return: 0, or -EINVAL when it is not what to_json() writes. */
 static int from_json(json_t *json, struct device_spec *ret)
 {
 	const char *name, *mgmtdev, *vm, *socket, *worker, *mode, *mac, *features, *level;
-	int version, spoof_check, link_up, mtu, pairs, host_notifier = false;
+	const char *driver = "sim"; /* in the place of all that was not there at first */
+	int version, spoof_check, link_up, mtu, pairs, host_notifier = false, bind = false;
 
 	if (json_unpack_ex(json, NULL, JSON_STRICT,
-		    "{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s?b}", "version", &version,
+		    "{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s?b,s?s,s?b}", "version", &version,
 		    "name", &name, "mgmtdev", &mgmtdev, "vm", &vm, "socket", &socket, "worker",
 		    &worker, "mode", &mode, "mac", &mac, "spoof_check", &spoof_check, "link_up",
 		    &link_up, "mtu", &mtu, "max_vqp", &pairs, "features", &features, "log_level",
-		    &level, "host_notifier", &host_notifier) < 0 ||
+		    &level, "host_notifier", &host_notifier, "driver", &driver, "bind", &bind) < 0 ||
 		version != STATE_VERSION)
 		return -EINVAL;
 	if (!name_ok(name) || !name_ok(vm) || *socket != '/' || (*worker && *worker != '/') ||
-		mtu < 68 || mtu > UINT16_MAX || pairs < 1 || pairs > SIM_MAX_PAIRS ||
-		(strcmp(mode, "client") != 0 && strcmp(mode, "server") != 0))
+		!facts_ok(mgmtdev, mtu, pairs) || (strcmp(mode, "client") != 0 && strcmp(mode, "server") != 0))
 		return -EINVAL;
 	*ret = (struct device_spec){
 		.client = *mode == 'c',
 		.host_notifier = host_notifier,
+		.bind = bind,
 		.spoof_check = spoof_check,
 		.link_up = link_up,
 		.mtu = (uint16_t)mtu,
@@ -109,6 +121,7 @@ static int from_json(json_t *json, struct device_spec *ret)
 	};
 	if (take_text(name, ret->name, sizeof(ret->name)) < 0 ||
 		take_text(mgmtdev, ret->mgmtdev, sizeof(ret->mgmtdev)) < 0 ||
+		take_text(driver, ret->driver, sizeof(ret->driver)) < 0 ||
 		take_text(vm, ret->vm, sizeof(ret->vm)) < 0 ||
 		take_text(socket, ret->socket, sizeof(ret->socket)) < 0 ||
 		take_text(worker, ret->worker, sizeof(ret->worker)) < 0 ||

@@ -89,5 +89,7 @@ int folders_prepare(struct vdpad *v, const char *run_dir, const char *state_dir)
 		r = make_subfolder(v->run_dir, "sim", 0700);
 	if (r == 0)
 		r = make_subfolder(v->state_dir, "devices", 0700);
+	if (r == 0)
+		r = make_subfolder(v->state_dir, "pci", 0700);
 	return r;
 }

@@ -20,6 +20,7 @@
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/folders.h"
 #include "tools/vdpad/nic.h"
+#include "tools/vdpad/pci.h"
 #include "tools/vdpad/strangers.h"
 #include "tools/vdpad/uids.h"
 #include "tools/vdpad/vdpad.h"
@@ -222,6 +223,7 @@ static int begin_all(struct vdpad *v)
 	strangers_remove_shims(v);
 	strangers_remove_sockets(v);
 	strangers_remove_uids(v);
+	pci_return_strangers(v);
 	TAILQ_FOREACH(nic, &v->nics, link)
 		nic_begin(nic);
 	TAILQ_FOREACH(dev, &v->devices, link)
@@ -317,6 +319,7 @@ int main(int argc, char **argv)
 	TAILQ_INIT(&v.nics);
 	TAILQ_INIT(&v.devices);
 	SLIST_INIT(&v.skipped);
+	SLIST_INIT(&v.returning);
 	log_info("version " VDPAD_VERSION " starts");
 	r = start(&v, &o);
 	if (r == 0)

@@ -8,14 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/vdpad/backing.h"
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
-#include "tools/vdpad/nic.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/features.h"
-
-#define DEFAULT_MTU 1500
 
 static int read_name(json_t *params, const char *key, char ret[NAME_SIZE], struct failure *why)
 {
@@ -57,7 +55,7 @@ static int read_number(json_t *params, const char *key, json_int_t least, json_i
 	return 0;
 }
 
-static int read_features(const char *text, const struct nic *nic, uint64_t *ret, struct failure *why)
+static int read_features(const char *text, const struct mgmtdev *m, uint64_t *ret, struct failure *why)
 {
 	uint64_t value;
 
@@ -66,12 +64,11 @@ static int read_features(const char *text, const struct nic *nic, uint64_t *ret,
 	if (features_parse(text, &value) < 0)
 		return failure_set(why, FAILURE_INVALID,
 			"features %.40s are no hexadecimal number of 64 bits", text);
-	if (value & ~nic->info.features)
+	if (value & ~m->features)
 		return failure_set(why, FAILURE_INVALID,
 			"features 0x%llx: %s does not have 0x%llx of them; it has 0x%llx",
-			(unsigned long long)value, nic->handle,
-			(unsigned long long)(value & ~nic->info.features),
-			(unsigned long long)nic->info.features);
+			(unsigned long long)value, m->handle,
+			(unsigned long long)(value & ~m->features), (unsigned long long)m->features);
 	*ret = value;
 	return 0;
 }
@@ -80,19 +77,19 @@ static int read_features(const char *text, const struct nic *nic, uint64_t *ret,
  * Whether the device serves the control queue is the feature bit. Most front-ends serve it themselves;
  * so none of the bits that belong to it is offered unless somebody asked for it.
  */
-static int read_control(json_t *params, const struct nic *nic, struct device_spec *ret,
+static int read_control(json_t *params, const struct mgmtdev *m, struct device_spec *ret,
 	struct failure *why)
 {
 	bool wanted = json_is_true(json_object_get(params, "ctrl_vq"));
 	bool all = param_text(params, "features") == NULL;
 
-	if (wanted && !(nic->info.features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)))
+	if (wanted && !(m->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)))
 		return failure_set(why, FAILURE_INVALID,
-			"ctrl_vq on: %s does not serve control queues; leave it away", nic->handle);
-	if (wanted && ret->max_pairs > SIM_MAX_CONTROL_PAIRS)
+			"ctrl_vq on: %s does not serve control queues; leave it away", m->handle);
+	if (wanted && ret->max_pairs > m->max_control_pairs)
 		return failure_set(why, FAILURE_INVALID,
 			"ctrl_vq on: with it max_vqp %u is not possible; 1 to %d are", ret->max_pairs,
-			SIM_MAX_CONTROL_PAIRS);
+			m->max_control_pairs);
 	if (!wanted && all)
 		ret->features &= ~(uint64_t)DEVICE_CONTROL_FEATURES;
 	if (!wanted && ret->features & DEVICE_CONTROL_FEATURES)
@@ -101,7 +98,7 @@ static int read_control(json_t *params, const struct nic *nic, struct device_spe
 			"leave them away, or say ctrl_vq on",
 			(unsigned long long)ret->features,
 			(unsigned long long)(ret->features & DEVICE_CONTROL_FEATURES));
-	if (wanted && !device_has_control(ret))
+	if (wanted && !device_wants_control(ret))
 		return failure_set(why, FAILURE_INVALID,
 			"features 0x%llx: ctrl_vq on needs 0x%llx too",
 			(unsigned long long)ret->features, BIT_ULL(VIRTIO_NET_F_CTRL_VQ));
@@ -155,67 +152,77 @@ static int check_new_name(struct vdpad *v, const char *name, struct failure *why
 	return 0;
 }
 
-static int find_nic(struct vdpad *v, const char *handle, struct nic **ret, struct failure *why)
-{
-	int r = nic_get(v, handle, ret, why);
-
-	return r < 0 ? r : nic_require(*ret, why);
-}
-
 /* Who it is, and on which NIC. */
-static int read_identity(struct vdpad *v, json_t *params, struct device_spec *ret, struct nic **ret_nic,
-	struct failure *why)
+static int read_identity(struct vdpad *v, json_t *params, struct device_spec *ret,
+	struct mgmtdev *ret_mgmtdev, struct failure *why)
 {
 	int r = read_name(params, "name", ret->name, why);
 
 	if (r == 0)
 		r = check_new_name(v, ret->name, why);
 	if (r == 0)
-		r = find_nic(v, param_text(params, "mgmtdev"), ret_nic, why);
+		r = mgmtdev_get(v, param_text(params, "mgmtdev"), ret->bind, ret_mgmtdev, why);
 	if (r < 0)
 		return r;
-	strcpy(ret->mgmtdev, (*ret_nic)->handle);
+	strcpy(ret->mgmtdev, ret_mgmtdev->handle);
+	strcpy(ret->driver, ret_mgmtdev->worker_driver);
 	strcpy(ret->vm, ret->name);
 	return param_text(params, "vm") ? read_name(params, "vm", ret->vm, why) : 0;
 }
 
 /* What the guest sees. */
-static int read_facts(json_t *params, const struct nic *nic, struct device_spec *ret, struct failure *why)
+static int read_facts(json_t *params, const struct mgmtdev *m, struct device_spec *ret, struct failure *why)
 {
 	const char *mac = param_text(params, "mac");
 	int r = 0;
 
-	ret->features = nic->info.features;
+	ret->features = m->backing->own_facts ? UINT64_MAX : m->features;
+	ret->mtu = m->default_mtu;
+	ret->max_pairs = m->default_pairs;
 	if (mac)
 		r = read_mac(mac, ret->mac, why);
-	else if (etheraddr_random(ret->mac) < 0)
+	else if (!m->backing->own_facts && etheraddr_random(ret->mac) < 0)
 		r = failure_set(why, FAILURE_INTERNAL, "no random address can be made");
 	if (r == 0)
 		r = read_number(params, "mtu", 68, UINT16_MAX, &ret->mtu, why);
 	if (r == 0)
-		r = read_number(params, "max_vqp", 1, nic->info.max_pairs, &ret->max_pairs, why);
+		r = read_number(params, "max_vqp", 1, m->max_pairs, &ret->max_pairs, why);
 	if (r == 0)
-		r = read_features(param_text(params, "features"), nic, &ret->features, why);
-	return r < 0 ? r : read_control(params, nic, ret, why);
+		r = read_features(param_text(params, "features"), m, &ret->features, why);
+	return r < 0 ? r : read_control(params, m, ret, why);
+}
+
+/* A check of source addresses is simnic's, or that of a function's PF. */
+static int read_spoof_check(json_t *params, const struct mgmtdev *m, struct device_spec *ret,
+	struct failure *why)
+{
+	const json_t *value = json_object_get(params, "spoof_check");
+
+	ret->spoof_check = value ? json_is_true(value)
+				 : !m->backing->own_facts && param_text(params, "mac") != NULL;
+	if (ret->spoof_check && m->backing->own_facts)
+		return failure_set(why, FAILURE_INVALID,
+			"spoof_check on: %s can't be told from here; leave it away, and say it to a VF's PF "
+			"with ip link set PF vf N spoofchk on", m->handle);
+	return 0;
 }
 
 static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, struct failure *why)
 {
-	const json_t *spoof_check = json_object_get(params, "spoof_check");
-	struct nic *nic = NULL;
+	struct mgmtdev m;
 	int r;
 
 	*ret = (struct device_spec){
-		.mtu = DEFAULT_MTU,
-		.max_pairs = 1,
 		.link_up = true,
+		.bind = json_is_true(json_object_get(params, "bind")),
 		.host_notifier = json_is_true(json_object_get(params, "host_notifier")),
-		.spoof_check = spoof_check ? json_is_true(spoof_check) : param_text(params, "mac") != NULL,
 		.log_level = v->config.log_level,
 	};
-	r = read_identity(v, params, ret, &nic, why);
+	r = read_identity(v, params, ret, &m, why);
 	if (r == 0)
-		r = read_facts(params, nic, ret, why);
+		r = read_facts(params, &m, ret, why);
+	if (r == 0)
+		r = read_spoof_check(params, &m, ret, why);
 	if (r == 0)
 		r = read_mode(param_text(params, "mode"), &ret->client, why);
 	if (r == 0)
@@ -327,7 +334,7 @@ int method_dev_set(struct request *q, json_t *params, struct failure *why)
 	if (!dev)
 		return -1;
 	spec = dev->spec;
-	if (read_changes(params, &spec, why) < 0)
+	if (read_changes(params, &spec, why) < 0 || dev->backing->may_change(dev, &spec, why) < 0)
 		return -1;
 	device_change(dev, &spec, on_done, q);
 	return 0;

@@ -15,7 +15,6 @@
 
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
-#include "tools/vdpad/nic.h"
 #include "tools/vdpad/views.h"
 #include "vdpa/base/cleanup.h"
 
@@ -44,7 +43,7 @@ static json_t *host_json(void)
 static json_t *supervisor_json(struct device *dev)
 {
 	const struct device_spec *spec = &dev->spec;
-	json_t *dump = json_object(), *log = json_array();
+	json_t *dump = json_object(), *log = json_array(), *nic = dev->backing->view(dev);
 	char features[24];
 
 	log_recent(put_log_line, log);
@@ -59,8 +58,8 @@ static json_t *supervisor_json(struct device *dev)
 	json_object_set_new(dump, "shim_starts_again", json_integer(dev->restart.total));
 	json_object_set_new(dump, "status", view_status(dev, NULL));
 	json_object_set_new(dump, "vstats", view_vstats(dev, NULL));
-	if (dev->nic)
-		json_object_set_new(dump, "nic", view_nic(dev->nic));
+	if (nic)
+		json_object_set_new(dump, "nic", nic);
 	json_object_set_new(dump, "vdpad_log", log);
 	return dump;
 }

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/vdpad/backing.h"
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
-#include "tools/vdpad/nic.h"
 #include "tools/vdpad/views.h"
 #include "vdpa/base/clock.h"
 
@@ -155,14 +155,16 @@ int method_dev_vstats(struct request *q, json_t *params, struct failure *why)
 {
 	const json_t *qidx = json_object_get(params, "qidx");
 	struct device *dev = param_device(q, params, why);
+	struct device_facts facts;
 
 	if (!dev)
 		return -1;
+	device_facts(dev, &facts);
 	if (qidx && (json_integer_value(qidx) < 0 ||
-			    json_integer_value(qidx) >= device_max_queues(&dev->spec)))
+			    json_integer_value(qidx) >= facts.max_queues))
 		return failure_set(why, FAILURE_INVALID, "%s: there is no queue %lld; it has 0 to %d",
 			dev->spec.name, (long long)json_integer_value(qidx),
-			(int)device_max_queues(&dev->spec) - 1);
+			(int)facts.max_queues - 1);
 	return gather(q, params, NULL, view_vstats, why);
 }
 
@@ -186,18 +188,10 @@ int method_dev_show(struct request *q, json_t *params, struct failure *why)
 
 int method_mgmtdev_show(struct request *q, json_t *params, struct failure *why)
 {
-	const char *handle = param_text(params, "handle");
-	struct nic *nic, *only = NULL;
-	json_t *list;
-	int r = handle ? nic_get(q->vdpad, handle, &only, why) : 0;
+	json_t *list = mgmtdevs_view(q->vdpad, param_text(params, "handle"), why);
 
-	if (r < 0)
-		return r;
-	list = json_array();
-	TAILQ_FOREACH(nic, &q->vdpad->nics, link) {
-		if (!only || nic == only)
-			json_array_append_new(list, view_nic(nic));
-	}
+	if (!list)
+		return -1;
 	request_answer(q, json_pack("{s:o}", "mgmtdevs", list));
 	return 0;
 }

@@ -29,6 +29,9 @@ struct skipped {
 };
 SLIST_HEAD(skipped_list, skipped);
 
+struct pci_returning;
+SLIST_HEAD(pci_returning_list, pci_returning);
+
 /** event_sink - who is told of events. @event: borrowed; @name: whom it is about. */
 typedef void (*event_sink)(void *arg, json_t *event, const char *name);
 
@@ -43,6 +46,7 @@ struct vdpad {
 	struct nic_list nics;
 	struct device_list devices;
 	struct skipped_list skipped;
+	struct pci_returning_list returning; /* PCI functions, to the drivers that they had */
 	unsigned int n_starting; /* devices */
 	uint64_t started_ns;
 	sd_event_source *ready_timer;

@@ -3,10 +3,13 @@
 #include "tools/vdpad/views.h"
 
 #include <linux/virtio_config.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "tools/vdpad/backing.h"
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/nic.h"
+#include "tools/vdpad/pci.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/features.h"
@@ -89,27 +92,85 @@ json_t *view_nic(struct nic *nic)
 	return view;
 }
 
+static struct device *device_on(struct vdpad *v, const struct pci_nic *nic)
+{
+	struct device *dev;
+
+	TAILQ_FOREACH(dev, &v->devices, link) {
+		if (dev->backing == &backing_pci &&
+			strcmp(backing_function(dev->spec.mgmtdev), nic->name) == 0)
+			return dev;
+	}
+	return NULL;
+}
+
+/* What the worker of its device says of a function, for as much as nobody else does. */
+static void put_worker_s(json_t *view, const struct device *dev, const struct pci_nic *nic)
+{
+	static struct health health;
+
+	if (!dev || !read_health(dev, &health))
+		return;
+	if (dev->spec.max_pairs == 0)
+		put_number(view, "max_vqs", 2U * health.max_pairs);
+	if (!nic->has_features)
+		json_object_set_new(view, "features", bits_json(health.device_features, feature_name));
+}
+
+json_t *view_pci(struct vdpad *v, const struct pci_nic *nic)
+{
+	const struct device *dev = device_on(v, nic);
+	const struct pci_host host = pci_host(v);
+	char handle[PCI_HANDLE_SIZE];
+	json_t *view = json_object();
+	struct failure why;
+	bool usable = dev || pci_check(&host, nic, false, &why) == 0;
+
+	snprintf(handle, sizeof(handle), PCI_BUS "/%s", nic->name);
+	put_text(view, "handle", handle);
+	put_text(view, "state", usable ? "up" : "down");
+	if (!usable)
+		put_text(view, "reason", why.text);
+	json_object_set_new(view, "classes", json_pack("[s]", "net"));
+	if (nic->has_features)
+		json_object_set_new(view, "features", bits_json(nic->features, feature_name));
+	put_worker_s(view, dev, nic);
+	put_number(view, "devices", dev != NULL);
+	put_text(view, "kind", nic->kind);
+	if (nic->driver[0])
+		put_text(view, "driver", nic->driver);
+	if (nic->group[0])
+		put_text(view, "iommu_group", nic->group);
+	if (nic->pf[0]) {
+		snprintf(handle, sizeof(handle), PCI_BUS "/%s", nic->pf);
+		put_text(view, "pf", handle);
+	}
+	return view;
+}
+
 json_t *view_device(const struct device *dev)
 {
+	struct device_facts facts;
+
+	device_facts(dev, &facts);
 	return json_pack("{s:s,s:s,s:s,s:i,s:i,s:i}", "name", dev->spec.name, "type", "network",
 		"mgmtdev", dev->spec.mgmtdev, "vendor_id", 0, "max_vqs",
-		(int)device_max_queues(&dev->spec),
-		"max_vq_size", dev->nic && dev->nic->info.max_queue_size
-				       ? (int)dev->nic->info.max_queue_size
-				       : SIM_MAX_QUEUE_SIZE);
+		(int)facts.max_queues, "max_vq_size", (int)facts.max_queue_size);
 }
 
 json_t *view_config(struct device *dev, json_t *params)
 {
 	json_t *view = json_object();
+	struct device_facts facts;
 	struct health health;
 
+	device_facts(dev, &facts);
 	put_text(view, "name", dev->spec.name);
-	put_mac(view, "mac", dev->spec.mac);
-	put_switch(view, "link_up", dev->spec.link_up);
+	put_mac(view, "mac", facts.mac);
+	put_switch(view, "link_up", facts.link_up);
 	put_switch(view, "link_announce", false);
-	put_number(view, "max_vqp", dev->spec.max_pairs);
-	put_number(view, "mtu", dev->spec.mtu);
+	put_number(view, "max_vqp", facts.max_pairs);
+	put_number(view, "mtu", facts.mtu);
 	if (read_health(dev, &health) && health.features)
 		json_object_set_new(view, "negotiated_features",
 			bits_json(health.features, feature_name));
@@ -121,11 +182,12 @@ json_t *view_vstats(struct device *dev, json_t *params)
 	const json_t *qidx = json_object_get(params, "qidx");
 	json_t *queues = json_array();
 	static struct health health;
-	uint32_t n = device_max_queues(&dev->spec);
+	struct device_facts facts;
 
+	device_facts(dev, &facts);
 	if (!read_health(dev, &health))
 		memset(&health, 0, sizeof(health));
-	for (uint32_t i = 0; i < n && i < QUEUE_MAX; i++) {
+	for (uint32_t i = 0; i < facts.max_queues && i < QUEUE_MAX; i++) {
 		const struct health_queue *q = &health.queues[i];
 		json_t *stats;
 
@@ -139,7 +201,7 @@ json_t *view_vstats(struct device *dev, json_t *params)
 		put_number(stats, "errors", q->errors);
 		put_number(stats, "calls", q->calls);
 		json_array_append_new(queues, json_pack("{s:i,s:s,s:o}", "qidx", i, "queue_type",
-			queue_type(health.features, dev->spec.max_pairs, i), "stats", stats));
+			queue_type(health.features, facts.max_pairs, i), "stats", stats));
 	}
 	return json_pack("{s:o}", "queues", queues);
 }
@@ -253,12 +315,15 @@ static void put_queues(json_t *view, const struct health *h)
 
 static void put_health(json_t *view, const struct device *dev, const struct health *h)
 {
+	struct device_facts facts;
+
+	device_facts(dev, &facts);
 	put_mac(view, "mac", h->mac);
 	put_number(view, "mtu", h->mtu);
 	put_switch(view, "link_up", h->link_up);
 	put_number(view, "max_vqp", h->max_pairs);
 	put_switch(view, "spoof_check", dev->spec.spoof_check);
-	put_switch(view, "ctrl_vq", device_has_control(&dev->spec));
+	put_switch(view, "ctrl_vq", facts.has_control);
 	if (!etheraddr_is_zero(h->last_spoof_mac))
 		put_mac(view, "last_spoof_mac", h->last_spoof_mac);
 	json_object_set_new(view, "counters",

@@ -7,8 +7,11 @@
 
 struct device;
 struct nic;
+struct pci_nic;
+struct vdpad;
 
 json_t *view_nic(struct nic *nic);
+json_t *view_pci(struct vdpad *v, const struct pci_nic *nic);
 json_t *view_device(const struct device *dev);
 
 /* From the health block as it is; @params are the request's. NULL: nothing to show. */

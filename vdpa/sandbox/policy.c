@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vfio.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -94,6 +95,17 @@ static const struct sandbox_condition worker_conditions[] = {
 	{ SCMP_SYS(fcntl), 1, LOW_WORD, F_GET_SEALS },
 	{ SCMP_SYS(fcntl), 1, LOW_WORD, F_ADD_SEALS },
 	{ SCMP_SYS(ioctl), 1, LOW_WORD, TCGETS }, /* isatty(3), for log lines */
+	/* A device and an IOMMU that were opened for it: to use them, not to get others. */
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_GET_API_VERSION },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_CHECK_EXTENSION },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_IOMMU_GET_INFO },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_IOMMU_MAP_DMA },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_IOMMU_UNMAP_DMA },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_DEVICE_GET_INFO },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_DEVICE_GET_REGION_INFO },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_DEVICE_GET_IRQ_INFO },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_DEVICE_SET_IRQS },
+	{ SCMP_SYS(ioctl), 1, LOW_WORD, VFIO_DEVICE_RESET },
 };
 
 static const int shim_refused[] = {
