@@ -116,7 +116,10 @@ static void an_announcement_is_seen_by_a_peer(void **state)
 	uint32_t size;
 	bool seen = false;
 
-	suite_need(state, RIG_ANNOUNCE);
+	if (!a->ops->caps(a->device)->announces) {
+		print_message("the device sends nothing but what its guest does\n");
+		skip();
+	}
 	guest_run(a);
 	assert_int_equal(a->ops->announce(a->device, a->nic_device->mac), 0);
 	while (!seen) {

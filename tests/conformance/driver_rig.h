@@ -23,9 +23,8 @@ enum rig_lack {
 	RIG_OWN_KICKS = 1,    /* kicks reach the device only while someone asks the driver for events */
 	RIG_QUEUE_ERRORS = 2, /* a ring that breaks the rules fails the device, not that queue alone */
 	RIG_FIGURES = 4,      /* nothing is counted */
-	RIG_ANNOUNCE = 8,     /* it sends nothing but what its guest does */
-	RIG_IDLE_EVENTS = 16, /* a device no queue of which runs tells nothing */
-	RIG_EXACT_CONFIG = 32, /* that the configuration changed is also told when it may have, as at open */
+	RIG_IDLE_EVENTS = 8,  /* a device no queue of which runs tells nothing */
+	RIG_EXACT_CONFIG = 16, /* that the configuration changed is also told when it may have, as at open */
 };
 
 /* Calls that may have to wait for the device. */

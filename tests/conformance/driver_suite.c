@@ -133,7 +133,6 @@ void suite_need(void **state, enum rig_lack lack)
 		{ RIG_OWN_KICKS, "kicks reach the device only through the driver" },
 		{ RIG_QUEUE_ERRORS, "a ring that breaks the rules fails the whole device" },
 		{ RIG_FIGURES, "the device counts nothing" },
-		{ RIG_ANNOUNCE, "the device announces nothing" },
 		{ RIG_IDLE_EVENTS, "a device that does not run tells nothing" },
 		{ RIG_EXACT_CONFIG, "the device is said to have changed when it may have" },
 	};

@@ -184,7 +184,7 @@ static void delay(struct rig_device *device, unsigned int ms)
 /* Of a bus, registers answer at once: only a reset is waited for. */
 static const struct driver_rig rig = {
 	.driver = &driver,
-	.lacks = RIG_OWN_KICKS | RIG_QUEUE_ERRORS | RIG_FIGURES | RIG_ANNOUNCE | RIG_IDLE_EVENTS |
+	.lacks = RIG_OWN_KICKS | RIG_QUEUE_ERRORS | RIG_FIGURES | RIG_IDLE_EVENTS |
 		 RIG_EXACT_CONFIG,
 	.waits = BIT(RIG_CALL_RESET) | BIT(RIG_CALL_SET_FEATURES),
 	.device_new = device_new,
