@@ -289,7 +289,7 @@ static int attach(struct virtio_device *v)
 		log_debug("virtio: nobody tells when the function is to be given up");
 	if (v->gone || !virtio_runs(v))
 		return 0;
-	v->config_changed = true; /* it may have said something to nobody */
+	virtio_event_note(v->config_fd); /* it may have said something to nobody */
 	return virtio_irqs_begin(v);
 }
 
@@ -495,7 +495,7 @@ int virtio_set_mtu(struct driver_device *device, uint16_t mtu)
 	if (mtu < 68 || mtu > (facts.mtu ? facts.mtu : STANDARD_MTU))
 		return -EINVAL;
 	if (mtu != v->kept->mtu)
-		v->config_changed = true;
+		virtio_event_note(v->config_fd);
 	v->kept->mtu = mtu;
 	return 0;
 }
@@ -509,7 +509,7 @@ int virtio_queue_stats(struct driver_device *device, uint16_t queue,
 	if (queue >= v->caps.n_queues)
 		return -ENOENT;
 	*ret = (struct driver_queue_stats){
-		.running = v->kept->queues[queue].state == VIRTIO_QUEUE_RUNNING,
+		.running = virtio_queue_runs(v, queue),
 	};
 	return 0;
 }

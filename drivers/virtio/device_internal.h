@@ -81,6 +81,9 @@ static inline struct virtio_device *virtio_device(struct driver_device *device)
 /** virtio_runs() - does any queue? */
 bool virtio_runs(const struct virtio_device *v);
 
+/** virtio_queue_runs() - does this one, in the function that is there? */
+bool virtio_queue_runs(const struct virtio_device *v, uint16_t queue);
+
 /** virtio_stop_function() - reset the function; all queues are idle then. Return: 0; a driver's error. */
 int virtio_stop_function(struct virtio_device *v, unsigned int deadline_ms);
 
@@ -121,6 +124,9 @@ int virtio_control_set_pairs(struct virtio_device *v, uint16_t pairs);
 
 int virtio_events_init(struct virtio_device *v);
 void virtio_events_free(struct virtio_device *v);
+
+/** virtio_event_note() - as if @config_fd or @removal_fd had been signalled. */
+void virtio_event_note(int fd);
 
 /** virtio_kick_watch(), virtio_kick_unwatch() - pass kicks of a running queue on to its doorbell. */
 int virtio_kick_watch(struct virtio_device *v, uint16_t queue);

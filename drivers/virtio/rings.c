@@ -31,6 +31,11 @@ static bool is_packed(const struct virtio_device *v)
 	return v->kept->features & BIT_ULL(VIRTIO_F_RING_PACKED);
 }
 
+bool virtio_queue_runs(const struct virtio_device *v, uint16_t queue)
+{
+	return v->kept->queues[queue].state == VIRTIO_QUEUE_RUNNING && !v->gone;
+}
+
 bool virtio_runs(const struct virtio_device *v)
 {
 	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
@@ -75,7 +80,7 @@ void virtio_rings_forget(struct virtio_device *v)
 
 static int replace_kick(struct virtio_device *v, uint16_t queue, int fd)
 {
-	bool runs = kept_queue(v, queue)->state == VIRTIO_QUEUE_RUNNING;
+	bool runs = virtio_queue_runs(v, queue);
 	int other, r = dup_fd(fd, &other);
 
 	if (r < 0)
@@ -89,7 +94,7 @@ static int replace_kick(struct virtio_device *v, uint16_t queue, int fd)
 
 static int replace_call(struct virtio_device *v, uint16_t queue, int fd)
 {
-	bool runs = kept_queue(v, queue)->state == VIRTIO_QUEUE_RUNNING;
+	bool runs = virtio_queue_runs(v, queue);
 	_cleanup_close_ int other = -1;
 	int r = dup_fd(fd, &other);
 
@@ -447,6 +452,7 @@ int virtio_rings_adopt(struct virtio_device *v)
 	bool works = v->function.status & VIRTIO_CONFIG_S_DRIVER_OK;
 
 	if (virtio_runs(v) && was_reset(v)) {
+		virtio_event_note(v->removal_fd);
 		v->gone = true;
 		return 0;
 	}

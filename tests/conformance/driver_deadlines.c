@@ -71,20 +71,21 @@ static int call_announce(struct guest *g)
 
 static const struct {
 	const char *name;
+	enum rig_call number;
 	int (*call)(struct guest *g);
 	uint64_t deadline_ms;
 } calls[] = {
-	{ "reset", call_reset, DRIVER_DEADLINE_RESET },
-	{ "set_features", call_set_features, DRIVER_DEADLINE_COMMAND },
-	{ "map", call_map, DRIVER_DEADLINE_MAP },
-	{ "unmap", call_unmap, DRIVER_DEADLINE_MAP },
-	{ "prepare", guest_prepare, DRIVER_DEADLINE_COMMAND },
-	{ "start", guest_start, DRIVER_DEADLINE_COMMAND },
-	{ "stop", call_stop, DRIVER_DEADLINE_COMMAND },
-	{ "set_queue_fd", call_set_queue_fd, DRIVER_DEADLINE_COMMAND },
-	{ "get_config", call_get_config, DRIVER_DEADLINE_COMMAND },
-	{ "set_mtu", call_set_mtu, DRIVER_DEADLINE_COMMAND },
-	{ "announce", call_announce, DRIVER_DEADLINE_COMMAND },
+	{ "reset", RIG_CALL_RESET, call_reset, DRIVER_DEADLINE_RESET },
+	{ "set_features", RIG_CALL_SET_FEATURES, call_set_features, DRIVER_DEADLINE_COMMAND },
+	{ "map", RIG_CALL_MAP, call_map, DRIVER_DEADLINE_MAP },
+	{ "unmap", RIG_CALL_UNMAP, call_unmap, DRIVER_DEADLINE_MAP },
+	{ "prepare", RIG_CALL_PREPARE, guest_prepare, DRIVER_DEADLINE_COMMAND },
+	{ "start", RIG_CALL_START, guest_start, DRIVER_DEADLINE_COMMAND },
+	{ "stop", RIG_CALL_STOP, call_stop, DRIVER_DEADLINE_COMMAND },
+	{ "set_queue_fd", RIG_CALL_SET_QUEUE_FD, call_set_queue_fd, DRIVER_DEADLINE_COMMAND },
+	{ "get_config", RIG_CALL_GET_CONFIG, call_get_config, DRIVER_DEADLINE_COMMAND },
+	{ "set_mtu", RIG_CALL_SET_MTU, call_set_mtu, DRIVER_DEADLINE_COMMAND },
+	{ "announce", RIG_CALL_ANNOUNCE, call_announce, DRIVER_DEADLINE_COMMAND },
 };
 
 struct hung_call {
@@ -105,6 +106,11 @@ static void *run(void *arg)
 	return NULL;
 }
 
+static bool waits(void **state, enum rig_call call)
+{
+	return suite_rig(state)->waits & BIT(call);
+}
+
 static void a_device_that_hangs_is_left_at_the_deadline(void **state)
 {
 	struct hung_call hung[ARRAY_SIZE(calls)];
@@ -112,13 +118,19 @@ static void a_device_that_hangs_is_left_at_the_deadline(void **state)
 	if (!suite_rig(state)->hang)
 		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (!waits(state, calls[i].number))
+			continue;
 		hung[i] = (struct hung_call){ calls[i].call, suite_guest(state, 1), 0, 0, 0 };
 		suite_rig(state)->hang(hung[i].guest->nic_device);
 		assert_int_equal(pthread_create(&hung[i].thread, NULL, run, &hung[i]), 0);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
-		pthread_join(hung[i].thread, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (waits(state, calls[i].number))
+			pthread_join(hung[i].thread, NULL);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (!waits(state, calls[i].number))
+			continue;
 		if (hung[i].result != -ETIMEDOUT)
 			fail_msg("%s returned %d", calls[i].name, hung[i].result);
 		if (hung[i].took_ms < calls[i].deadline_ms / 2 ||
@@ -144,7 +156,7 @@ static void open_leaves_a_device_that_hangs(void **state)
 	struct guest *a = suite_guest(state, 1);
 	uint64_t begin;
 
-	if (!suite_rig(state)->hang)
+	if (!suite_rig(state)->hang || !waits(state, RIG_CALL_OPEN))
 		skip();
 	guest_close(a);
 	suite_rig(state)->hang(a->nic_device);
@@ -160,7 +172,7 @@ static void a_late_answer_is_not_taken_for_the_next_ones(void **state)
 	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
 	struct driver_net_config config;
 
-	if (!suite_rig(state)->delay)
+	if (!suite_rig(state)->delay || !waits(state, RIG_CALL_SET_MTU))
 		skip();
 	guest_run(a);
 	suite_rig(state)->delay(a->nic_device, DRIVER_DEADLINE_COMMAND + 300);
@@ -170,10 +182,30 @@ static void a_late_answer_is_not_taken_for_the_next_ones(void **state)
 	guest_exchange(a, b, 3);
 }
 
+static void a_reset_that_takes_its_time_is_waited_for(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	uint64_t begin;
+
+	if (!suite_rig(state)->delay)
+		skip();
+	guest_run(a);
+	suite_rig(state)->delay(a->nic_device, DRIVER_DEADLINE_COMMAND / 2);
+	begin = clock_now_ns();
+	assert_int_equal(a->ops->reset(a->device), 0);
+	assert_true(clock_now_ns() - begin >= DRIVER_DEADLINE_COMMAND / 2 * NS_PER_MS);
+	for (uint16_t i = 0; i < 2; i++)
+		guest_ring_init(a, i, 0);
+	assert_int_equal(guest_setup(a), 0);
+	guest_run(a);
+	guest_exchange(a, b, 3);
+}
+
 const struct suite_test driver_deadline_tests[] = {
 	ONCE(a_device_that_hangs_is_left_at_the_deadline),
 	ONCE(set_log_leaves_a_device_that_hangs),
 	ONCE(open_leaves_a_device_that_hangs),
+	ONCE(a_reset_that_takes_its_time_is_waited_for),
 	ONCE(a_late_answer_is_not_taken_for_the_next_ones),
 	{ 0 },
 };

@@ -111,6 +111,7 @@ static void an_err_eventfd_changes_while_the_queue_runs(void **state)
 	struct guest *a = suite_guest(state, 1);
 	_cleanup_close_ int other = new_eventfd();
 
+	suite_need(state, RIG_QUEUE_ERRORS);
 	guest_run(a);
 	assert_int_equal(a->ops->set_queue_fd(a->device, 1, DRIVER_FD_ERR, other), 0);
 	guest_add_at(a, 1, 0x1000, 100);

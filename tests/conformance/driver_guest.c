@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +27,63 @@
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
 
+#define GUEST_MOST 16 /* at a time */
+
+static struct guest *guests[GUEST_MOST]; /* those that there are */
+
+static void enlist(struct guest *g)
+{
+	size_t at = 0;
+
+	while (at < GUEST_MOST && guests[at])
+		at++;
+	assert_true(at < GUEST_MOST);
+	guests[at] = g;
+}
+
+static void strike_off(const struct guest *g)
+{
+	for (size_t i = 0; i < GUEST_MOST; i++) {
+		if (guests[i] == g)
+			guests[i] = NULL;
+	}
+}
+
+/* Once is enough for what is not yet known. */
+static void note(struct guest *g, struct driver_event event)
+{
+	for (size_t i = 0; i < g->n_events; i++) {
+		if (g->events[i].kind == event.kind && g->events[i].queue == event.queue)
+			return;
+	}
+	assert_true(g->n_events < GUEST_EVENTS);
+	g->events[g->n_events++] = event;
+}
+
+void guest_pump(struct guest *g)
+{
+	struct pollfd p = { .events = POLLIN };
+	struct driver_event event;
+
+	if (!g->device || !(g->rig->lacks & RIG_OWN_KICKS))
+		return;
+	p.fd = g->ops->event_fd(g->device);
+	if (poll(&p, 1, 0) <= 0)
+		return;
+	while (g->ops->next_event(g->device, &event) == 0)
+		note(g, event);
+}
+
 void guest_pause(uint64_t since_ns, const char *what)
 {
 	const struct timespec little = { .tv_nsec = 200000 };
 
 	if (clock_now_ns() - since_ns > GUEST_PATIENCE_MS * NS_PER_MS)
 		fail_msg("waited %d ms for %s", GUEST_PATIENCE_MS, what);
+	for (size_t i = 0; i < GUEST_MOST; i++) {
+		if (guests[i])
+			guest_pump(guests[i]);
+	}
 	nanosleep(&little, NULL);
 }
 
@@ -85,13 +137,31 @@ static uint64_t take_memory(struct guest *g, uint64_t size)
 	return GUEST_BASE + at;
 }
 
+static void tell_fds(struct guest *g, uint16_t queue)
+{
+	const int fds[] = { g->rings[queue].kick, g->rings[queue].call, g->rings[queue].err };
+	struct driver_queue_stats stats;
+
+	assert_int_equal(g->ops->queue_stats(g->device, queue, &stats), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fds) && stats.running; i++)
+		assert_int_equal(g->ops->set_queue_fd(g->device, queue,
+					 DRIVER_FD_KICK + (enum driver_queue_fd)i, fds[i]), 0);
+}
+
 int guest_open(struct guest *g)
 {
-	return g->ops->open(g->nic_device->fds, g->nic_device->n_fds, &g->keeper, &g->device);
+	int r = g->ops->open(g->nic_device->fds, g->nic_device->n_fds, &g->keeper, &g->device);
+
+	for (uint16_t i = 0; r == 0 && i < g->n_queues; i++) {
+		if (g->ops->caps(g->device)->forgets_fds)
+			tell_fds(g, i);
+	}
+	return r;
 }
 
 void guest_close(struct guest *g)
 {
+	g->n_events = 0;
 	g->ops->close(g->device);
 	g->device = NULL;
 }
@@ -159,10 +229,13 @@ struct guest *guest_new_sized(const struct driver_rig *rig, enum guest_layout la
 	for (uint16_t i = 0; i < g->n_queues; i++)
 		make_ring(g, i, size);
 	g->nic_device = rig->device_new(pairs);
+	enlist(g);
 	assert_int_equal(guest_open(g), 0);
 
 	caps = g->ops->caps(g->device);
 	g->features = BIT_ULL(VIRTIO_F_VERSION_1);
+	if (pairs > 1)
+		g->features |= caps->features & BIT_ULL(VIRTIO_NET_F_MQ);
 	if (g->packed)
 		g->features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	if (g->features & ~caps->features) {
@@ -182,6 +255,7 @@ void guest_free(struct guest *g)
 {
 	if (!g)
 		return;
+	strike_off(g);
 	guest_close(g);
 	g->rig->device_free(g->nic_device);
 	for (uint16_t i = 0; i < g->n_queues; i++) {
@@ -244,7 +318,46 @@ int guest_stop(struct guest *g, struct queue_position *ret)
 {
 	const struct queue_set all = guest_set(0, g->n_queues - 1U);
 
-	return g->ops->stop(g->device, &all, ret);
+	return guest_stop_set(g, &all, ret);
+}
+
+int guest_lost_position(struct guest *g, uint16_t queue, struct queue_position *ret)
+{
+	const struct driver_queue q = guest_facts(g, queue);
+	const struct guest_ring *r = &g->rings[queue];
+
+	return g->ops->lost_position(g->device, &q, g->packed,
+		guest_at(g, g->packed ? r->desc : r->device), ret);
+}
+
+bool guest_knows_positions(struct guest *g)
+{
+	return !g->packed || !g->ops->caps(g->device)->ring_positions;
+}
+
+int guest_stop_set(struct guest *g, const struct queue_set *set, struct queue_position *ret)
+{
+	bool by_ring = g->ops->caps(g->device)->ring_positions;
+	int r = g->ops->stop(g->device, set, ret);
+
+	for (uint16_t i = 0; r == 0 && by_ring && !g->packed && i < g->n_queues; i++) {
+		if (queue_set_has(set, i))
+			assert_int_equal(guest_lost_position(g, i, &ret[i]), 0);
+	}
+	return r;
+}
+
+int guest_restart_set(struct guest *g, const struct queue_set *set)
+{
+	bool again = g->ops->caps(g->device)->ring_positions;
+
+	for (uint16_t i = 0; again && i < g->n_queues; i++) {
+		const struct driver_queue q = guest_facts(g, i);
+
+		if (queue_set_has(set, i))
+			assert_int_equal(g->ops->prepare(g->device, &q, 1), 0);
+	}
+	return g->ops->start(g->device, set);
 }
 
 void guest_run(struct guest *g)
@@ -255,6 +368,15 @@ void guest_run(struct guest *g)
 	assert_int_equal(guest_start(g), 0);
 }
 
+int guest_next_event(struct guest *g, struct driver_event *ret)
+{
+	if (g->n_events == 0)
+		return g->ops->next_event(g->device, ret);
+	*ret = g->events[0];
+	memmove(&g->events[0], &g->events[1], --g->n_events * sizeof(g->events[0]));
+	return 0;
+}
+
 struct driver_event guest_wait_event(struct guest *g)
 {
 	struct driver_event event;
@@ -262,8 +384,9 @@ struct driver_event guest_wait_event(struct guest *g)
 	int r;
 
 	do {
-		assert_int_equal(poll(&p, 1, GUEST_PATIENCE_MS), 1);
-		r = g->ops->next_event(g->device, &event);
+		if (g->n_events == 0)
+			assert_int_equal(poll(&p, 1, GUEST_PATIENCE_MS), 1);
+		r = guest_next_event(g, &event);
 	} while (r == -EAGAIN);
 	assert_int_equal(r, 0);
 	return event;

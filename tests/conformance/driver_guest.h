@@ -17,6 +17,7 @@
 #define GUEST_HEADER	12U /* virtio-net's, with VIRTIO_F_VERSION_1 */
 #define GUEST_PATIENCE_MS 20000
 #define GUEST_KEPT	8
+#define GUEST_EVENTS	8
 
 enum guest_layout { GUEST_SPLIT, GUEST_PACKED };
 
@@ -43,6 +44,8 @@ struct guest {
 	uint8_t *memory;
 	uint64_t next; /* free memory, offset */
 	struct guest_ring rings[GUEST_MAX_QUEUES];
+	struct driver_event events[GUEST_EVENTS]; /* that came while something else was waited for */
+	size_t n_events;
 
 	struct driver_keeper keeper;
 	uint64_t kept_state[64];
@@ -59,7 +62,10 @@ struct guest *guest_new_sized(const struct driver_rig *rig, enum guest_layout la
 /** guest_free() - accepts NULL. */
 void guest_free(struct guest *g);
 
-/** guest_open(), guest_close() - the driver's instance alone, with the same keeper. */
+/**
+ * guest_open(), guest_close() - the driver's instance alone, with the same keeper. Where caps say
+ * @forgets_fds, the instance is told the eventfds of queues that run.
+ */
 int guest_open(struct guest *g);
 void guest_close(struct guest *g);
 
@@ -83,6 +89,24 @@ int guest_prepare(struct guest *g);
 int guest_start(struct guest *g);
 int guest_stop(struct guest *g, struct queue_position *ret);
 
+/**
+ * guest_stop_set() - as @stop. Where caps say @ring_positions, and nothing that a ring does not say,
+ * positions are those of split rings; packed ones are not written.
+ */
+int guest_stop_set(struct guest *g, const struct queue_set *set, struct queue_position *ret);
+
+/**
+ * guest_restart_set() - as @start, of queues that were stopped at the position they had begun at.
+ * Where caps say @ring_positions, the device does not know that, and they are prepared again.
+ */
+int guest_restart_set(struct guest *g, const struct queue_set *set);
+
+/** guest_lost_position() - as @lost_position. */
+int guest_lost_position(struct guest *g, uint16_t queue, struct queue_position *ret);
+
+/** guest_knows_positions() - whether it can be known where a stopped queue stands. */
+bool guest_knows_positions(struct guest *g);
+
 /** guest_run() - prepare and start all queues, which must succeed; receive rings are filled. */
 void guest_run(struct guest *g);
 
@@ -101,6 +125,7 @@ uint8_t *guest_buffer(struct guest *g, uint16_t queue, int slot);
 /** guest_fill() - offer all free receive buffers. */
 void guest_fill(struct guest *g, uint16_t queue);
 
+/** guest_kick() - and let a driver that passes kicks on do so. */
 void guest_kick(struct guest *g, uint16_t queue);
 
 /** guest_count() - take what an eventfd counted; 0: nothing. */
@@ -134,10 +159,20 @@ bool guest_received(struct guest *g, uint32_t *ret);
 /** guest_exchange() - @n frames from @a to @b, each of which must arrive, in order. */
 void guest_exchange(struct guest *a, struct guest *b, uint32_t n);
 
+/** guest_next_event() - as @next_event. */
+int guest_next_event(struct guest *g, struct driver_event *ret);
+
+/** guest_pump() - ask a driver that passes kicks on for events as long as it has something to do. */
+void guest_pump(struct guest *g);
+
 /** guest_wait_event() - wait for an event of the driver. */
 struct driver_event guest_wait_event(struct guest *g);
 
-/** guest_pause() - give way while something is waited for; ends the test after the deadline. */
+/**
+ * guest_pause() - give way while something is waited for; ends the test after the deadline.
+ *
+ * Meanwhile drivers that pass kicks on are asked for events, of all guests that there are.
+ */
 void guest_pause(uint64_t since_ns, const char *what);
 
 #endif

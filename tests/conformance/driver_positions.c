@@ -48,6 +48,7 @@ static void exchange_and_resume(struct guest *a, struct guest *b, uint32_t n, ui
 {
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need_known_positions(a);
 	for (uint32_t i = 0; i < laps; i++) {
 		guest_exchange(a, b, n);
 		guest_exchange(b, a, n);
@@ -105,6 +106,7 @@ static void each_queue_has_its_own_position(void **state)
 	struct guest *a = suite_guest(state, 3), *b = suite_peer(state);
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need_known_positions(a);
 	guest_run(a);
 	for (uint16_t pair = 0; pair < 3; pair++) {
 		for (uint32_t n = 0; n <= 5U * pair; n++) {
@@ -155,6 +157,7 @@ static void a_stop_under_load_loses_nothing(void **state)
 	uint32_t sent = 0, got = 0, number;
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need_known_positions(a);
 	guest_run(a);
 	for (int lap = 0; lap < 30; lap++) {
 		while (sent - got < 32 && guest_offer_frame(a, 0, b->nic_device->mac, sent) >= 0)
@@ -182,6 +185,7 @@ static void a_device_that_begins_in_fresh_rings_refuses_other_positions(void **s
 	struct guest *a = suite_guest_sized(state, 1, 8), *b = suite_peer(state);
 	struct driver_queue q = guest_facts(a, 1);
 	const struct queue_set tx = guest_set(1, 1);
+	const struct queue_set stopped = a->ops->caps(a->device)->together ? guest_set(0, 1) : tx;
 	struct queue_position at[QUEUE_MAX];
 
 	if (a->ops->caps(a->device)->start_position == DRIVER_START_ANY)
@@ -191,9 +195,11 @@ static void a_device_that_begins_in_fresh_rings_refuses_other_positions(void **s
 	assert_true(a->ops->start(a->device, &tx) < 0);
 	guest_run(a);
 	guest_exchange(a, b, 8); /* around: a packed ring stands at 0 again, with other counters */
-	assert_int_equal(a->ops->stop(a->device, &tx, at), 0);
+	assert_int_equal(guest_stop_set(a, &stopped, at), 0);
+	if (guest_knows_positions(a))
+		assert_position(at[1], a->rings[1].at);
 	assert_int_equal(a->ops->start(a->device, &tx), -EINVAL);
-	q.position = at[1];
+	q.position = a->rings[1].at;
 	assert_int_equal(a->ops->prepare(a->device, &q, 1), -EINVAL);
 
 	guest_ring_init(a, 1, 0);
@@ -209,6 +215,7 @@ static void a_stopped_queue_answers_its_last_position(void **state)
 	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
 	struct queue_position first[QUEUE_MAX], second[QUEUE_MAX];
 
+	suite_need_known_positions(a);
 	guest_run(a);
 	guest_exchange(a, b, 5);
 	assert_int_equal(guest_stop(a, first), 0);
@@ -222,10 +229,29 @@ static void a_prepared_queue_answers_where_it_would_begin(void **state)
 	struct guest *a = suite_guest(state, 1);
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need_known_positions(a);
 	assert_int_equal(guest_prepare(a), 0);
 	assert_int_equal(guest_stop(a, at), 0);
 	assert_position(at[0], a->rings[0].start);
 	assert_position(at[1], a->rings[1].start);
+}
+
+static void a_split_ring_says_what_its_device_does_not(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	const struct queue_set all = guest_set(0, 1);
+	struct queue_position at[QUEUE_MAX];
+
+	if (!a->ops->caps(a->device)->ring_positions)
+		skip();
+	guest_run(a);
+	guest_exchange(a, b, 3);
+	assert_int_equal(a->ops->stop(a->device, &all, at), 0);
+	for (uint16_t i = 0; i < 2; i++) {
+		assert_int_equal(guest_lost_position(a, i, &at[i]), a->packed ? -ENOENT : 0);
+		if (!a->packed)
+			assert_all_given_back(a, i, at[i]);
+	}
 }
 
 static void positions_of_other_queues_are_not_written(void **state)
@@ -234,11 +260,13 @@ static void positions_of_other_queues_are_not_written(void **state)
 	struct queue_position at[QUEUE_MAX], before[QUEUE_MAX];
 	struct queue_set set = guest_set(1, 2);
 
+	suite_need_lone_queues(a);
+	suite_need_known_positions(a);
 	guest_run(a);
 	memset(at, 0x5a, sizeof(at));
 	memcpy(before, at, sizeof(at));
 	queue_set_add(&set, QUEUE_MAX - 1); /* no device has it */
-	assert_int_equal(a->ops->stop(a->device, &set, at), 0);
+	assert_int_equal(guest_stop_set(a, &set, at), 0);
 	assert_position(at[1], a->rings[1].at);
 	before[1] = at[1];
 	before[2] = at[2];
@@ -256,6 +284,7 @@ const struct suite_test driver_position_tests[] = {
 	BOTH(a_device_that_begins_in_fresh_rings_refuses_other_positions),
 	BOTH(a_stopped_queue_answers_its_last_position),
 	BOTH(a_prepared_queue_answers_where_it_would_begin),
+	BOTH(a_split_ring_says_what_its_device_does_not),
 	BOTH(positions_of_other_queues_are_not_written),
 	{ 0 },
 };

@@ -139,7 +139,8 @@ static void a_queue_stops_while_its_page_is_missing(void **state)
 	set_off(state, &m, peer, true);
 	mover_wait_asked(&m, 1);
 	assert_int_equal(guest_stop(m.guest, at), 0);
-	assert_true(queue_position_equal(at[1], queue_position_initial(m.guest->packed)));
+	if (guest_knows_positions(m.guest))
+		assert_true(queue_position_equal(at[1], queue_position_initial(m.guest->packed)));
 	assert_int_equal(m.guest->ops->unmap(m.guest->device, GUEST_BASE, GUEST_MEMORY), 0);
 	assert_false(mover_has(&m, m.guest->rings[1].desc));
 	mover_free(&m);

@@ -6,6 +6,7 @@
 #ifndef TESTS_DRIVER_RIG_H
 #define TESTS_DRIVER_RIG_H
 
+#include "vdpa/base/bits.h"
 #include "vdpa/driver.h"
 
 /* A device of the NIC; each rig embeds it in its own structure. */
@@ -17,14 +18,44 @@ struct rig_device {
 	size_t n_fds;
 };
 
+/* What vdpa/driver.h leaves to the device, and caps don't say. */
+enum rig_lack {
+	RIG_OWN_KICKS = 1,    /* kicks reach the device only while someone asks the driver for events */
+	RIG_QUEUE_ERRORS = 2, /* a ring that breaks the rules fails the device, not that queue alone */
+	RIG_FIGURES = 4,      /* nothing is counted */
+	RIG_IDLE_EVENTS = 8,  /* a device no queue of which runs tells nothing */
+	RIG_EXACT_CONFIG = 16, /* that the configuration changed is also told when it may have, as at open */
+};
+
+/* Calls that may have to wait for the device. */
+enum rig_call {
+	RIG_CALL_OPEN,
+	RIG_CALL_RESET,
+	RIG_CALL_SET_FEATURES,
+	RIG_CALL_MAP,
+	RIG_CALL_UNMAP,
+	RIG_CALL_PREPARE,
+	RIG_CALL_START,
+	RIG_CALL_STOP, /* of what does not run */
+	RIG_CALL_SET_QUEUE_FD,
+	RIG_CALL_GET_CONFIG,
+	RIG_CALL_SET_MTU,
+	RIG_CALL_ANNOUNCE,
+	RIG_N_CALLS,
+};
+
+#define RIG_ALL_CALLS (BIT(RIG_N_CALLS) - 1)
+
 /**
  * struct driver_rig - a test stand. Its functions end the test when they fail.
  * @driver:     under test
+ * @lacks:      enum rig_lack bits; what they prove is skipped, or shown in another way
+ * @waits:      BIT(enum rig_call): in which calls the driver waits for the device
  * @device_new: a fresh device that reaches the others
  * @device_free: accepts NULL
  * @set_link:   take the device's link away or give it back
  * @lose:       the NIC dies and comes again; each device has new @fds; those of before stay open
- * @hang:       the device takes the next command and never answers it
+ * @hang:       the device takes the next command that is waited for and never answers it
  * @delay:      the device carries out the next command only after @ms, and answers it then
  *
  * A rig whose NIC can't misbehave on demand leaves @lose, @hang and @delay out; what they prove is
@@ -32,6 +63,8 @@ struct rig_device {
  */
 struct driver_rig {
 	const struct driver_ops *driver;
+	unsigned int lacks;
+	unsigned int waits;
 	struct rig_device *(*device_new)(uint16_t pairs);
 	void (*device_free)(struct rig_device *device);
 	void (*set_link)(struct rig_device *device, bool up);

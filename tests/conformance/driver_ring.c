@@ -177,6 +177,7 @@ void guest_kick(struct guest *g, uint16_t queue)
 	uint64_t one = 1;
 
 	assert_int_equal(write(g->rings[queue].kick, &one, sizeof(one)), sizeof(one));
+	guest_pump(g);
 }
 
 uint64_t guest_count(int eventfd)
@@ -261,6 +262,8 @@ static bool receive_from(struct guest *g, uint16_t queue, uint32_t *ret)
 	if (ours)
 		memcpy(ret, p + FRAME_NUMBER, sizeof(*ret));
 	guest_add(g, queue, GUEST_BUFFER);
+	if (g->rings[queue].kick >= 0)
+		guest_kick(g, queue);
 	return ours;
 }
 

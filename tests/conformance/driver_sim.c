@@ -256,6 +256,7 @@ static void delay(struct rig_device *device, unsigned int ms)
 
 static const struct driver_rig rig = {
 	.driver = &sim_driver,
+	.waits = RIG_ALL_CALLS,
 	.device_new = device_new,
 	.device_free = device_free,
 	.set_link = set_link,

@@ -97,6 +97,7 @@ static void a_lone_queue_stops_while_the_others_run(void **state)
 	const struct queue_set lone = guest_set(3, 3);
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need_lone_queues(a);
 	guest_run(a);
 	assert_int_equal(a->ops->stop(a->device, &lone, at), 0);
 	assert_true(guest_offer_frame(a, 1, b->nic_device->mac, 99) >= 0);
@@ -104,7 +105,7 @@ static void a_lone_queue_stops_while_the_others_run(void **state)
 	guest_exchange(a, b, 5); /* 99 is not among them */
 	guest_exchange(b, a, 5);
 
-	assert_int_equal(a->ops->start(a->device, &lone), 0);
+	assert_int_equal(guest_restart_set(a, &lone), 0);
 	assert_int_equal(guest_receive(b), 99);
 }
 
@@ -115,6 +116,7 @@ static void a_set_stops_and_starts_as_a_whole(void **state)
 	struct queue_position at[QUEUE_MAX];
 	struct driver_queue_stats stats;
 
+	suite_need_lone_queues(a);
 	guest_run(a);
 	assert_int_equal(a->ops->stop(a->device, &some, at), 0);
 	for (uint16_t i = 0; i < 6; i++) {
@@ -122,7 +124,7 @@ static void a_set_stops_and_starts_as_a_whole(void **state)
 		assert_int_equal(stats.running, i < 2);
 	}
 	guest_exchange(a, b, 3);
-	assert_int_equal(a->ops->start(a->device, &some), 0);
+	assert_int_equal(guest_restart_set(a, &some), 0);
 	for (uint16_t pair = 0; pair < 3; pair++)
 		guest_send(a, pair, b->nic_device->mac, pair);
 }
@@ -151,11 +153,37 @@ static void frames_come_to_the_receive_queues_that_run(void **state)
 		if (lap == 0) {
 			assert_true(a->rings[2].n_used > 0);
 			a->rings[2].n_used = 0;
+			suite_need_lone_queues(a);
 			assert_int_equal(a->ops->stop(a->device, &rx2, at), 0);
 		}
 	}
 	assert_int_equal(a->rings[2].n_used, 0);
 	assert_true(a->rings[0].n_used > 0 && a->rings[4].n_used > 0);
+}
+
+static void a_device_whose_queues_stop_together_refuses_a_part_of_them(void **state)
+{
+	struct guest *a = suite_guest(state, 2), *b = suite_peer(state);
+	const struct queue_set some = guest_set(0, 1), others = guest_set(2, 3);
+	struct queue_position at[QUEUE_MAX];
+	struct driver_queue_stats stats;
+
+	if (!a->ops->caps(a->device)->together)
+		skip();
+	guest_run(a);
+	assert_int_equal(a->ops->stop(a->device, &some, at), -EOPNOTSUPP);
+	guest_exchange(a, b, 3);
+	guest_exchange(b, a, 3);
+	assert_int_equal(guest_stop(a, at), 0);
+
+	for (uint16_t i = 0; i < 4; i++)
+		guest_ring_init(a, i, 0);
+	assert_int_equal(guest_prepare(a), 0);
+	assert_int_equal(a->ops->start(a->device, &some), 0);
+	assert_int_equal(a->ops->start(a->device, &others), -EOPNOTSUPP);
+	assert_int_equal(a->ops->queue_stats(a->device, 2, &stats), 0);
+	assert_false(stats.running);
+	guest_exchange(a, b, 3);
 }
 
 const struct suite_test driver_stop_tests[] = {
@@ -164,6 +192,7 @@ const struct suite_test driver_stop_tests[] = {
 	BOTH(after_a_reset_nothing_is_touched),
 	BOTH(a_lone_queue_stops_while_the_others_run),
 	BOTH(a_set_stops_and_starts_as_a_whole),
+	BOTH(a_device_whose_queues_stop_together_refuses_a_part_of_them),
 	BOTH(frames_come_to_the_receive_queues_that_run),
 	{ 0 },
 };

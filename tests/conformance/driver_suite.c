@@ -103,6 +103,48 @@ void suite_need_any_position(struct guest *g)
 	skip();
 }
 
+void suite_need_known_positions(struct guest *g)
+{
+	if (guest_knows_positions(g))
+		return;
+	print_message("the device does not say where a packed ring stands\n");
+	skip();
+}
+
+void suite_need_lone_queues(struct guest *g)
+{
+	if (!g->ops->caps(g->device)->together)
+		return;
+	print_message("the device starts and stops all queues together\n");
+	skip();
+}
+
+bool suite_lacks(void **state, enum rig_lack lack)
+{
+	return suite_rig(state)->lacks & lack;
+}
+
+void suite_need(void **state, enum rig_lack lack)
+{
+	static const struct {
+		enum rig_lack lack;
+		const char *why;
+	} reasons[] = {
+		{ RIG_OWN_KICKS, "kicks reach the device only through the driver" },
+		{ RIG_QUEUE_ERRORS, "a ring that breaks the rules fails the whole device" },
+		{ RIG_FIGURES, "the device counts nothing" },
+		{ RIG_IDLE_EVENTS, "a device that does not run tells nothing" },
+		{ RIG_EXACT_CONFIG, "the device is said to have changed when it may have" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		if (reasons[i].lack == lack && suite_lacks(state, lack)) {
+			print_message("%s\n", reasons[i].why);
+			skip();
+		}
+	}
+}
+
 static struct CMUnitTest make_test(const struct suite_test *test, const enum guest_layout *layout)
 {
 	static char names[MAX_TESTS][160];

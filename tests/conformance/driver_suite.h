@@ -31,6 +31,18 @@ uint16_t suite_beyond_queues(struct guest *g);
 /** suite_need_any_position() - skip the test when the device begins in fresh rings only. */
 void suite_need_any_position(struct guest *g);
 
+/** suite_need_known_positions() - skip it when nobody can know where the guest's rings stand. */
+void suite_need_known_positions(struct guest *g);
+
+/** suite_need_lone_queues() - skip it when the device's queues start and stop all together. */
+void suite_need_lone_queues(struct guest *g);
+
+/** suite_lacks() - whether the stand lacks this. */
+bool suite_lacks(void **state, enum rig_lack lack);
+
+/** suite_need() - skip the test when it does. */
+void suite_need(void **state, enum rig_lack lack);
+
 /** suite_guest() - a guest on a fresh device; it ends with the test. */
 struct guest *suite_guest(void **state, uint16_t pairs);
 

@@ -342,6 +342,8 @@ static void init_model(struct nic_function *f)
 
 	model_init(m);
 	model_set_pairs(m, f->facts.pairs);
+	if (f->facts.vectors > 0)
+		model_set_vectors(m, f->facts.vectors);
 	m->offered = f->facts.features;
 	memcpy(&m->net[MODEL_NET_MAC], f->facts.mac, sizeof(f->facts.mac));
 	memcpy(&m->net[MODEL_NET_MTU], &f->facts.mtu, sizeof(f->facts.mtu));

@@ -22,12 +22,14 @@ struct nic_function;
  * struct nic_facts - what a function is.
  * @pairs:    receive and transmit; as many as MODEL_MAX_QUEUES of the model has room for
  * @mtu:      bytes of payload
+ * @vectors:  MSI-X; 0: one for each queue and for the configuration
  * @features: what it offers, of NIC_FEATURES; VIRTIO_F_VERSION_1 is among them
  */
 struct nic_facts {
 	uint8_t mac[6];
 	uint16_t pairs;
 	uint16_t mtu;
+	uint16_t vectors;
 	uint64_t features;
 };
 

@@ -572,11 +572,15 @@ static void put_caps(struct virtio_model *m)
 	put_cap(m, MODEL_CAP_ACCESS, 0, plain + 4, VIRTIO_PCI_CAP_PCI_CFG, 0, 0);
 }
 
-static void set_shape(struct virtio_model *m, uint16_t n_queues, uint16_t n_vectors)
+void model_set_vectors(struct virtio_model *m, uint16_t n)
+{
+	m->n_vectors = n;
+	model_set_config(m, MODEL_CAP_MSIX + PCI_MSIX_FLAGS, 2, n - 1U);
+}
+
+static void set_queues(struct virtio_model *m, uint16_t n_queues)
 {
 	m->n_queues = n_queues;
-	m->n_vectors = n_vectors;
-	model_set_config(m, MODEL_CAP_MSIX + PCI_MSIX_FLAGS, 2, n_vectors - 1U);
 	for (uint16_t i = 0; i < n_queues; i++) {
 		m->queues[i].max_size = 256;
 		m->queues[i].notify_off = i;
@@ -589,7 +593,8 @@ void model_set_pairs(struct virtio_model *m, uint16_t pairs)
 {
 	assert_true(2 * pairs + 1 <= MODEL_MAX_QUEUES);
 	memcpy(&m->net[MODEL_NET_PAIRS], &pairs, sizeof(pairs));
-	set_shape(m, (uint16_t)(2 * pairs + 1), (uint16_t)(2 * pairs + 2));
+	set_queues(m, (uint16_t)(2 * pairs + 1));
+	model_set_vectors(m, (uint16_t)(2 * pairs + 2));
 }
 
 void model_init(struct virtio_model *m)
@@ -610,5 +615,6 @@ void model_init(struct virtio_model *m)
 	};
 	memcpy(m->net, net, sizeof(net));
 	put_caps(m);
-	set_shape(m, 5, MODEL_MSIX_VECTORS);
+	set_queues(m, 5);
+	model_set_vectors(m, MODEL_MSIX_VECTORS);
 }

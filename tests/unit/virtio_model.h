@@ -105,6 +105,9 @@ void model_init(struct virtio_model *m);
  */
 void model_set_pairs(struct virtio_model *m, uint16_t pairs);
 
+/** model_set_vectors() - another number of MSI-X vectors; 1 or more. */
+void model_set_vectors(struct virtio_model *m, uint16_t n);
+
 /** model_complain() - keep a rule that was broken, unless one was before. */
 void __attribute__((format(printf, 2, 3))) model_complain(struct virtio_model *m, const char *format,
 	...);
