@@ -116,15 +116,18 @@ static int open_kept(struct virtio_device *v)
 	const struct kept_place *place = v->keeper->state;
 	int r;
 
+	if (v->kept)
+		return 0;
 	v->control_size = align_up(CONTROL_MEMORY, v->transport->page_size);
 	v->control_offset = align_up(sizeof(*v->kept), v->control_size);
 	r = place->valid ? find_kept(v) : make_kept(v);
 	if (r == 0)
 		r = map_kept(v);
-	if (r == 0 && !kept_ok(v->kept))
-		r = -EPROTO;
-	if (r < 0)
-		return r;
+	return r == 0 && !kept_ok(v->kept) ? -EPROTO : r;
+}
+
+static int open_dma(struct virtio_device *v)
+{
 	v->dma = (struct dma){
 		.ops = v->transport->dma,
 		.arg = v->transport->dma_arg,
@@ -254,8 +257,7 @@ void virtio_close(struct driver_device *device)
 	virtio_events_free(v);
 	if (v->kept)
 		munmap(v->kept, kept_size(v));
-	if (v->transport)
-		v->transport->ops->free(v->transport);
+	v->transport->ops->free(v->transport);
 	free(v);
 }
 
@@ -278,6 +280,8 @@ static int attach(struct virtio_device *v)
 		r = -ENOSPC;
 	if (r == 0)
 		r = open_kept(v);
+	if (r == 0)
+		r = open_dma(v);
 	if (r == 0)
 		r = v->kept->version == 0 ? begin_anew(v) : go_on(v);
 	if (r < 0) {
@@ -319,18 +323,34 @@ int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *tr
 	return 0;
 }
 
-int virtio_device_reopen(struct driver_device *device, struct virtio_transport *transport)
+void virtio_device_let_go(struct driver_device *device)
 {
 	struct virtio_device *v = virtio_device(device);
 
-	v->transport->ops->free(v->transport);
-	v->transport = transport;
+	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+		v->kept->queues[i].state = VIRTIO_QUEUE_IDLE;
+		virtio_kick_unwatch(v, i);
+	}
 	virtio_rings_forget(v);
+	v->transport->ops->free(v->transport);
+	v->transport = &virtio_absent;
+	v->function.pci = virtio_absent.pci;
+	v->dma.ops = virtio_absent.dma;
+}
+
+int virtio_device_reopen(struct driver_device *device, struct virtio_transport *transport)
+{
+	struct virtio_device *v = virtio_device(device);
+	int r;
+
+	virtio_device_let_go(device);
+	v->transport = transport;
 	memset(v->kept, 0, kept_size(v));
-	munmap(v->kept, kept_size(v));
-	v->kept = NULL;
 	v->gone = v->said_gone = v->config_changed = v->untouched = false;
-	return attach(v);
+	r = attach(v);
+	if (r < 0)
+		virtio_device_let_go(device);
+	return r;
 }
 
 const struct driver_caps *virtio_caps(struct driver_device *device)

@@ -17,6 +17,9 @@
 int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *transport,
 	struct driver_keeper *keeper, struct driver_device **ret);
 
+/** virtio_device_let_go() - give up all that is held of the function, which is gone. Again: no effect. */
+void virtio_device_let_go(struct driver_device *device);
+
 /** virtio_device_reopen() - @reopen of struct driver_ops; @transport as above. */
 int virtio_device_reopen(struct driver_device *device, struct virtio_transport *transport);
 

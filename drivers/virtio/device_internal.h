@@ -8,6 +8,7 @@
 
 #include "drivers/virtio/device.h"
 #include "drivers/virtio/function.h"
+#include "drivers/virtio/net.h"
 #include "drivers/virtio/queue.h"
 #include "vdpa/driver.h"
 
@@ -70,7 +71,8 @@ struct virtio_device {
 	int shared_fd;	/* eventfd of the vector of all queues, where there are few */
 	int look_fd;	/* timer: look whether the device is well */
 	int poll_fd;	/* timer: kick queues that have no kick eventfd */
-	bool config_changed, gone, said_gone;
+	struct virtio_net_facts facts; /* as they were last told, with a vector for all */
+	bool config_changed, gone, said_gone, said_failed;
 };
 
 static inline struct virtio_device *virtio_device(struct driver_device *device)

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -162,9 +163,12 @@ static void call_all(struct virtio_device *v)
 
 static void look(struct virtio_device *v)
 {
-	if (virtio_function_check(&v->function) == -ENODEV)
-		v->gone = true;
-	else if (virtio_function_check(&v->function) < 0)
+	int r = virtio_function_check(&v->function);
+
+	v->gone = v->gone || r == -ENODEV;
+	if (r == 0)
+		v->said_failed = false;
+	else if (!v->said_failed)
 		v->config_changed = true;
 }
 
@@ -184,14 +188,36 @@ void virtio_event_note(int fd)
 		return; /* it is signalled often enough */
 }
 
+static bool facts_changed(struct virtio_device *v)
+{
+	struct virtio_net_facts facts;
+	int r;
+
+	memset(&facts, 0, sizeof(facts));
+	r = virtio_net_read(&v->function, &facts);
+	if (r == 0 && memcmp(&facts, &v->facts, sizeof(facts)) == 0)
+		return virtio_function_check(&v->function) < 0;
+	v->facts = facts;
+	return true;
+}
+
+/* Where there is a single vector, mostly it is a queue's. */
+static void on_config_vector(struct virtio_device *v)
+{
+	bool shared = virtio_irq_vector(v, 0) == 0;
+
+	if (shared)
+		call_all(v);
+	if (!shared || facts_changed(v))
+		v->config_changed = true;
+}
+
 static void on_source(struct virtio_device *v, uint64_t source)
 {
 	switch (source) {
 	case SOURCE_CONFIG:
 		take(v->config_fd);
-		v->config_changed = true;
-		if (virtio_irq_vector(v, 0) == 0)
-			call_all(v);
+		on_config_vector(v);
 		break;
 	case SOURCE_REMOVAL:
 		take(v->removal_fd);
@@ -239,6 +265,7 @@ int virtio_next_event(struct driver_device *device, struct driver_event *ret)
 		v->config_changed = false;
 		r = virtio_function_check(&v->function);
 		if (r != -ENODEV) {
+			v->said_failed = r < 0;
 			*ret = (struct driver_event){ .kind = r == 0 ? DRIVER_EVENT_CONFIG :
 								       DRIVER_EVENT_FAILED };
 			return 0;

@@ -68,6 +68,9 @@ struct virtio_transport {
 	uint64_t last_iova;
 };
 
+/** virtio_absent - to a function that is gone and that nobody holds any more: all says -ENODEV. */
+extern struct virtio_transport virtio_absent;
+
 /**
  * vfio_transport_open() - over VFIO.
  * @container: with the group and its IOMMU; the caller's, outlives @ret

@@ -24,8 +24,12 @@ static int virtio_open(const int *fds, size_t n_fds, struct driver_keeper *keepe
 static int virtio_reopen(struct driver_device *device, const int *fds, size_t n_fds)
 {
 	struct virtio_transport *transport;
-	int r = open_transport(fds, n_fds, &transport);
+	int r;
 
+	virtio_device_let_go(device);
+	if (n_fds == 0)
+		return -ENODEV;
+	r = open_transport(fds, n_fds, &transport);
 	return r < 0 ? r : virtio_device_reopen(device, transport);
 }
 
