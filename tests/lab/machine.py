@@ -35,15 +35,17 @@ class Function:
         self.bus = f"{number:02x}"  # root ports come first on bus 0, each with a bus behind it
         self.tap = f"tap{number}"
 
+    def device(self):
+        several = f",mq=on,vectors={2 * self.pairs + 2}" if self.pairs > 1 else ""
+        return (f"virtio-net-pci,id=nic{self.number},bus=port{self.number},netdev=net{self.number},"
+                f"mac={self.mac},iommu_platform=on,disable-legacy=on,packed=on{several}{self.facts}")
+
     def command_line(self):
         queues = f",queues={self.pairs}" if self.pairs > 1 else ""
-        several = f",mq=on,vectors={2 * self.pairs + 2}" if self.pairs > 1 else ""
         return ["-netdev", f"tap,id=net{self.number},ifname={self.tap},script=no,downscript=no{queues}",
                 "-device", f"pcie-root-port,id=port{self.number},chassis={self.number},bus=pcie.0,"
                 f"addr={self.number + 4:x}.0",
-                "-device", f"virtio-net-pci,id=nic{self.number},bus=port{self.number},"
-                f"netdev=net{self.number},mac={self.mac},iommu_platform=on,disable-legacy=on,packed=on{several}"
-                f"{self.facts}"]
+                "-device", self.device()]
 
 
 class Machine:
@@ -150,6 +152,11 @@ class Machine:
 
     def do_frames(self, number):
         return self.frames(number)
+
+    def do_plug(self, number):
+        """Put a function that was pulled out back into its place."""
+        driver, *facts = self.functions[number - 1].device().split(",")
+        return self.do_monitor("device_add", driver=driver, **dict(fact.split("=", 1) for fact in facts))
 
     def do_monitor(self, command, **arguments):
         """A command of QEMU's monitor; what happened meanwhile is passed over."""

@@ -72,6 +72,7 @@ class PktCheck:
         self._wait(f"{packets} more packets", lambda: all(
             said.right >= before[port] + packets for port, said in self.progress().items()), seconds)
         assert all(said.bad == 0 for said in self.progress().values()), self.output()
+        return self
 
     def finish(self, seconds=120):
         """Wait for the end. Fails unless every packet was right; returns each port's last word."""
