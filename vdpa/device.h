@@ -75,7 +75,10 @@ struct kept_inflight {
 	uint64_t offset;   /* bytes */
 };
 
-/* Figures of before, on another host; what the device counts itself is added to them. All are uint64_t. */
+/*
+ * Figures of before, on another host, and rings that a relay gave up; what the device counts itself is
+ * added to them. All are uint64_t.
+ */
 struct carried_device {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t spoof_drops, flood_drops, no_queue_drops;
@@ -345,8 +348,13 @@ void device_relays_close(struct device *d);
 /** device_relay_fd() - readable when a relay may have something to do; -1: no ring was relayed yet. */
 int device_relay_fd(const struct device *d);
 
-/** device_relay_run() - move what there is. Return: true when something moved: look again soon. */
-bool device_relay_run(struct device *d);
+/**
+ * device_relay_run() - move what there is.
+ * @ret_failed: rings whose relay gave them up by this call; the state says so, and that they ever did is
+ *		counted: the caller makes it lasting
+ * Return: true when something moved: look again soon.
+ */
+bool device_relay_run(struct device *d, struct queue_set *ret_failed);
 
 /** device_relay_sleep() - ask for signals. Return: false: something came meanwhile, run again. */
 bool device_relay_sleep(struct device *d);

@@ -141,8 +141,7 @@ void report_health(struct worker *w)
 static void running_changed(struct worker *w, bool running)
 {
 	w->session_section.running_ns = running ? clock_now_ns() : 0;
-	if (transaction_commit(&w->session.transaction) < 0)
-		w->stopping = true;
+	worker_commit(w);
 	shim_link_event(w, running ? SHIM_EVENT_RUNNING : SHIM_EVENT_STOPPED, "%s",
 		running ? "queues run" : "no queue runs");
 }

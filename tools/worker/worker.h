@@ -154,7 +154,12 @@ void report_migration(struct worker *w);
 /** dump_write() - write a report for support to @fd, JSON; no payload of the guest's. */
 int dump_write(struct worker *w, int fd);
 
-/* main.c: the loop. What it waits for; in the order in which it serves them. */
+/* main.c: the loop. */
+
+/** worker_commit() - make what changed lasting; a worker that can't ends. */
+void worker_commit(struct worker *w);
+
+/* What it waits for; in the order in which it serves them. */
 enum worker_source {
 	WORKER_SOURCE_SHIM,
 	WORKER_SOURCE_DRIVER,
