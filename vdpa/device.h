@@ -356,6 +356,12 @@ int device_relay_fd(const struct device *d);
  */
 bool device_relay_run(struct device *d, struct queue_set *ret_failed);
 
+/**
+ * device_relay_position() - where a relayed ring stands in the guest's ring; the device knows its shadow only.
+ * Return: false: this process relays no such ring, @ret is untouched.
+ */
+bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret);
+
 /** device_relay_sleep() - ask for signals. Return: false: something came meanwhile, run again. */
 bool device_relay_sleep(struct device *d);
 

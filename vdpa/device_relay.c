@@ -529,6 +529,15 @@ bool device_relay_sleep(struct device *d)
 	return may_sleep;
 }
 
+bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret)
+{
+	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+
+	if (relay)
+		*ret = relay_position(relay);
+	return relay != NULL;
+}
+
 /* ---------------------------------------------------------------------- another process */
 
 static int resume(struct device *d, uint32_t index)

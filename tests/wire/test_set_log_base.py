@@ -192,3 +192,18 @@ def test_a_device_that_was_replaced_is_logged_as_the_one_before(own_nic_stand):
     guest.exchange(3)
     assert log.marked()
     os.close(log.fd)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_dump_tells_the_ring_s_position_from_the_shadow_s(stand, packed):
+    guest = stand.guest(packed=packed).setup()
+    log = Log(guest)
+    guest.transmit(5)
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.transmit(3)
+    ring = stand.shim.dump()["device"]["rings"][1]
+    assert (ring["position"]["avail"], ring["position"]["used"]) == (8, 8)
+    assert (ring["device"]["avail"], ring["device"]["used"]) == (3, 3)
+    assert ring["position"]["avail_wrap"] == ring["position"]["used_wrap"] == packed
+    os.close(log.fd)

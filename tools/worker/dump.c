@@ -35,12 +35,32 @@ static void put_text(FILE *f, const char *text)
 	fputc('"', f);
 }
 
+static void put_position(FILE *f, const struct queue_position *at)
+{
+	fprintf(f, "\"avail\":%u,\"avail_wrap\":%d,\"used\":%u,\"used_wrap\":%d", at->avail,
+		at->avail_wrap, at->used, at->used_wrap);
+}
+
+/* What the device says, of the ring that it has: of a relayed one that is the shadow. */
+static void put_device_ring(FILE *f, const struct driver_queue_stats *stats)
+{
+	fprintf(f, ",\"device\":{\"running\":%d,\"failed\":%d,", stats->running, stats->failed);
+	put_position(f, &stats->position);
+	fprintf(f,
+		",\"received\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"bytes\":%" PRIu64
+		",\"drops\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"calls\":%" PRIu64 "}",
+		stats->received_desc, stats->completed_desc, stats->bytes, stats->drops,
+		stats->errors, stats->calls);
+}
+
 static void put_ring(struct worker *w, FILE *f, uint32_t index)
 {
 	const struct ring_state *ring = &w->device_section.rings[index];
 	struct driver_queue_stats stats;
+	struct queue_position position;
 
 	device_queue_stats(&w->device, index, &stats);
+	position = report_position(w, index, &stats);
 	fprintf(f,
 		"{\"index\":%" PRIu32 ",\"size\":%" PRIu32 ",\"desc\":%" PRIu64 ",\"avail\":%" PRIu64
 		",\"used\":%" PRIu64 ",\"log\":%" PRIu64 ",\"flags\":%" PRIu32 ",\"base\":%" PRIu32
@@ -48,16 +68,13 @@ static void put_ring(struct worker *w, FILE *f, uint32_t index)
 		index, ring->size, ring->desc_uva, ring->avail_uva, ring->used_uva, ring->log_addr,
 		ring->addr_flags, ring->base, ring->has_addr, ring->started, ring->enabled,
 		ring->running, ring->failed);
-	fprintf(f,
-		",\"kick\":%s,\"call\":%s,\"err\":%s,\"device\":{\"running\":%d,\"failed\":%d,"
-		"\"avail\":%u,\"avail_wrap\":%d,\"used\":%u,\"used_wrap\":%d,"
-		"\"received\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"bytes\":%" PRIu64
-		",\"drops\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"calls\":%" PRIu64 "}}",
+	fprintf(f, ",\"kick\":%s,\"call\":%s,\"err\":%s,\"position\":{",
 		ring->kick_slot >= 0 ? "true" : "false", ring->call_slot >= 0 ? "true" : "false",
-		ring->err_slot >= 0 ? "true" : "false", stats.running, stats.failed,
-		stats.position.avail, stats.position.avail_wrap, stats.position.used,
-		stats.position.used_wrap, stats.received_desc, stats.completed_desc, stats.bytes,
-		stats.drops, stats.errors, stats.calls);
+		ring->err_slot >= 0 ? "true" : "false");
+	put_position(f, &position);
+	fputs("}", f);
+	put_device_ring(f, &stats);
+	fputs("}", f);
 }
 
 static void put_memory(struct worker *w, FILE *f)

@@ -132,6 +132,13 @@ void relay_link_serve(struct worker *w);
 
 /* report.c: what others may see */
 
+/**
+ * report_position() - where a ring stands: the guest's, also when the device works on a shadow of it.
+ * @stats: the device's figures of it
+ */
+struct queue_position report_position(const struct worker *w, uint32_t index,
+	const struct driver_queue_stats *stats);
+
 /** report_health() - write the health block. */
 void report_health(struct worker *w);
 
