@@ -7,6 +7,7 @@ import pytest
 from dirty import Log
 from frontend import F_LOG_ALL, eventfd, state, u64
 from hostile import hostile
+from slow_file import slow_file
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -104,6 +105,18 @@ def test_what_is_no_memory_is_refused(stand, guest):
         with unchanged(stand.shim):
             reply = guest.fe.ask("SET_LOG_BASE", log.payload(), [fd])
             assert struct.unpack("=Q", reply)[0] == 1
+    os.close(log.fd)
+
+
+@hostile(40)
+def test_a_log_whose_pages_may_be_slow_to_come_is_refused(stand, guest):
+    log = Log(guest)
+    with slow_file(log.size) as file, unchanged(stand.shim):
+        assert guest.fe.ask("SET_LOG_BASE", log.payload(), [file.fileno()]) == u64(1)
+    assert "the dirty log is in a file that does not live in memory" in stand.shim.log()
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(2)
     os.close(log.fd)
 
 
