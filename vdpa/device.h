@@ -194,6 +194,12 @@ uint32_t device_pairs(const struct device *d);
 uint32_t device_control_ring(const struct device *d);
 
 /**
+ * device_control_get() - what the guest's driver set through it, now or in its life before.
+ * Return: false: nothing was ever set, or nobody knows.
+ */
+bool device_control_get(const struct device *d, struct control_state *ret);
+
+/**
  * device_ring_goes_on() - the front-end is about to say where @ring, which does not run, goes on: @word,
  * not yet in the state. A control queue that begins anew is another driver's.
  */
@@ -362,6 +368,11 @@ bool device_relay_run(struct device *d, struct queue_set *ret_failed);
  */
 bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret);
 
+struct relay_stats;
+
+/** device_relay_stats() - what its relay did. Return: false: as for device_relay_position(). */
+bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret);
+
 /** device_relay_sleep() - ask for signals. Return: false: something came meanwhile, run again. */
 bool device_relay_sleep(struct device *d);
 
@@ -438,6 +449,19 @@ void device_iotlb_look(struct device *d, uint32_t index);
 
 /** device_iotlb_look_at_all() - the same of all rings: one waits, or a predecessor may have died before it asked. */
 void device_iotlb_look_at_all(struct device *d);
+
+/* What the front-end was asked to translate, and has not. */
+struct device_iotlb_asked {
+	uint64_t iova;
+	uint32_t perm;	/* DRIVER_PERM_ bits */
+	uint32_t times;
+};
+
+/** device_iotlb_asked() - the one with number @i. Return: false: there are not so many. */
+bool device_iotlb_asked(const struct device *d, uint32_t i, struct device_iotlb_asked *ret);
+
+/** device_iotlb_entries() - how many translations this process knows. */
+uint32_t device_iotlb_entries(const struct device *d);
 
 /** device_iotlb_close() - release the table of this process; the device keeps its own. */
 void device_iotlb_close(struct device *d);

@@ -538,6 +538,15 @@ bool device_relay_position(const struct device *d, uint32_t index, struct queue_
 	return relay != NULL;
 }
 
+bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret)
+{
+	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+
+	if (relay)
+		relay_stats(relay, ret);
+	return relay != NULL;
+}
+
 /* ---------------------------------------------------------------------- another process */
 
 static int resume(struct device *d, uint32_t index)

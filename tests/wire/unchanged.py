@@ -21,7 +21,7 @@ def device_section(shim):
     raise AssertionError("the page has no device")
 
 
-MOVING = ("device", "position")  # of a ring, while a guest uses it
+MOVING = ("device", "position", "guest", "relay")  # of a ring, while a guest uses it
 
 
 def facts(shim):
