@@ -43,6 +43,7 @@ def test_the_err_descriptor_is_signalled_when_a_ring_breaks_the_rules(stand):
     assert guest.fe.vring_base(1) == 0
 
 
+@hostile(169)
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_a_relayed_ring_that_breaks_the_rules_fails_alone(stand, packed):
     """Its err eventfd, a count, an event, as of a direct one; the other rings of the guest go on."""
@@ -67,6 +68,7 @@ def test_a_relayed_ring_that_breaks_the_rules_fails_alone(stand, packed):
     os.close(log.fd)
 
 
+@hostile(169)
 def test_what_a_relay_gave_up_stays_so(stand):
     """Also after a message that is refused, and for another worker."""
     guest = stand.guest(pairs=2)
