@@ -14,8 +14,8 @@ SETUPS = {
 }
 # Deaths at each system call are about order, not memory.
 CRASH_POINTS = ["test_crash_points.py"]
-WITHOUT_GUESTS = ["test_vdpad.py", "test_control.py", "test_refusals.py", "test_pci.py", "test_shim.py",
-                  "test_shim_client.py", "test_shim_hostile.py", "test_shim_upgrade.py",
+WITHOUT_GUESTS = ["test_vdpad.py", "test_control.py", "test_front_end.py", "test_refusals.py", "test_pci.py",
+                  "test_shim.py", "test_shim_client.py", "test_shim_hostile.py", "test_shim_upgrade.py",
                   "test_shim_vdpad.py"]
 DEMO = ["test_demo.py"]
 MIGRATIONS = ["test_migrations.py", "test_switches.py"]
@@ -141,6 +141,10 @@ def long_jobs(guests):
         *(Job(f"every fault of {program}", "program", [PYTHON, "tests/fault/inject.py", "--all", program],
               ("building build",), ALL, 12 * HOUR, tells=r"points, .* seed", environment={"VDPAD_BUILD": "build"})
           for program in ("worker", "simnic", "shim")),
+        *(Job(f"a thousand faults of {program}", "program", [
+            PYTHON, "tests/fault/inject.py", "--size", "1000", program], ("building build",), ALL, 2 * HOUR,
+              tells=r"points, .* seed", environment={"VDPAD_BUILD": "build"})
+          for program in ("worker-log", "worker-any-order", "simnic-log", "simnic-any-order")),
         *when_there("tests/fault", suite("fault", "build-asan", ALL)),
         suite("system", "build-asan", ALL, but=WITHOUT_GUESTS, needs=guests),
         suite("migrate", "build-asan", ALL, but=MIGRATIONS),

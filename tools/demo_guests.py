@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from demo_end import END
 from demo_host import BUILD, REPO, Host, say, show
 
 sys.path.insert(0, str(REPO / "tests/system"))
@@ -37,7 +38,8 @@ class Demo:
         for name, (mac, address) in MACHINES.items():
             guest = Guest(self.folder, name, self.host.run_dir / "vhost" / f"{name}.sock", mac, address)
             self.guests[name] = guest
-            guest.start()
+            with END.undisturbed():
+                guest.start()
         begun = time.monotonic()
         for guest in self.guests.values():
             guest.wait_ready()

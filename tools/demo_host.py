@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A vdpad that a demo starts in a folder of its own, and the command to talk to it."""
 import json
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from demo_end import END, Ended
 
 REPO = Path(__file__).resolve().parents[1]
 BUILD = REPO / "build"
@@ -43,7 +44,7 @@ class Host:
 
     def start(self, nics=("sim/nic0",)):
         """Start it and wait until it serves and its NICs are up."""
-        with open(self.log, "wb") as log:
+        with open(self.log, "wb") as log, END.undisturbed():
             self.daemon = subprocess.Popen(
                 [BUILD / "tools/vdpad/vdpad", "--run-dir", self.run_dir,
                  "--state-dir", self.folder / "state", "--config", self.config],
@@ -78,22 +79,23 @@ class Host:
 def show(make, trouble):
     """Tell the story() of what make() returns, and clean_up() however it ends. An exception of the kind
     `trouble` is for its tell_trouble(). Return: the exit status."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    demo = make()
-    status = 0
+    END.take_signals()
+    demo, status = None, 0
     try:
+        with END.undisturbed():
+            demo = make()
         demo.story()
         if "--keep" in sys.argv[1:]:
             demo.keep()
         say("All as it should be")
-    except KeyboardInterrupt:
-        status = 130
+    except (Ended, SystemExit):  # Ctrl-C ends commands too, and then what needed them
+        if END.status() is None:
+            raise
     except trouble as error:
         demo.tell_trouble(error)
         status = 1
     finally:
-        # A second Ctrl-C must not leave processes behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        demo.clean_up()
-    return status
+        END.hold()
+        if demo:
+            demo.clean_up()
+    return END.status() or status

@@ -24,6 +24,7 @@ import threading
 import time
 from pathlib import Path
 
+from demo_end import END
 from demo_host import BUILD, REPO, Host, say, show
 
 sys.path.insert(0, str(REPO / "tests/system"))
@@ -111,7 +112,8 @@ class Demo:
         guest = Guest(host.folder, f"{device}-{self.moves}", host.run_dir / f"vhost/{device}.sock",
                       mac, address, **facts)
         self.guests.append(guest)
-        guest.start()
+        with END.undisturbed():
+            guest.start()
         return guest
 
     def boot(self):

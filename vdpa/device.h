@@ -75,7 +75,10 @@ struct kept_inflight {
 	uint64_t offset;   /* bytes */
 };
 
-/* Figures of before, on another host; what the device counts itself is added to them. All are uint64_t. */
+/*
+ * Figures of before, on another host, and rings that a relay gave up; what the device counts itself is
+ * added to them. All are uint64_t.
+ */
 struct carried_device {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t spoof_drops, flood_drops, no_queue_drops;
@@ -189,6 +192,12 @@ uint32_t device_pairs(const struct device *d);
  * Source: virtio 1.2, 5.1.2.
  */
 uint32_t device_control_ring(const struct device *d);
+
+/**
+ * device_control_get() - what the guest's driver set through it, now or in its life before.
+ * Return: false: nothing was ever set, or nobody knows.
+ */
+bool device_control_get(const struct device *d, struct control_state *ret);
 
 /**
  * device_ring_goes_on() - the front-end is about to say where @ring, which does not run, goes on: @word,
@@ -345,8 +354,24 @@ void device_relays_close(struct device *d);
 /** device_relay_fd() - readable when a relay may have something to do; -1: no ring was relayed yet. */
 int device_relay_fd(const struct device *d);
 
-/** device_relay_run() - move what there is. Return: true when something moved: look again soon. */
-bool device_relay_run(struct device *d);
+/**
+ * device_relay_run() - move what there is.
+ * @ret_failed: rings whose relay gave them up by this call; the state says so, and that they ever did is
+ *		counted: the caller makes it lasting
+ * Return: true when something moved: look again soon.
+ */
+bool device_relay_run(struct device *d, struct queue_set *ret_failed);
+
+/**
+ * device_relay_position() - where a relayed ring stands in the guest's ring; the device knows its shadow only.
+ * Return: false: this process relays no such ring, @ret is untouched.
+ */
+bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret);
+
+struct relay_stats;
+
+/** device_relay_stats() - what its relay did. Return: false: as for device_relay_position(). */
+bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret);
 
 /** device_relay_sleep() - ask for signals. Return: false: something came meanwhile, run again. */
 bool device_relay_sleep(struct device *d);
@@ -424,6 +449,19 @@ void device_iotlb_look(struct device *d, uint32_t index);
 
 /** device_iotlb_look_at_all() - the same of all rings: one waits, or a predecessor may have died before it asked. */
 void device_iotlb_look_at_all(struct device *d);
+
+/* What the front-end was asked to translate, and has not. */
+struct device_iotlb_asked {
+	uint64_t iova;
+	uint32_t perm;	/* DRIVER_PERM_ bits */
+	uint32_t times;
+};
+
+/** device_iotlb_asked() - the one with number @i. Return: false: there are not so many. */
+bool device_iotlb_asked(const struct device *d, uint32_t i, struct device_iotlb_asked *ret);
+
+/** device_iotlb_entries() - how many translations this process knows. */
+uint32_t device_iotlb_entries(const struct device *d);
 
 /** device_iotlb_close() - release the table of this process; the device keeps its own. */
 void device_iotlb_close(struct device *d);

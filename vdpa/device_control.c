@@ -203,7 +203,7 @@ int control_restore(struct device *d)
 	return r;
 }
 
-bool control_get(const struct device *d, struct control_state *ret)
+bool device_control_get(const struct device *d, struct control_state *ret)
 {
 	if (!d->has_control || !d->state->control_used)
 		return false;

@@ -53,7 +53,7 @@ static int map_area(int fd, uint64_t offset, uint64_t size, struct inflight_map 
 	_cleanup_free_ struct inflight_map *map = NULL;
 	int r;
 
-	if (memory_file_check(fd, &file) < 0)
+	if (memory_quick_file_check(fd, &file, "the inflight area") < 0)
 		return -EINVAL;
 	map = calloc(1, sizeof(*map));
 	if (!map)

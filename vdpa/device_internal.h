@@ -65,9 +65,6 @@ void control_keep(struct device *d);
 /** control_restore() - give it to the device that came. Return: 0, or a driver's error. */
 int control_restore(struct device *d);
 
-/** control_get() - for device_save(). Return: false: nothing was ever set, or nobody knows. */
-bool control_get(const struct device *d, struct control_state *ret);
-
 /**
  * control_load() - for device_load(). Return: 0; -EOPNOTSUPP there is no control queue; -EBUSY the device is
  * away; -EIO; a refusal. On failure nothing has changed.

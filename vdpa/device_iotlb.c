@@ -131,6 +131,23 @@ static void note_answer(struct device_iotlb *t, uint64_t iova, uint64_t last)
 	}
 }
 
+bool device_iotlb_asked(const struct device *d, uint32_t i, struct device_iotlb_asked *ret)
+{
+	if (!d->iotlb || i >= d->iotlb->n_asked)
+		return false;
+	*ret = (struct device_iotlb_asked){
+		.iova = d->iotlb->asked[i].iova,
+		.perm = d->iotlb->asked[i].perm,
+		.times = d->iotlb->asked[i].times,
+	};
+	return true;
+}
+
+uint32_t device_iotlb_entries(const struct device *d)
+{
+	return d->iotlb ? d->iotlb->table.n : 0;
+}
+
 uint64_t device_iotlb_deadline_ns(const struct device *d)
 {
 	uint64_t first = 0;

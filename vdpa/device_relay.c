@@ -455,11 +455,13 @@ int device_relay_fd(const struct device *d)
 	return d->relays ? d->relays->epoll : -1;
 }
 
+/* Counted as a device counts it that gives a ring up. */
 static void run_failed(struct device *d, uint32_t index)
 {
 	const char *reason = relay_reason(d->relays->rings[index].relay);
 
 	log_warning("queue %u: the relay gave it up: %s", index, reason ? reason : "no reason");
+	d->state->carried_queues[index].errors++;
 	device_ring_failed(d, index);
 }
 
@@ -475,7 +477,7 @@ static struct relay *ring_before(const struct device *d, uint32_t index)
 }
 
 /* Return: true when something moved. */
-static bool run_one(struct device *d, uint32_t index)
+static bool run_one(struct device *d, uint32_t index, struct queue_set *failed)
 {
 	struct relay *relay = d->relays->rings[index].relay;
 	struct relay_work work;
@@ -484,24 +486,26 @@ static bool run_one(struct device *d, uint32_t index)
 		return false;
 	if (relay_run_after(relay, ring_before(d, index), BUDGET, &work) < 0) {
 		run_failed(d, index);
+		queue_set_add(failed, index);
 		return false;
 	}
 	return work.offered || work.returned || work.more;
 }
 
 /* Receive rings go first, see ring_before(). */
-bool device_relay_run(struct device *d)
+bool device_relay_run(struct device *d, struct queue_set *ret_failed)
 {
 	struct epoll_event edges[64];
 	bool moved = false;
 
+	*ret_failed = (struct queue_set){ 0 };
 	if (!d->relays || d->relays->n_active == 0)
 		return false;
 	while (epoll_wait(d->relays->epoll, edges, 64, 0) == 64)
 		;
 	for (uint32_t first = 0; first < 2; first++) {
 		for (uint32_t i = first; i < d->n_queues; i += 2)
-			moved |= run_one(d, i);
+			moved |= run_one(d, i, ret_failed);
 	}
 	if (guestmem_lost(&d->relays->memory))
 		device_fail(d, "a file of the guest's memory became shorter");
@@ -523,6 +527,24 @@ bool device_relay_sleep(struct device *d)
 			may_sleep = false;
 	}
 	return may_sleep;
+}
+
+bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret)
+{
+	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+
+	if (relay)
+		*ret = relay_position(relay);
+	return relay != NULL;
+}
+
+bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret)
+{
+	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+
+	if (relay)
+		relay_stats(relay, ret);
+	return relay != NULL;
 }
 
 /* ---------------------------------------------------------------------- another process */

@@ -21,7 +21,7 @@ int dirty_log_open(int fd, uint64_t offset, uint64_t size, uint64_t covers, stru
 	_cleanup_free_ struct dirty_log *log = NULL;
 	int r;
 
-	if (size > MAX_SIZE || memory_file_check(fd, &file) < 0)
+	if (size > MAX_SIZE || memory_quick_file_check(fd, &file, "the dirty log") < 0)
 		return -EINVAL;
 	if (covers > 0 && (covers - 1) >> DIRTY_LOG_PAGE_SHIFT >= size * 8)
 		return -EINVAL;

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 
 #include "vdpa/base/bits.h"
+#include "vdpa/base/log.h"
+#include "vdpa/base/memfile.h"
 
 int memory_file_check(int fd, struct memory_region *region)
 {
@@ -26,6 +28,19 @@ int memory_file_check(int fd, struct memory_region *region)
 	region->dev = st.st_dev;
 	region->ino = st.st_ino;
 	return 0;
+}
+
+int memory_quick_file_check(int fd, struct memory_region *region, const char *what)
+{
+	int r = memory_file_check(fd, region);
+
+	if (r == 0 && memfile_page_size(fd) == 0) {
+		log_warning("%s is in a file that does not live in memory, whose pages may be slow to come: "
+			    "memfd, tmpfs or hugetlbfs is needed",
+			what);
+		r = -EINVAL;
+	}
+	return r;
 }
 
 static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)

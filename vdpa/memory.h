@@ -37,11 +37,20 @@ struct memory_table {
  * memory_file_check() - is @fd memory that a device may share, and long enough?
  * @region: size and offset are read, dev and ino are written
  *
- * Accepted are regular files (memfd, tmpfs, hugetlbfs among them) open for reading and writing.
+ * Accepted are regular files (memfd, tmpfs, hugetlbfs among them) open for reading and writing. Which of
+ * them a device can reach its driver knows: a NIC may pin persistent memory, simnic takes memory only.
  *
  * Return: 0; -EINVAL with nothing written.
  */
 int memory_file_check(int fd, struct memory_region *region);
+
+/**
+ * memory_quick_file_check() - the same of a file that this process itself reads and writes as it works:
+ * one that lives in memory, or else who serves it could make us wait for a page.
+ * @what: the file is, for the log
+ * Return: 0; -EINVAL.
+ */
+int memory_quick_file_check(int fd, struct memory_region *region, const char *what);
 
 /**
  * memory_table_check() - sizes, sums and overlaps.

@@ -192,6 +192,21 @@ int ring_copy_device_area(const struct device *d, uint32_t index, void **ret)
 	return r;
 }
 
+int ring_read_words(const struct device *d, uint32_t index, struct ring_words *ret)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	int r;
+
+	if (!ring->has_addr || ring->size == 0)
+		return -ENOENT;
+	if (device_postcopy_listens(d))
+		return -EBUSY;
+	r = read_area(d, area_of(d, ring, AREA_DRIVER), 0, ret->driver, sizeof(ret->driver));
+	if (r == 0)
+		r = read_area(d, area_of(d, ring, AREA_DEVICE), 0, ret->device, sizeof(ret->device));
+	return r;
+}
+
 bool ring_lies_in(const struct device *d, uint32_t index, const struct memory_region *region)
 {
 	for (int which = 0; which < N_AREAS; which++) {

@@ -53,6 +53,19 @@ int ring_position(const struct device *d, const struct driver_queue *q,
  */
 int ring_copy_device_area(const struct device *d, uint32_t index, void **ret);
 
+/* Words that a ring's two sides write. Split: flags, index. Packed: offset and wrap of an event, flags. */
+struct ring_words {
+	uint16_t driver[2];
+	uint16_t device[2];
+};
+
+/**
+ * ring_read_words() - as they stand in the guest's memory now. For people: nothing depends on them.
+ * Return: 0; -ENOENT the ring is not described; -EBUSY memory is on its way, and nobody may touch it;
+ * -EFAULT.
+ */
+int ring_read_words(const struct device *d, uint32_t index, struct ring_words *ret);
+
 /** ring_lies_in() - does an area of the ring touch @region? By the addresses the device uses. */
 bool ring_lies_in(const struct device *d, uint32_t index, const struct memory_region *region);
 

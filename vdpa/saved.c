@@ -166,7 +166,7 @@ size_t device_save(const struct device *d, uint8_t *data)
 		queue = count_queue(&stats);
 		at = put_words(at, &queue, N_QUEUE);
 	}
-	if (control_get(d, &control)) {
+	if (device_control_get(d, &control)) {
 		at = put_control(at, &control);
 		head.n_sections = htole32(3);
 	}

@@ -5,14 +5,13 @@ import os
 import random
 import socket
 import struct
-import subprocess
-import tempfile
 
 import pytest
 
 import simnic_client as sim
 from hostile import hostile
 from simnic_client import bits
+from slow_file import slow_file
 from test_simnic_mailbox import refused
 from waiting import wait_for
 
@@ -131,11 +130,7 @@ def test_a_file_that_may_not_be_written_is_refused(function, log):
 
 @hostile(40)
 def test_a_file_whose_pages_may_be_slow_to_come_is_refused(function):
-    with tempfile.NamedTemporaryFile(dir="/var/tmp") as f:
-        f.truncate(NEEDED)
-        kind = subprocess.check_output(["stat", "-f", "-c", "%T", f.name], text=True).strip()
-        if kind == "tmpfs":
-            pytest.skip("/var/tmp is in memory")
+    with slow_file(NEEDED) as f:
         refused(errno.EINVAL, function.set_log, NEEDED, f.fileno())
 
 

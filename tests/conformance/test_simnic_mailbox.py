@@ -4,7 +4,6 @@ import errno
 import os
 import socket
 import struct
-import subprocess
 import tempfile
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 import simnic_client as sim
 from hostile import hostile
 from simnic_client import bits
+from slow_file import slow_file
 from waiting import wait_for
 
 BASE = bits(sim.F_VERSION_1, sim.F_MRG_RXBUF)
@@ -303,11 +303,7 @@ def test_map_refuses_descriptors_that_are_no_memory(function):
 
 @hostile(40)
 def test_map_refuses_a_file_whose_pages_may_be_slow_to_come(function):
-    with tempfile.NamedTemporaryFile(dir="/var/tmp") as f:
-        f.truncate(0x1000)
-        kind = subprocess.check_output(["stat", "-f", "-c", "%T", f.name], text=True).strip()
-        if kind == "tmpfs":
-            pytest.skip("/var/tmp is in memory")
+    with slow_file(0x1000) as f:
         refused(errno.EINVAL, function.map, 0, 0x1000, f.fileno())
 
 

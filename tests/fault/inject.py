@@ -13,11 +13,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../wire"), os.path.join(HERE, "../common"),
                 os.path.join(HERE, "../system")]
 
-from lives import Finding, SimnicBench, WorkerBench  # noqa: E402
+from lives import (Finding, SimnicAnyOrder, SimnicBench, SimnicOwnLog, WorkerAnyOrder,  # noqa: E402
+                   WorkerBench, WorkerOwnLog)
 from plan import ERRORS, points  # noqa: E402
 from shim_lives import ShimBench  # noqa: E402
 
-BENCHES = {"worker": WorkerBench, "simnic": SimnicBench, "shim": ShimBench}
+BENCHES = {"worker": WorkerBench, "simnic": SimnicBench, "shim": ShimBench,
+           "worker-log": WorkerOwnLog, "worker-any-order": WorkerAnyOrder,
+           "simnic-log": SimnicOwnLog, "simnic-any-order": SimnicAnyOrder}
 SEED, SIZE = 1, 150
 
 
@@ -87,6 +90,12 @@ def try_point(report, bench, point, folder):
     return BENCHES[report.name](folder)
 
 
+def bench_of(text):
+    if text not in BENCHES:
+        raise argparse.ArgumentTypeError(f"no life '{text}'; there are: {' '.join(BENCHES)}")
+    return text
+
+
 def point_of(text):
     kind, at, error = text.split(":")
     if kind not in ERRORS:
@@ -96,7 +105,8 @@ def point_of(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("programs", nargs="*", default=list(BENCHES), help="worker, simnic, shim; all of them")
+    parser.add_argument("programs", nargs="*", default=list(BENCHES), type=bench_of,
+                        help=f"whose calls fail, and in which life: {', '.join(BENCHES)}; all of them")
     parser.add_argument("--all", action="store_true", help="every point, not a sample")
     parser.add_argument("--size", type=int, default=SIZE, help="points of the sample (%(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="of the sample (%(default)s)")

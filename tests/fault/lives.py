@@ -204,10 +204,33 @@ def wait_for_nothing(excess):
     return found
 
 
+class FaultLife(Life):
+    """@inflight: the front-end has a back-end note which chains are in flight, so rings are always relayed."""
+
+    def __init__(self, stand, packed=False, inflight=False):
+        super().__init__(stand, packed)
+        if inflight:
+            names = [None if callable(step) else step[0] for step in self.steps]
+            rings = self.guest.rings
+            self.steps.insert(names.index("SET_FEATURES") + 1, (
+                "GET_INFLIGHT_FD", struct.pack("=QQHHI", 0, 0, len(rings), rings[0].size, 0), []))
+
+
+class OwnLog:
+    """The device logs pages itself; the guest's rings are packed."""
+    nic_facts, life_facts = {"dirty_log": True}, {"packed": True}
+
+
+class AnyOrder:
+    """The device completes in any order, behind a relay that notes what is in flight."""
+    nic_facts, life_facts = {"shuffled": True}, {"packed": True, "inflight": True}
+
+
 class Bench:
     """A simnic, another device whose frames go round, and one life after the other."""
 
     program = None  # whose calls fail
+    nic_facts, life_facts = {}, {}
 
     def __init__(self, folder):
         self.plan = Plan(folder)
@@ -218,7 +241,7 @@ class Bench:
         self.measure()
 
     def start_nic(self):
-        self.nic = Simnic(BUILD)
+        self.nic = Simnic(BUILD, **self.nic_facts)
         self.prepare_nic()
         self.nic.start()
         self.auditor = Auditor(self.nic)
@@ -283,7 +306,7 @@ class WorkerBench(Bench):
         """Return: whether all of it went well. Nothing fails any more then."""
         stand.shim.begin()
         connected(stand)
-        life = Life(stand)
+        life = FaultLife(stand, **self.life_facts)
         good = play(stand, life)
         life.close()
         leave(stand)
@@ -353,3 +376,19 @@ class SimnicBench(WorkerBench):
             self.nic.sock.close()
             wait_for(self.nic._connect, "simnic's admin socket", PATIENCE)
             assert isinstance(self.nic.sock, socket.socket)
+
+
+class WorkerOwnLog(OwnLog, WorkerBench):
+    pass
+
+
+class WorkerAnyOrder(AnyOrder, WorkerBench):
+    pass
+
+
+class SimnicOwnLog(OwnLog, SimnicBench):
+    pass
+
+
+class SimnicAnyOrder(AnyOrder, SimnicBench):
+    pass

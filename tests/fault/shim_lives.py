@@ -2,6 +2,7 @@
 """A shim of which one call fails, with workers that work, while its device is made, used and deleted."""
 import os
 import select
+import shutil
 import tempfile
 import time
 
@@ -88,6 +89,7 @@ class ShimBench(Bench):
             self.stop_counting()
             os.close(mailbox)
             self.nic.delete(name)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def use(self, device, mailbox, fault):
         device.begin(mailbox)

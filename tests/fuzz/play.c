@@ -689,7 +689,9 @@ static void do_time(const struct step *step)
 
 static void do_relay(const struct step *step)
 {
-	for (int i = 0; i < 3 && device_relay_run(&stand.device); i++)
+	struct queue_set failed;
+
+	for (int i = 0; i < 3 && device_relay_run(&stand.device, &failed); i++)
 		;
 	if (step->ring % 2)
 		device_relay_sleep(&stand.device);

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "../common"))
+sys.path.append(os.path.join(os.path.dirname(__file__), "../wire"))  # its front-end; our modules go first
 
 from hostile import register  # noqa: E402
 from vdpad_fixture import Vdpad  # noqa: E402

@@ -7,18 +7,25 @@ that no device wrote. So these guests do little, and one that is broken afterwar
 what is said of the device is never tried twice. That each page arrives which a device writes is shown
 by the page oracle in tests/migrate.
 """
+import contextlib
 import os
+import re
 import signal
 import tempfile
 
 import pytest
 
+from frontend import Guest as WireGuest
 from guest import Guest, GuestError
 from test_control import Peer
 from vdpad_fixture import Vdpad
 from waiting import wait_for
 
-MACS = {"a": "52:54:00:00:06:01", "peer": "52:54:00:00:06:02"}
+MACS = {"a": "52:54:00:00:06:01", "peer": "52:54:00:00:06:02", "watcher": "52:54:00:00:06:03"}
+RARP = b"\x80\x35"
+PINGS_A_SECOND = 10
+LONGEST_GAP = 30  # pings in a row without an answer, while QEMU moves the rest of the memory
+FEW_FEATURES = hex(1 << 32 | 1 << 5)  # VERSION_1, MAC
 KINDS = [pytest.param((1, False), id="split"), pytest.param((1, True), id="packed"),
          pytest.param((2, False), id="split-2-pairs"), pytest.param((2, True), id="packed-2-pairs")]
 METHODS = {"device": "dirty_log = yes", "relay": "dirty_log = no"}
@@ -42,19 +49,22 @@ class Stand:
         for guest in self.guests:
             guest.wait_ready()
 
-    def make(self, name, who, address, **facts):
+    def make(self, name, who, address, words=(), **facts):
         """A device and a guest on it that was started."""
-        self.vdpad.cli("dev", "add", "name", name, "mgmtdev", "sim/nic0", "mac", MACS[who],
-                       "max_vqp", str(self.queues))
+        self.vdpad.add(name, MACS[who], "max_vqp", str(self.queues), *words)
         guest = Guest(self.folder.name, name, self.vdpad.run_dir / "vhost" / f"{name}.sock",
                       MACS[who], address, self.queues, self.packed, **self.facts, **facts)
         self.guests.append(guest)
         guest.start()
         return guest
 
-    def destination(self):
+    def destination(self, *words):
         self.n += 1
-        return self.make(f"a{self.n}", "a", "10.0.6.1", incoming=True)
+        return self.make(f"a{self.n}", "a", "10.0.6.1", words, incoming=True)
+
+    def drop(self, guest):
+        guest.kill9()
+        self.guests.remove(guest)
 
     def migrate(self):
         """Migrate the guest to a new device; the old one is deleted. Return: QEMU's words."""
@@ -62,8 +72,7 @@ class Stand:
         result = source.migrate_to(target)
         assert result["status"] == "completed", result
         record = self.record(source.name)
-        source.kill9()
-        self.guests.remove(source)
+        self.drop(source)
         self.guest = target
         wait_for(lambda: self.record(source.name)["outcome"] == "handed over", "the record's end")
         return record
@@ -102,13 +111,29 @@ def tell(story, *args, **facts):
     raise last
 
 
+@contextlib.contextmanager
+def pinged(guest, other):
+    """The other one pings the guest all the time, and soon has an answer again."""
+    other.run(f"ping -i {1 / PINGS_A_SECOND} {guest.address} >/tmp/ping 2>&1 & sleep 0.5")
+    yield
+    if not other.wait_ping(guest.address):
+        raise Broken(guest.describe("it can't be reached"))
+    text = other.run("killall -INT ping; sleep 0.2; cat /tmp/ping")
+    sent = int(re.search(r"(\d+) packets transmitted", text)[1])
+    answered = sorted({int(number) for number in re.findall(r"seq=(\d+)", text)})
+    gaps = [b - a - 1 for a, b in zip([-1, *answered], [*answered, sent])]
+    print(f"of {sent} pings {sent - len(answered)} had no answer, {max(gaps)} in a row")
+    assert len(answered) > PINGS_A_SECOND and max(gaps) < LONGEST_GAP, text
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_guest_migrates_and_is_reached_where_it_is(method, kind):
     def story(stand):
         reach(stand.guest, stand.peer)
         for _ in range(2):
-            record = stand.migrate()
+            with pinged(stand.guest, stand.peer):
+                record = stand.migrate()
             assert record["method"] == method and record["phase"] == "stopped"
             reach(stand.guest, stand.peer)
     tell(story, method, *kind)
@@ -163,8 +188,7 @@ def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(method):
         assert status["datapath"] == "direct"
         assert stand.record("a")["outcome"] == "cancelled"
         reach(stand.guest, stand.peer)
-        target.kill9()
-        stand.guests.remove(target)
+        stand.drop(target)
         told.expect("cancelled")
         stand.migrate()
         for name in ("logging", "stopped", "handed-over"):
@@ -173,11 +197,59 @@ def test_a_migration_that_is_cancelled_leaves_the_guest_as_it_was(method):
     tell(story, method)
 
 
-def test_a_guest_that_does_not_announce_itself_is_announced():
+@pytest.mark.parametrize("method", METHODS)
+def test_a_destination_that_refuses_the_guest_leaves_it_where_it_was(method):
+    """What the guest uses its device does not offer, which shows when all queues were taken back."""
     def story(stand):
         reach(stand.guest, stand.peer)
-        stand.migrate()
+        target = stand.destination("device_features", FEW_FEATURES)
+        stand.guest.wants_answer_of(target)
+        assert stand.guest.migrate_to(target)["status"] == "failed"
+        status = stand.vdpad.wait_status("a", lambda status: "migration" not in status)
+        assert status["datapath"] == "direct"
+        record = stand.record("a")
+        assert (record["outcome"], record["method"]) == ("cancelled", method)
         reach(stand.guest, stand.peer)
+        stand.drop(target)
+        with contextlib.closing(Watcher(stand)) as watcher:
+            stand.migrate()
+            reach(stand.guest, stand.peer)
+            assert watcher.listen() == []  # this guest says itself where it is
+    tell(story, method)
+
+
+class Watcher:
+    """A third device on the same NIC, which hears what all do."""
+
+    def __init__(self, stand):
+        path = stand.vdpad.add("watcher", MACS["watcher"])
+        self.guest = WireGuest(str(path)).setup()
+        self.close = self.guest.close
+        self.ring = self.guest.rings[0]
+        self.announced = []  # addresses, by frames of which
+        for _ in range(self.ring.size):
+            self.ring.offer(writable=2048)
+        self.ring.notify()
+
+    def listen(self):
+        while (done := self.ring.take()) is not None:
+            frame = self.ring.data(*done)[12:]
+            if frame[12:14] == RARP:
+                self.announced.append(frame[6:12].hex(":"))
+            self.ring.offer(writable=2048)
+            self.ring.notify()
+        return self.announced
+
+
+def test_a_guest_that_does_not_announce_itself_is_announced():
+    def story(stand):
+        with contextlib.closing(Watcher(stand)) as watcher:
+            reach(stand.guest, stand.peer)
+            assert watcher.listen() == []
+            stand.migrate()
+            wait_for(watcher.listen, "a RARP on the wire")
+            assert set(watcher.announced) == {MACS["a"]}
+            reach(stand.guest, stand.peer)
     tell(story, "device", announce=False)
 
 
@@ -194,8 +266,7 @@ def test_a_worker_may_be_killed_while_its_guest_migrates():
                 reach(stand.guest, stand.peer)
             here.call("migrate-set-parameters", **{"max-bandwidth": 10**9})
             assert here.wait_migrated()["status"] == "completed"
-        stand.guest.kill9()
-        stand.guests.remove(stand.guest)
+        stand.drop(stand.guest)
         stand.guest = target
         reach(stand.guest, stand.peer)
     tell(story, "relay")
@@ -251,8 +322,7 @@ def test_a_guest_whose_migration_was_cancelled_stays_relayed_until_it_begins_ane
         stand.vdpad.wait_status("a", lambda status: "migration" not in status)
         wait_relayed(stand, "a", STANDS)
         reach(stand.guest, stand.peer)
-        target.kill9()
-        stand.guests.remove(target)
+        stand.drop(target)
         stand.guest.reboot()
         wait_direct(stand, "a")
         reach(stand.guest, stand.peer)

@@ -195,7 +195,7 @@ def test_a_device_with_a_control_queue_keeps_it_and_serves_front_ends_that_do_no
 def test_a_device_without_it_says_nothing_of_a_control_queue(vdpad):
     add(vdpad, "a")
     assert vdpad.json("dev", "show", "a")["dev"]["a"]["max_vqs"] == 2
-    assert vdpad.status("a")["ctrl_vq"] is False
+    vdpad.wait_status("a", lambda status: status.get("ctrl_vq") is False)
 
 
 def test_devices_come_back_after_the_host_was_started_again(vdpad):

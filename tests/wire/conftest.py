@@ -106,10 +106,15 @@ def make_stand(simnic, aftermath):
 
 
 @pytest.fixture
-def logging_stand(logging_simnic, aftermath):
+def make_logging_stand(logging_simnic, aftermath):
     make, end = made(aftermath, logging_simnic)
-    yield make(pairs=2)
+    yield make
     end()
+
+
+@pytest.fixture
+def logging_stand(make_logging_stand):
+    return make_logging_stand(pairs=2)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from frontend import FrontEnd
 from hostile import hostile
 from inflight_area import AREA, SIZE, Area, area, begin, go_on, guest, packed, part_size
+from slow_file import slow_file
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -42,6 +43,15 @@ def test_what_is_no_memory_is_refused(shuffled_stand, guest, area):
             guest.fe.refused("SET_INFLIGHT_FD", area.payload(), [fd])
             os.close(fd)
     os.close(write)
+
+
+@hostile(40)
+def test_an_area_whose_pages_may_be_slow_to_come_is_refused(shuffled_stand, guest, area):
+    with slow_file(area.size + area.offset) as file, unchanged(shuffled_stand.shim):
+        guest.fe.refused("SET_INFLIGHT_FD", area.payload(), [file.fileno()])
+    assert "the inflight area is in a file that does not live in memory" in shuffled_stand.shim.log()
+    go_on(guest)
+    guest.exchange(3)
 
 
 def test_another_area_while_rings_run_is_refused(shuffled_stand, guest, area):

@@ -7,6 +7,7 @@ import pytest
 from dirty import Log
 from frontend import F_LOG_ALL, eventfd, state, u64
 from hostile import hostile
+from slow_file import slow_file
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -107,6 +108,18 @@ def test_what_is_no_memory_is_refused(stand, guest):
     os.close(log.fd)
 
 
+@hostile(40)
+def test_a_log_whose_pages_may_be_slow_to_come_is_refused(stand, guest):
+    log = Log(guest)
+    with slow_file(log.size) as file, unchanged(stand.shim):
+        assert guest.fe.ask("SET_LOG_BASE", log.payload(), [file.fileno()]) == u64(1)
+    assert "the dirty log is in a file that does not live in memory" in stand.shim.log()
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(2)
+    os.close(log.fd)
+
+
 @hostile(108)
 def test_a_log_is_replaced_while_rings_run(guest, log):
     assert answer(guest.fe, log) == 0
@@ -191,4 +204,19 @@ def test_a_device_that_was_replaced_is_logged_as_the_one_before(own_nic_stand):
     os.pwrite(log.fd, bytes(log.size), log.offset)
     guest.exchange(3)
     assert log.marked()
+    os.close(log.fd)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_dump_tells_the_ring_s_position_from_the_shadow_s(stand, packed):
+    guest = stand.guest(packed=packed).setup()
+    log = Log(guest)
+    guest.transmit(5)
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.transmit(3)
+    ring = stand.shim.dump()["device"]["rings"][1]
+    assert (ring["position"]["avail"], ring["position"]["used"]) == (8, 8)
+    assert (ring["device"]["avail"], ring["device"]["used"]) == (3, 3)
+    assert ring["position"]["avail_wrap"] == ring["position"]["used_wrap"] == packed
     os.close(log.fd)

@@ -7,29 +7,14 @@
 #include "tools/simnic/iommu.h"
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "vdpa/base/bits.h"
-
-/* Page size of a memory file; 0 when it is none. */
-static uint64_t file_page_size(int fd)
-{
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0)
-		return 0;
-	if (fs.f_type == TMPFS_MAGIC)
-		return (uint64_t)sysconf(_SC_PAGESIZE);
-	if (fs.f_type == HUGETLBFS_MAGIC)
-		return (uint64_t)fs.f_bsize;
-	return 0;
-}
+#include "vdpa/base/memfile.h"
 
 static bool map_ok(const struct sim_map *map)
 {
@@ -52,7 +37,7 @@ int iommu_region_open(const struct sim_map *map, int fd, struct iommu_region *re
 
 	if (!map_ok(map) || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return -EINVAL;
-	page = file_page_size(fd);
+	page = memfile_page_size(fd);
 	if (page == 0 || map->offset + map->size > (uint64_t)st.st_size)
 		return -EINVAL;
 

@@ -26,12 +26,6 @@ size_t driver_link_fds(const struct worker *w, int *ret)
 	return n;
 }
 
-static void commit(struct worker *w)
-{
-	if (transaction_commit(&w->session.transaction) < 0)
-		w->stopping = true;
-}
-
 void driver_link_watch(struct worker *w)
 {
 	int fd = w->driver->ops->event_fd(w->driver);
@@ -105,7 +99,7 @@ void driver_link_receive(struct worker *w)
 		any = true;
 	}
 	if (any)
-		commit(w);
+		worker_commit(w);
 	if (w->device.lost) /* found out otherwise, perhaps: its last word stays untaken and would wake us */
 		driver_link_unwatch(w);
 }
@@ -117,6 +111,6 @@ void driver_link_device_changed(struct worker *w)
 
 	device_returned(&w->device, fds, n);
 	session_config_changed(&w->session); /* nobody knows what became of it meanwhile */
-	commit(w);
+	worker_commit(w);
 	driver_link_watch(w);
 }

@@ -13,13 +13,13 @@
 
 #include "protocol/progress.h"
 #include "protocol/table.h"
-#include "tools/worker/worker.h"
+#include "tools/worker/dump.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 #include "vdpa/saved.h"
 
-static void put_text(FILE *f, const char *text)
+void dump_text(FILE *f, const char *text)
 {
 	fputc('"', f);
 	for (const char *c = text; *c; c++) {
@@ -35,72 +35,6 @@ static void put_text(FILE *f, const char *text)
 	fputc('"', f);
 }
 
-static void put_ring(struct worker *w, FILE *f, uint32_t index)
-{
-	const struct ring_state *ring = &w->device_section.rings[index];
-	struct driver_queue_stats stats;
-
-	device_queue_stats(&w->device, index, &stats);
-	fprintf(f,
-		"{\"index\":%" PRIu32 ",\"size\":%" PRIu32 ",\"desc\":%" PRIu64 ",\"avail\":%" PRIu64
-		",\"used\":%" PRIu64 ",\"log\":%" PRIu64 ",\"flags\":%" PRIu32 ",\"base\":%" PRIu32
-		",\"has_addr\":%u,\"started\":%u,\"enabled\":%u,\"running\":%u,\"failed\":%u",
-		index, ring->size, ring->desc_uva, ring->avail_uva, ring->used_uva, ring->log_addr,
-		ring->addr_flags, ring->base, ring->has_addr, ring->started, ring->enabled,
-		ring->running, ring->failed);
-	fprintf(f,
-		",\"kick\":%s,\"call\":%s,\"err\":%s,\"device\":{\"running\":%d,\"failed\":%d,"
-		"\"avail\":%u,\"avail_wrap\":%d,\"used\":%u,\"used_wrap\":%d,"
-		"\"received\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"bytes\":%" PRIu64
-		",\"drops\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"calls\":%" PRIu64 "}}",
-		ring->kick_slot >= 0 ? "true" : "false", ring->call_slot >= 0 ? "true" : "false",
-		ring->err_slot >= 0 ? "true" : "false", stats.running, stats.failed,
-		stats.position.avail, stats.position.avail_wrap, stats.position.used,
-		stats.position.used_wrap, stats.received_desc, stats.completed_desc, stats.bytes,
-		stats.drops, stats.errors, stats.calls);
-}
-
-static void put_memory(struct worker *w, FILE *f)
-{
-	const struct memory_table *table = &w->device_section.memory;
-
-	fputs(",\"memory\":[", f);
-	for (uint32_t i = 0; i < table->n_regions; i++) {
-		const struct memory_region *m = &table->regions[i];
-
-		fprintf(f,
-			"%s{\"gpa\":%" PRIu64 ",\"size\":%" PRIu64 ",\"uva\":%" PRIu64
-			",\"offset\":%" PRIu64 ",\"dev\":%" PRIu64 ",\"ino\":%" PRIu64 "}",
-			i ? "," : "", m->gpa, m->size, m->uva, m->offset, m->dev, m->ino);
-	}
-	fputs("]", f);
-}
-
-static void put_device(struct worker *w, FILE *f)
-{
-	static const char *const datapaths[DATAPATH_N] = {
-		[DATAPATH_NONE] = "none",
-		[DATAPATH_DIRECT] = "direct",
-		[DATAPATH_RELAY] = "relay",
-	};
-	const struct device_section *d = &w->device_section;
-
-	fprintf(f,
-		"\"device\":{\"offered\":%" PRIu64 ",\"features\":%" PRIu64
-		",\"status\":%u,\"failed\":%u,\"lost\":%d,\"postcopy\":%u,\"blind\":%u"
-		",\"datapath\":\"%s\",\"reason\":",
-		w->device.offered, d->features, d->status, d->failed, w->device.lost, d->postcopy,
-		d->postcopy_blind, datapaths[device_datapath(&w->device)]);
-	put_text(f, d->reason);
-	put_memory(w, f);
-	fputs(",\"rings\":[", f);
-	for (uint32_t i = 0; i < w->device.n_queues; i++) {
-		fputs(i ? ",\n" : "\n", f);
-		put_ring(w, f, i);
-	}
-	fputs("]}", f);
-}
-
 static void put_trace(const struct session_section *s, FILE *f)
 {
 	uint32_t n = s->trace_next < SESSION_TRACE_SIZE ? s->trace_next : SESSION_TRACE_SIZE;
@@ -111,12 +45,12 @@ static void put_trace(const struct session_section *s, FILE *f)
 			&s->trace[(s->trace_next - n + i) % SESSION_TRACE_SIZE];
 
 		fprintf(f, "%s\n{\"when_ns\":%" PRIu64 ",\"name\":", i ? "," : "", t->when_ns);
-		put_text(f, message_name(t->request));
+		dump_text(f, message_name(t->request));
 		fprintf(f,
 			",\"request\":%" PRIu32 ",\"flags\":%" PRIu32 ",\"size\":%" PRIu32
 			",\"fds\":%" PRIu32 ",\"payload\":[%" PRIu64 ",%" PRIu64 "],\"result\":",
 			t->request, t->flags, t->size, t->n_fds, t->payload[0], t->payload[1]);
-		put_text(f, t->result < 0 ? strerror(-t->result) : "ok");
+		dump_text(f, t->result < 0 ? strerror(-t->result) : "ok");
 		fputs("}", f);
 	}
 	fputs("]", f);
@@ -131,7 +65,7 @@ static void put_session(const struct session_section *s, FILE *f)
 		s->connected, s->frontend_pid, s->frontend_uid, s->protocol_features,
 		(int)progress_phase(s->progress), progress_attempts(s->progress), s->messages,
 		s->refused, s->connections);
-	put_text(f, s->refusal);
+	dump_text(f, s->refusal);
 	put_trace(s, f);
 	fputs("}", f);
 }
@@ -146,7 +80,7 @@ static void put_log_line(void *arg, const char *line)
 	struct log_writer *writer = arg;
 
 	fputs(writer->any ? ",\n" : "\n", writer->file);
-	put_text(writer->file, line);
+	dump_text(writer->file, line);
 	writer->any = true;
 }
 
@@ -164,9 +98,9 @@ int dump_write(struct worker *w, int fd)
 	writer = (struct log_writer){ .file = f };
 	fprintf(f, "{\"version\":\"%s\",\"pid\":%d,\"now_ns\":%" PRIu64 ",\"started_ns\":%" PRIu64
 		",\"driver\":", VDPAD_VERSION, (int)getpid(), clock_now_ns(), w->started_ns);
-	put_text(f, w->spec.driver);
+	dump_text(f, w->spec.driver);
 	fputs(",\n", f);
-	put_device(w, f);
+	dump_device(w, f);
 	put_session(&w->session_section, f);
 	fputs(",\"log\":[", f);
 	log_recent(put_log_line, &writer);

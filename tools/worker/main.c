@@ -37,6 +37,12 @@ int worker_watch(struct worker *w, int fd, uint32_t events, enum worker_source s
 	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void worker_commit(struct worker *w)
+{
+	if (transaction_commit(&w->session.transaction) < 0)
+		w->stopping = true;
+}
+
 static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_SHIM] = shim_link_receive,
 	[WORKER_SOURCE_DRIVER] = driver_link_receive,

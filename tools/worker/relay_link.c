@@ -25,6 +25,29 @@ static void watch(struct worker *w)
 	w->relay_watched = true;
 }
 
+/* A message that is refused later would take the failure back, if it were not lasting by then. */
+static void tell_failures(struct worker *w, const struct queue_set *failed)
+{
+	worker_commit(w);
+	for (uint32_t i = 0; i < w->device.n_queues; i++) {
+		if (queue_set_has(failed, i))
+			shim_link_event(w, SHIM_EVENT_QUEUE_ERROR,
+				"queue %u broke the rules of its ring", i);
+	}
+}
+
+/* Return: true when something moved. */
+static bool run(struct worker *w)
+{
+	bool had_failed = w->device_section.failed, moved;
+	struct queue_set failed;
+
+	moved = device_relay_run(&w->device, &failed);
+	if (!queue_set_empty(&failed) || w->device_section.failed != had_failed)
+		tell_failures(w, &failed);
+	return moved;
+}
+
 void relay_link_serve(struct worker *w)
 {
 	uint64_t now;
@@ -33,7 +56,7 @@ void relay_link_serve(struct worker *w)
 	watch(w);
 	if (!w->relay_watched)
 		return;
-	while (rounds < ROUNDS && device_relay_run(&w->device))
+	while (rounds < ROUNDS && run(w))
 		rounds++;
 	now = clock_now_ns();
 	if (rounds > 0)

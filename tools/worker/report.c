@@ -15,12 +15,14 @@
 #include "vdpa/position.h"
 #include "vdpa/saved.h"
 
-static struct queue_position ring_position_now(const struct worker *w, uint32_t index,
+struct queue_position report_position(const struct worker *w, uint32_t index,
 	const struct driver_queue_stats *stats)
 {
 	const struct ring_state *ring = &w->device_section.rings[index];
 	struct queue_position p = { .avail = (uint16_t)ring->base, .used = (uint16_t)ring->base };
 
+	if (ring->running && device_relay_position(&w->device, index, &p))
+		return p;
 	if (ring->running && stats->running)
 		return stats->position;
 	if (device_is_packed(&w->device) && ring->size > 0 &&
@@ -36,7 +38,7 @@ static void fill_queue(const struct worker *w, uint32_t index, struct health_que
 	struct queue_position position;
 
 	device_queue_stats(&w->device, index, &stats);
-	position = ring_position_now(w, index, &stats);
+	position = report_position(w, index, &stats);
 	*q = (struct health_queue){
 		.size = ring->size,
 		.enabled = ring->enabled,
@@ -141,8 +143,7 @@ void report_health(struct worker *w)
 static void running_changed(struct worker *w, bool running)
 {
 	w->session_section.running_ns = running ? clock_now_ns() : 0;
-	if (transaction_commit(&w->session.transaction) < 0)
-		w->stopping = true;
+	worker_commit(w);
 	shim_link_event(w, running ? SHIM_EVENT_RUNNING : SHIM_EVENT_STOPPED, "%s",
 		running ? "queues run" : "no queue runs");
 }

@@ -132,6 +132,13 @@ void relay_link_serve(struct worker *w);
 
 /* report.c: what others may see */
 
+/**
+ * report_position() - where a ring stands: the guest's, also when the device works on a shadow of it.
+ * @stats: the device's figures of it
+ */
+struct queue_position report_position(const struct worker *w, uint32_t index,
+	const struct driver_queue_stats *stats);
+
 /** report_health() - write the health block. */
 void report_health(struct worker *w);
 
@@ -154,7 +161,12 @@ void report_migration(struct worker *w);
 /** dump_write() - write a report for support to @fd, JSON; no payload of the guest's. */
 int dump_write(struct worker *w, int fd);
 
-/* main.c: the loop. What it waits for; in the order in which it serves them. */
+/* main.c: the loop. */
+
+/** worker_commit() - make what changed lasting; a worker that can't ends. */
+void worker_commit(struct worker *w);
+
+/* What it waits for; in the order in which it serves them. */
 enum worker_source {
 	WORKER_SOURCE_SHIM,
 	WORKER_SOURCE_DRIVER,

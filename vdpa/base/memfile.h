@@ -13,4 +13,11 @@
  */
 int memfile_create(const char *name, uint64_t size);
 
+/**
+ * memfile_page_size() - is a file one that lives in memory: memfd, tmpfs, hugetlbfs?
+ * A page of any other may take as long to come as whoever serves that file likes.
+ * Return: the size of its pages, bytes; 0 when it lives elsewhere, or @fd is no descriptor.
+ */
+uint64_t memfile_page_size(int fd);
+
 #endif

@@ -64,6 +64,7 @@ static const int worker_calls[] = {
 	SCMP_SYS(close),
 	SCMP_SYS(dup),
 	SCMP_SYS(fstat),
+	SCMP_SYS(fstatfs),
 	SCMP_SYS(eventfd2),
 	SCMP_SYS(memfd_create),
 	SCMP_SYS(ftruncate),
