@@ -336,7 +336,7 @@ static void want_after(struct end *e, uint16_t n)
 		avail->ring[r->size] = at;
 		return;
 	}
-	event->off_wrap = (uint16_t)(at % r->size | (uint32_t)wrap << VRING_PACKED_EVENT_F_WRAP_CTR);
+	event->off_wrap = (uint16_t)((uint32_t)at % r->size | (wrap ? BIT(VRING_PACKED_EVENT_F_WRAP_CTR) : 0U));
 	event->flags = VRING_PACKED_EVENT_FLAG_DESC;
 }
 

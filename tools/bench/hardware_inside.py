@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-for part in ("tests/lab/inside", "tests/common", "tests/system", "tests/wire"):
+for part in ("tests/common", "tests/system", "tests/wire", "tests/lab/inside"):
     sys.path.insert(0, str(REPO / part))
 from conftest import Function, Host  # noqa: E402
 from frontend import Memory, table  # noqa: E402
@@ -45,7 +45,7 @@ class Block:
 
 def testpmd(function, megabytes, huge):
     """Seconds until it has started its port and asks what to do."""
-    words = ["dpdk-testpmd", "-l", "0", "--no-telemetry", "-m", str(megabytes), "--file-prefix", "peer"]
+    words = ["dpdk-testpmd", "-l", "0,1", "--no-telemetry", "-m", str(megabytes), "--file-prefix", "peer"]
     for name in ("net_virtio", "mempool_ring", "bus_pci", "bus_vdev"):
         words += ["-d", f"{PMDS}/librte_{name}.so"]
     words += ["-a", function.name, *([] if huge else ["--no-huge"]), "--", "-i", "--total-num-mbufs=2048"]
