@@ -48,7 +48,7 @@ def testpmd(function, megabytes, huge):
     words = ["dpdk-testpmd", "-l", "0,1", "--no-telemetry", "-m", str(megabytes), "--file-prefix", "peer"]
     for name in ("net_virtio", "mempool_ring", "bus_pci", "bus_vdev"):
         words += ["-d", f"{PMDS}/librte_{name}.so"]
-    words += ["-a", function.name, *([] if huge else ["--no-huge"]), "--", "-i", "--total-num-mbufs=2048"]
+    words += ["-a", function.name, "--in-memory" if huge else "--no-huge", "--", "-i", "--total-num-mbufs=2048"]
     begun = time.monotonic()
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as peer:
         said = b""
@@ -192,6 +192,8 @@ def main():
         function.give_to("vfio-pci")
     HUGE.write_text("544")
     wait_for(lambda: int(HUGE.read_text()) == 544, "huge pages")
+    os.makedirs("/dev/hugepages", exist_ok=True)
+    subprocess.run(["mount", "-t", "hugetlbfs", "huge", "/dev/hugepages"], check=True)
     vdpad = Vdpad().start()
     one = functions[0]
     figures = {

@@ -6,7 +6,9 @@ other's function; rings, interrupts and kicks are QEMU's, and the IOMMU is the k
 """
 import os
 import resource
+import select
 import shutil
+import signal
 import struct
 import tempfile
 
@@ -162,6 +164,25 @@ def test_another_worker_goes_on(pair, packed):
         assert take(a, (0,)) == frame(b, a, 7)
         b.guest.rings[1].wait()
     exchange(a, b, 20)
+
+
+def test_interrupts_come_to_the_guest_with_none_of_our_threads_running(pair):
+    a, b = pair()
+    a.guest.rings[0].offer(writable=2048)
+    a.guest.rings[0].notify()
+    assert a.device()["rings"][0]["running"]  # an answer: the kick before it was passed on
+    call = a.guest.rings[0].call
+    os.set_blocking(call, False)
+    while select.select([call], [], [], 0)[0]:
+        os.read(call, 8)
+    os.kill(a.shim.process.pid, signal.SIGSTOP)
+    try:
+        b.guest.rings[1].offer(bytes(12) + frame(b, a, 1))
+        b.guest.rings[1].notify()
+        assert select.select([call], [], [], 60)[0], "no interrupt"
+        assert take(a, (0,)) == frame(b, a, 1)
+    finally:
+        os.kill(a.shim.process.pid, signal.SIGCONT)
 
 
 def log_on(stand):
