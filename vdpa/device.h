@@ -362,6 +362,9 @@ int device_relay_fd(const struct device *d);
  */
 bool device_relay_run(struct device *d, struct queue_set *ret_failed);
 
+/** device_says_positions() - does the device say where its queues stand? Else the used rings do. */
+bool device_says_positions(const struct device *d);
+
 /**
  * device_relay_position() - where a relayed ring stands in the guest's ring; the device knows its shadow only.
  * Return: false: this process relays no such ring, @ret is untouched.

@@ -72,10 +72,15 @@ static bool keeps_notes(const struct device *d, uint32_t index)
 	return logs_by_relay(d) || inflight_part(d, index) != NULL;
 }
 
+bool device_says_positions(const struct device *d)
+{
+	return !d->driver->ops->caps(d->driver)->ring_positions;
+}
+
 /* Nobody could ever tell where the device stands in the guest's ring. */
 static bool would_get_lost(const struct device *d)
 {
-	return d->driver->ops->caps(d->driver)->ring_positions && device_is_packed(d);
+	return !device_says_positions(d) && device_is_packed(d);
 }
 
 /* A device that can't start where the ring stands is relayed until the guest begins anew. */

@@ -326,7 +326,8 @@ static int sim_queue_stats(struct driver_device *device, uint16_t queue,
 		.drops = regs.drops,
 		.errors = regs.errors,
 		.calls = regs.calls,
-		.position = sim_position(regs.position, sim_is_packed(sim)),
+		.position = sim->caps.ring_positions ? (struct queue_position){ 0 } :
+						       sim_position(regs.position, sim_is_packed(sim)),
 		.running = regs.status == SIM_QUEUE_RUNNING,
 		.failed = regs.status == SIM_QUEUE_ERROR,
 	};

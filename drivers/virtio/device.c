@@ -409,6 +409,8 @@ int virtio_set_features(struct driver_device *device, uint64_t features)
 
 	if (features & ~v->caps.features)
 		return -EINVAL;
+	if (features != 0 && !(features & BIT_ULL(VIRTIO_F_VERSION_1))) /* a driver of before virtio 1.0 */
+		return -EINVAL;
 	if (virtio_runs(v))
 		return features == v->kept->features ? 0 : -EBUSY;
 	for (uint32_t i = 0; i < QUEUE_MAX; i++)
@@ -417,8 +419,8 @@ int virtio_set_features(struct driver_device *device, uint64_t features)
 	if (r < 0)
 		return r;
 	v->kept->features = features;
-	if (!(features & BIT_ULL(VIRTIO_F_VERSION_1)))
-		return features == 0 ? 0 : -EINVAL; /* nothing yet, or a driver of before virtio 1.0 */
+	if (features == 0)
+		return 0;
 	r = virtio_negotiate(v);
 	v->untouched = r == 0;
 	return r;

@@ -54,6 +54,7 @@ def test_a_split_ring_runs_directly_and_its_used_ring_tells_where_it_stood(plain
     guest = stand.guest().setup()
     assert path(stand) == DIRECT
     guest.exchange(n)
+    assert [ring["position"]["used"] for ring in rings(stand)] == [ring.position() for ring in guest.rings]
     for ring in guest.rings:
         assert guest.fe.vring_base(ring.index) == ring.position()
     assert not any(ring["running"] for ring in rings(stand))

@@ -13,7 +13,19 @@
 #include "tools/worker/worker.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/position.h"
+#include "vdpa/ring.h"
 #include "vdpa/saved.h"
+
+/* Of a device that says none: what it gave back, by the guest's used ring; a packed ring is relayed. */
+static struct queue_position position_of_ring(const struct worker *w, uint32_t index)
+{
+	struct queue_position p = { 0 };
+	struct ring_words words;
+
+	if (ring_read_words(&w->device, index, &words) == 0)
+		p.avail = p.used = words.device[1];
+	return p;
+}
 
 struct queue_position report_position(const struct worker *w, uint32_t index,
 	const struct driver_queue_stats *stats)
@@ -23,6 +35,8 @@ struct queue_position report_position(const struct worker *w, uint32_t index,
 
 	if (ring->running && device_relay_position(&w->device, index, &p))
 		return p;
+	if (ring->running && stats->running && !device_says_positions(&w->device))
+		return position_of_ring(w, index);
 	if (ring->running && stats->running)
 		return stats->position;
 	if (device_is_packed(&w->device) && ring->size > 0 &&
