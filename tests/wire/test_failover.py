@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A device with a standby: its rings go on there when it fails, or when its operator wants it, and back."""
 import os
+import shutil
 import signal
 import struct
 
@@ -10,6 +11,7 @@ from looks import rings
 from shimside import SLOT_STANDBY, SPEC_RELAY, SPEC_SIM
 from simnic import Simnic
 from stand import BUILD, Stand
+from tracer import Tracer
 from waiting import wait_for
 
 PLAIN = ["--start-position", "initial", "--positions", "ring", "--queues", "together"]
@@ -77,6 +79,7 @@ def make_pair():
         pair.close_now()
     for nic in nics:
         nic.stop()
+        shutil.rmtree(nic.folder)
 
 
 @pytest.fixture
@@ -379,3 +382,110 @@ def test_what_one_of_the_two_can_not_is_not_offered(make_pair):
     features = fe.ask_u64("GET_FEATURES")
     assert not features & 1 << 35
     assert not fe.ask_u64("GET_PROTOCOL_FEATURES") & 1 << 12
+
+
+# --------------------------------------------------------------------------- killed anywhere
+
+
+def told(pair):
+    pair.shim.datapath(SPEC_SIM)
+
+
+def loss(pair):
+    pair.nic.process.kill()
+    pair.nic.process.wait()
+
+
+def back(pair):
+    pair.shim.datapath(0)
+
+
+def on_standby(pair, guest):
+    told(pair)
+    pair.wait_path("sim")
+    guest.exchange(3)
+
+
+# name: (what makes the worker change sides, the state before, who serves then)
+CHANGES = {
+    "told": (told, lambda pair, guest: None, "sim"),
+    "loss": (loss, lambda pair, guest: None, "sim"),
+    "back": (back, on_standby, "direct"),
+}
+
+
+def n_changes(pair):
+    return pair.shim.log().count("rings are served by")
+
+
+def change_killed(pair, change, edge):
+    """Kill the worker at that edge of what it does. Return: whether it was over before."""
+    tracer = Tracer(pair.shim.process.pid)
+    before = n_changes(pair)
+    change(pair)
+    over = False
+    for _ in range(edge + 1):
+        call, begins = tracer.next_edge()
+        over = begins and call == "epoll_wait" and n_changes(pair) > before
+        if over:
+            break
+    pair.shim.kill()
+    pair.shim.start()
+    return over
+
+
+@pytest.fixture(scope="module")
+def two_nics():
+    with Simnic(BUILD) as primary, Simnic(BUILD) as standby:
+        yield primary, standby
+
+
+def killed_at(two_nics, name, packed, edge):
+    """Return: whether the change was over before."""
+    change, before, path = CHANGES[name]
+    pair = Pair(*two_nics)
+    pair.shim.start()
+    guest = pair.guest(packed=packed).setup()
+    guest.exchange(5)
+    before(pair, guest)
+    outstanding(guest, 3)
+    pair.shim.dump()  # from now on nothing is under way
+    over = change_killed(pair, change, edge)
+    pair.wait_path(path)
+    for ring in guest.rings:
+        assert not ring.take()
+    transmit_and_receive(guest)
+    assert pair.failover()["stale"] == 0
+    for ring in guest.rings:
+        assert guest.fe.vring_base(ring.index) == ring.position()
+    pair.close_now()
+    return over
+
+
+@LAYOUTS
+@pytest.mark.parametrize("name", CHANGES)
+def test_killed_anywhere_a_change_of_sides_is_completed(two_nics, name, packed):
+    """A NIC that dies takes half a second to begin again: there each layout has every second edge."""
+    step = 2 if name == "loss" else 1
+    edge = packed if name == "loss" else 0
+    while not killed_at(two_nics, name, packed, edge):
+        edge += step
+        if name == "loss":
+            two_nics[0].stop()
+            two_nics[0].start()
+    assert edge > 20, "this walked over nothing"
+
+
+def transmit_and_receive(guest):
+    """Some buffers wait already; they come back in their order, each once."""
+    first = guest.rings[0].next_used % 64
+    for n in range(40):
+        frame = b"\2\0\0\0\0\x99" + guest.mac + b"\x88\xb5" + bytes([n]) * 60
+        guest.rings[0].offer(writable=2048)
+        guest.rings[0].notify()
+        guest.rings[1].offer(bytes(12) + frame)
+        guest.rings[1].notify()
+        guest.rings[1].wait()
+        number, length = guest.rings[0].wait()
+        assert number == (first + n) % 64
+        assert guest.rings[0].data(number, length)[24:] == frame[12:]

@@ -335,10 +335,17 @@ void driver_link_wish(struct worker *w, bool now)
 				  w->spec.flags & SHIM_SPEC_RELAY ? WISH_RELAY :
 								    WISH_DIRECT;
 
-	if (!now && wish == w->device_section.failover.wish && !w->device_section.failover.now)
+	if (!now && wish == w->device_section.failover.wish)
 		return;
 	device_set_wish(&w->device, wish, now);
 	update(w);
+}
+
+void driver_link_resume(struct worker *w)
+{
+	driver_link_wish(w, w->device_section.failover.now);
+	if (w->sides[DEVICE_STANDBY].driver)
+		update(w); /* a predecessor may have died between the change and the start of rings */
 }
 
 /* Who serves now may have another link, and events of its own. */

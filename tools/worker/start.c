@@ -179,6 +179,6 @@ int worker_start(struct worker *w)
 	w->switches = w->device_section.failover.switches;
 	w->serves = true;
 	r = connection_watch(w);
-	driver_link_wish(w, false); /* after the message that a predecessor was in the middle of */
+	driver_link_resume(w); /* after the message that a predecessor was in the middle of */
 	return r;
 }

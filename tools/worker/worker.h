@@ -143,6 +143,9 @@ void driver_link_changed(struct worker *w, enum device_side side, int *fds, size
 /** driver_link_wish() - the specification may say who is to serve. @now: as device_set_wish(). */
 void driver_link_wish(struct worker *w, bool now);
 
+/** driver_link_resume() - go on with a change of sides that a predecessor was in the middle of. */
+void driver_link_resume(struct worker *w);
+
 /** driver_link_follow() - loop: change sides if it is due. */
 void driver_link_follow(struct worker *w);
 
