@@ -229,8 +229,7 @@ static void reset_other(struct device *d)
 static void revive_other(struct device *d)
 {
 	const struct device_side_link *side = &d->sides[other_side(d)];
-	int r = side->n_fds == 0 ? -ENODEV :
-				   side->driver->ops->reopen(side->driver, side->fds, side->n_fds);
+	int r = side->driver->ops->reopen(side->driver, side->fds, side->n_fds); /* none: it lets go */
 
 	if (r == 0)
 		r = side->driver->ops->reset(side->driver);
@@ -348,8 +347,10 @@ static int give_side(struct device *d)
 
 	if (r == 0)
 		r = memory_give_all(d);
-	if (r == 0 && d->state->failover.mtu > 0)
-		r = d->driver->ops->set_mtu(d->driver, d->state->failover.mtu);
+	if (r == 0 && d->state->failover.mtu > 0 &&
+		d->driver->ops->set_mtu(d->driver, d->state->failover.mtu) < 0)
+		log_warning("%s does not take the MTU %u", names[device_active_side(d)],
+			d->state->failover.mtu);
 	if (d->control_pending)
 		d->control.flags |= CONTROL_ANNOUNCE;
 	return r == 0 ? control_restore(d) : r;
@@ -436,7 +437,7 @@ void failover_announce(struct device *d)
 	if (!d->announce_due || d->lost || !device_runs(d))
 		return;
 	d->announce_due = false;
-	if (device_net_config(d, &config) == 0)
+	if (d->driver->ops->caps(d->driver)->announces && device_net_config(d, &config) == 0)
 		device_announce(d, config.mac);
 }
 

@@ -36,7 +36,13 @@ int device_set_mtu(struct device *d, uint16_t mtu)
 
 bool device_can_announce(const struct device *d)
 {
-	return d->driver->ops->caps(d->driver)->announces;
+	for (int i = 0; i < DEVICE_N_SIDES; i++) {
+		struct driver_device *driver = d->sides[i].driver;
+
+		if (driver && !driver->ops->caps(driver)->announces)
+			return false;
+	}
+	return true;
 }
 
 int device_announce(struct device *d, const uint8_t mac[6])
