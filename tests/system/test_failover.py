@@ -26,7 +26,7 @@ def datapath(vdpad, path, seconds=60):
 
 
 def nic_state(vdpad):
-    return vdpad.json("mgmtdev", "status", "show")["mgmtdev"]["sim/nic0"]["state"]
+    return vdpad.json("mgmtdev", "status", "show")["mgmtdev_status"]["sim/nic0"]["state"]
 
 
 def kill_for_good(vdpad, nic="nic0"):
@@ -52,6 +52,9 @@ def test_traffic_goes_on_at_the_standby_when_the_nic_dies_for_good(vdpad, checks
     assert status["state"] == "running" and status["failovers"] >= 1
     assert status["standby_reason"] == "the device is gone; waiting for it to come back"
     assert "standby: the device is gone" in vdpad.cli("dev", "status", "show", "a")
+    for name in MACS:  # it is not taken back, whatever becomes of it
+        vdpad.cli("dev", "set", "name", name, "datapath", "sim")
+    assert vdpad.status("a")["standby_reason"] == "the operator wants it so"
     vdpad.kill9()
     vdpad.start()
     check.wait_more(5000)

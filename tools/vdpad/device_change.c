@@ -91,21 +91,32 @@ static int begin(struct device *dev, device_done done, void *arg)
 	if (dev->phase != DEVICE_UP)
 		return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s does not run: %s",
 			dev->spec.name, dev->reason[0] ? dev->reason : "it is being started");
-	return dev->backing->require(dev, &dev->why);
+	return 0;
+}
+
+/* Who serves is the worker's business alone, above all while the device's own NIC is away. */
+static bool concerns_nic(const struct device *dev, const struct device_spec *spec)
+{
+	struct device_spec same = *spec;
+
+	same.datapath = dev->spec.datapath;
+	return !dev->datapath_now || memcmp(&same, &dev->spec, sizeof(same)) != 0;
 }
 
 void device_change(struct device *dev, const struct device_spec *spec, device_done done, void *arg)
 {
+	bool nic = concerns_nic(dev, spec);
 	int r = begin(dev, done, arg);
 
+	if (r == 0 && nic)
+		r = dev->backing->require(dev, &dev->why);
 	if (r == 0) {
 		dev->spec = *spec;
-		if (dev->backing->change) {
-			r = dev->backing->change(dev, on_nic_told, dev);
-		} else {
+		if (!nic || !dev->backing->change) {
 			on_nic_told(dev, &(struct channel_answer){ .status = 0 });
 			return;
 		}
+		r = dev->backing->change(dev, on_nic_told, dev);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
 			r = device_fail(dev, "the NIC does not take the change", r);
@@ -170,6 +181,8 @@ void device_upgrade(struct device *dev, const char *worker, device_done done, vo
 {
 	int r = begin(dev, done, arg);
 
+	if (r == 0)
+		r = dev->backing->require(dev, &dev->why);
 	if (r == 0) {
 		snprintf(dev->spec.worker, sizeof(dev->spec.worker), "%s", worker);
 		r = device_tell_shim(dev, on_path_told);
