@@ -6,11 +6,13 @@ import signal
 import struct
 
 import pytest
+from control import OK, PROMISC, RX, ControlGuest
 from frontend import F_LOG_ALL, u64
 from looks import rings
 from shimside import SLOT_STANDBY, SPEC_RELAY, SPEC_SIM
 from simnic import Simnic
 from stand import BUILD, Stand
+from test_control_queue import CHOSEN, mac_of, set_much
 from tracer import Tracer
 from waiting import wait_for
 
@@ -21,9 +23,9 @@ LAYOUTS = pytest.mark.parametrize("packed", [False, True], ids=["split", "packed
 class Pair(Stand):
     """A worker with a function at each of two NICs; the second one stands by."""
 
-    def __init__(self, primary, standby, pairs=1, **facts):
+    def __init__(self, primary, standby, pairs=1, standby_pairs=None, **facts):
         self.second = standby
-        self.second_name, self.mailbox = standby.add(pairs, **facts)
+        self.second_name, self.mailbox = standby.add(standby_pairs or pairs, **facts)
         super().__init__(primary, pairs, **facts)
 
     def make_shim(self, *args):
@@ -258,6 +260,38 @@ def test_figures_go_on_where_they_were(pair):
     pair.wait_path("direct")
     guest.exchange(10)
     assert [ring["device"]["completed"] for ring in rings(pair)] == [30, 30]
+
+
+@LAYOUTS
+@pytest.mark.parametrize("how", ["loss", "told"])
+def test_what_the_control_queue_set_holds_on_the_other_side(make_pair, packed, how):
+    pair = make_pair(control=True)
+    guest = ControlGuest(pair.path, 1, packed=packed)
+    pair.opened.append(guest)
+    guest.setup()
+    set_much(guest)
+    if how == "loss":
+        pair.nic.process.kill()
+    else:
+        pair.shim.datapath(SPEC_SIM)
+    pair.wait_path("sim")
+    assert mac_of(guest) == CHOSEN
+    guest.mac = CHOSEN
+    guest.exchange(5)
+    assert guest.control.command(RX, PROMISC, b"\1") == OK
+
+
+@LAYOUTS
+def test_all_pairs_go_over(make_pair, packed):
+    """The standby has more of them, which nobody is offered."""
+    pair = make_pair(pairs=2, standby_pairs=4)
+    guest = pair.guest(pairs=2, packed=packed).setup()
+    assert guest.fe.ask_u64("GET_QUEUE_NUM") == 2
+    pair.nic.process.kill()
+    pair.wait_path("sim")
+    assert [ring["running"] for ring in rings(pair)] == [1] * 4
+    for tx in (1, 3):
+        guest.transmit(40, tx=tx)
 
 
 # ----------------------------------------------------------------------------------- and back
