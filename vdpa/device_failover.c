@@ -6,9 +6,8 @@
  * Which one it is to be is computed from the state, like all that is wanted (wanted_side()), and
  * device_update() makes it so. A side that fails while the other one is well counts as lost, so that
  * nothing is given up that runs on in a moment. A change is a stop and a start, in steps that a
- * successor may repeat: rings stop, or it is found out where they stood; that is made lasting; the other side
- * gets all that the first one had; that it serves is made lasting; the first one is reset, if it answers;
- * rings start.
+ * successor may repeat: rings stop, or it is found out where they stood; the other side gets all that the
+ * first one had; both is made lasting; the first one is reset, if it answers; rings start.
  *
  * Back goes what failed when it has been well for a while, longer each time that this was in vain, and
  * when nothing is lost by it: a device that begins in fresh rings only waits for the guest's driver to begin
@@ -302,18 +301,12 @@ static void select_side(struct device *d, enum device_side side)
 	update_relay_wish(d);
 }
 
-/*
- * Afterwards no ring runs, and it is lasting where each stood. A device that is broken is asked to stop; one
- * that does not answer was asked already.
- */
+/* No ring runs then. A device that is broken is asked to stop; one that does not answer was asked already. */
 static int leave_side(struct device *d)
 {
-	int r;
-
 	if (d->broken && !d->hung)
 		d->lost = false;
-	r = device_stop_all_running(d);
-	return r < 0 ? r : device_checkpoint(d);
+	return device_stop_all_running(d);
 }
 
 static void relapse(struct kept_failover *f)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import struct
+import time
 
 import pytest
 from control import OK, PROMISC, RX, ControlGuest
@@ -177,7 +178,24 @@ def test_a_primary_that_answers_with_errors_is_stopped_before(make_pair, packed)
     assert pair.datapath() == "sim"
     assert pair.failover()["stale"] == 0
     guest.exchange(70)
-    guest.rings[0].offer(writable=2048)
+
+
+def test_a_primary_that_can_not_be_reset_was_stopped_all_the_same(make_pair):
+    pair = make_pair(misbehaves=True)
+    guest = pair.guest(packed=True).setup()
+    guest.exchange(3)
+    pair.order("fail", command="RESET", errno=5, times=100)
+    pair.order("fail", command="SET_MTU", errno=5, times=1)
+    pair.order("delay", command="STOP", ms=500, times=1)
+    begin = time.monotonic()
+    guest.fe.accepted("NET_SET_MTU", u64(1400))
+    assert time.monotonic() > begin + 0.5, "nobody asked it to stop"
+    assert (pair.datapath(), pair.failover()["stale"]) == ("sim", 1)
+    guest.exchange(70)
+    pair.nic.order("clear")
+    wait_for(lambda: pair.failover()["stale"] == 0, "the next try")
+    pair.wait_path("direct")
+    guest.exchange(5)
 
 
 def test_without_a_standby_that_is_well_a_failure_is_one(make_pair):
