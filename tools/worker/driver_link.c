@@ -187,16 +187,10 @@ void driver_link_add_standby(struct worker *w)
 
 /* ----------------------------------------------------------------------------------- loop */
 
-static void commit(struct worker *w)
-{
-	if (transaction_commit(&w->session.transaction) < 0)
-		w->stopping = true;
-}
-
 static void update(struct worker *w)
 {
 	device_update(&w->device);
-	commit(w);
+	worker_commit(w);
 }
 
 static void watch(struct worker *w, struct worker_side *side)
@@ -285,7 +279,7 @@ static void receive(struct worker *w, struct worker_side *side)
 		any = true;
 	}
 	if (any)
-		commit(w);
+		worker_commit(w);
 	if (serves(w, side) ? w->device.lost : gone)
 		unwatch(w, side);
 }
@@ -325,7 +319,7 @@ void driver_link_changed(struct worker *w, enum device_side side, int *fds, size
 	device_side_returned(&w->device, side, lent, fds_of(w, side, lent));
 	if (serves(w, &w->sides[side]))
 		session_config_changed(&w->session); /* nobody knows what became of it meanwhile */
-	commit(w);
+	worker_commit(w);
 	watch(w, &w->sides[side]);
 }
 
@@ -353,7 +347,7 @@ static void side_changed(struct worker *w)
 {
 	w->switches = w->device_section.failover.switches;
 	session_config_changed(&w->session);
-	commit(w);
+	worker_commit(w);
 }
 
 void driver_link_follow(struct worker *w)
