@@ -292,7 +292,8 @@ static void on_event(void *arg, uint32_t kind, const void *payload, size_t size)
 		return;
 	memcpy(&event, payload, sizeof(event));
 	make_printable(event.text, sizeof(event.text));
-	if ((event.kind == SHIM_EVENT_FAILED || event.kind == SHIM_EVENT_WORKER_STARTED) &&
+	if ((event.kind == SHIM_EVENT_FAILED || event.kind == SHIM_EVENT_FAILOVER ||
+		    event.kind == SHIM_EVENT_WORKER_STARTED) &&
 		dev->backing->on_trouble)
 		dev->backing->on_trouble(dev);
 	if (event.kind < ARRAY_SIZE(event_kinds) && event_kinds[event.kind])

@@ -238,14 +238,21 @@ static void on_mailbox(void *arg, struct channel_answer *answer)
 		done(dev, r);
 }
 
-/* Does the worker say that the standby is not there? */
-static bool is_missed(const struct device *dev)
+/* Does the worker say that one of the two is not there: the one that serves, or the other? */
+static bool is_missed(const struct device *dev, bool standby)
 {
 	static struct health health; /* large, and there is one thread */
 
-	if (!dev->health || health_read(dev->health, &health, NULL) < 0 || !health.has_standby)
+	if (!dev->health || health_read(dev->health, &health, NULL) < 0)
 		return false;
-	return health.on_standby ? health.lost : !health.other_well;
+	if (!health.has_standby)
+		return !standby && health.lost;
+	return (health.on_standby == 1) == standby ? health.lost : !health.other_well;
+}
+
+bool standby_other_is_missed(const struct device *dev)
+{
+	return is_missed(dev, false);
 }
 
 static void on_compared(void *arg, struct channel_answer *answer)
@@ -261,7 +268,7 @@ static void on_compared(void *arg, struct channel_answer *answer)
 	}
 	if (r == -ENOENT)
 		r = call(dev, SIM_ADMIN_ADD, on_mailbox);
-	else if (r == 0 && is_missed(dev))
+	else if (r == 0 && is_missed(dev, true))
 		r = call(dev, SIM_ADMIN_ATTACH, on_mailbox);
 	else
 		done(dev, r);

@@ -41,6 +41,9 @@ void standby_undo(struct device *dev);
 /** standby_check() - its NIC is up, or was: see to it that the worker of a device that runs has it. */
 void standby_check(struct device *dev);
 
+/** standby_other_is_missed() - does the worker wait for the device's own function? Also of one without a standby. */
+bool standby_other_is_missed(const struct device *dev);
+
 /** standby_change() - tell it dev->spec. */
 void standby_change(struct device *dev);
 
