@@ -26,25 +26,43 @@
 #include "vdpa/position.h"
 #include "vdpa/ring.h"
 
-void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
-	struct fdstore *fds, uint64_t features, uint16_t max_pairs)
+/* What a side adds to the offer, which it can only make smaller. */
+static void limit_offer(struct device *d, const struct driver_caps *caps)
 {
-	const struct driver_caps *caps = driver->ops->caps(driver);
-
-	d->state = state;
-	d->driver = driver;
-	d->fds = fds;
-	d->offered = caps->features & features;
+	d->offered &= caps->features;
 	if (!device_can_translate(caps))
 		d->offered &= ~BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
-	d->n_queues = caps->n_queues;
-	if (max_pairs > 0 && 2U * max_pairs < d->n_queues)
-		d->n_queues = 2U * max_pairs;
+	if (caps->n_queues < d->n_queues)
+		d->n_queues = caps->n_queues;
+	if (caps->max_queue_size < d->max_queue_size)
+		d->max_queue_size = caps->max_queue_size;
+}
+
+void device_make_offer(struct device *d, uint64_t features, uint16_t max_pairs)
+{
+	d->offered = features;
+	d->n_queues = max_pairs > 0 && max_pairs < QUEUE_MAX / 2 ? 2U * max_pairs : QUEUE_MAX;
+	d->max_queue_size = QUEUE_SIZE_MAX;
+	for (int i = 0; i < DEVICE_N_SIDES; i++) {
+		struct driver_device *driver = d->sides[i].driver;
+
+		if (driver)
+			limit_offer(d, driver->ops->caps(driver));
+	}
 	if (d->n_queues <= 2)
 		d->offered &= ~BIT_ULL(VIRTIO_NET_F_MQ);
 	control_init(d);
-	d->max_queue_size = caps->max_queue_size;
 	d->state->n_rings = d->n_queues;
+}
+
+void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
+	struct fdstore *fds, uint64_t features, uint16_t max_pairs)
+{
+	d->state = state;
+	d->driver = driver;
+	d->fds = fds;
+	failover_init(d);
+	device_make_offer(d, features, max_pairs);
 	d->lost = false;
 	d->log = NULL;
 	d->inflight = NULL;
@@ -77,16 +95,22 @@ bool device_runs(const struct device *d)
 	return false;
 }
 
+bool device_is_relayed(const struct device *d)
+{
+	for (uint32_t i = 0; i < d->n_queues && !d->lost; i++) {
+		if (d->state->rings[i].running && ring_is_relayed(d, i))
+			return true;
+	}
+	return false;
+}
+
 enum datapath device_datapath(const struct device *d)
 {
-	enum datapath path = DATAPATH_NONE;
-
-	for (uint32_t i = 0; i < d->n_queues && !d->lost; i++) {
-		if (d->state->rings[i].running)
-			path = ring_is_relayed(d, i) || path == DATAPATH_RELAY ? DATAPATH_RELAY
-									       : DATAPATH_DIRECT;
-	}
-	return path;
+	if (d->lost || !device_runs(d))
+		return DATAPATH_NONE;
+	if (device_active_side(d) == DEVICE_STANDBY)
+		return DATAPATH_SIM;
+	return device_is_relayed(d) ? DATAPATH_RELAY : DATAPATH_DIRECT;
 }
 
 enum device_state device_state(const struct device *d)
@@ -120,6 +144,22 @@ void device_fail(struct device *d, const char *format, ...)
 	}
 }
 
+int device_broke(struct device *d, const char *format, ...)
+{
+	char reason[DEVICE_REASON_SIZE];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof(reason), format, args);
+	va_end(args);
+	if (!failover_can(d)) {
+		device_fail(d, "%s", reason);
+		return -EIO;
+	}
+	failover_note_failure(d, reason);
+	return 0;
+}
+
 int device_check(struct device *d, int r, const char *what)
 {
 	if (r == -ENODEV) {
@@ -128,8 +168,8 @@ int device_check(struct device *d, int r, const char *what)
 		return 0;
 	}
 	if (r == -ETIMEDOUT || r == -EIO || r == -EPROTO) {
-		device_fail(d, "%s: %s", what, strerror(-r));
-		return -EIO;
+		d->hung = r == -ETIMEDOUT;
+		return device_broke(d, "%s: %s", what, strerror(-r));
 	}
 	return r;
 }
@@ -271,7 +311,7 @@ static int start_prepared(struct device *d, const struct driver_queue *queues, s
 	r = rings_start(d, &set);
 	if (r < 0) {
 		r = device_check(d, r, "start queues");
-		return r == 0 || r == -EIO ? r : (device_fail(d, "start queues: %s", strerror(-r)), -EIO);
+		return r == 0 || r == -EIO ? r : device_broke(d, "start queues: %s", strerror(-r));
 	}
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (!queue_set_has(&set, i))
@@ -396,7 +436,7 @@ int device_stop_set(struct device *d, const struct queue_set *some)
 	if (!device_is_away(d)) {
 		r = rings_stop(d, &set, positions);
 		if (r < 0 && device_check(d, r, "stop queues") < 0 && !d->state->failed)
-			device_fail(d, "stop queues: %s", strerror(-r));
+			device_broke(d, "stop queues: %s", strerror(-r));
 	}
 	silent = device_is_away(d) || caps->ring_positions;
 	relayed = note_stopped(d, &set, silent ? NULL : positions);
@@ -404,6 +444,13 @@ int device_stop_set(struct device *d, const struct queue_set *some)
 	if (relayed && device_checkpoint(d) < 0)
 		return -EIO;
 	return d->state->failed ? -EIO : 0;
+}
+
+int device_stop_all_running(struct device *d)
+{
+	const struct queue_set set = running_rings(d);
+
+	return device_stop_set(d, &set);
 }
 
 static int stop_unwanted(struct device *d)
@@ -452,12 +499,13 @@ static int stop_for_others(struct device *d)
 	return 0;
 }
 
-int device_update(struct device *d)
+/* What is found to be lost meanwhile, its standby takes over in the next round. */
+static int update_once(struct device *d)
 {
-	int r;
+	int r = failover_follow(d);
 
-	if (d->state->failed)
-		return 0;
+	if (r < 0)
+		return r;
 	relays_sync_log(d);
 	r = stop_unwanted(d);
 	if (r == 0 && !d->lost)
@@ -468,6 +516,19 @@ int device_update(struct device *d)
 		r = start_wanted(d);
 	if (r == 0)
 		log_note_start(d);
+	return r;
+}
+
+int device_update(struct device *d)
+{
+	int r = 0;
+
+	for (int round = 0; round <= DEVICE_N_SIDES && !d->state->failed; round++) {
+		r = update_once(d);
+		if (r < 0 || !d->lost || !failover_can(d))
+			break;
+	}
+	failover_announce(d);
 	return r;
 }
 
@@ -642,6 +703,6 @@ int device_release(struct device *d)
 	if (relays_memory_changed(d) < 0)
 		log_warning("the guest's memory stays mapped for a while");
 	if (r < 0 && device_check(d, r, "reset") < 0 && !state->failed)
-		device_fail(d, "reset: %s", strerror(-r)); /* it may still reach that memory */
+		device_broke(d, "reset: %s", strerror(-r)); /* it may still reach that memory */
 	return state->failed ? -EIO : 0;
 }

@@ -32,6 +32,21 @@
 #define DEVICE_DRIVER_SLOTS 8
 #define DEVICE_NO_LOG 0 /* no slot that a log could have */
 
+/* A device may have a standby: another function, of any driver, that takes its rings over. */
+enum device_side {
+	DEVICE_PRIMARY,
+	DEVICE_STANDBY,
+	DEVICE_N_SIDES,
+};
+
+/* What the operator wants rings to be served by. */
+enum datapath_wish {
+	WISH_DIRECT, /* the device, without software in between where it can */
+	WISH_RELAY,  /* the device, by relay */
+	WISH_SIM,    /* the standby */
+	WISH_N,
+};
+
 #define RING_F_LOG 1U /* of ring_state.addr_flags: writes to the used ring count at log_addr */
 
 struct ring_state {
@@ -98,6 +113,26 @@ enum postcopy_phase {
 	POSTCOPY_N_PHASES,
 };
 
+/* Which side serves, and why; see device_failover.c. All zero: the device, as it always was. */
+struct kept_failover {
+	uint8_t active;	   /* enum device_side */
+	uint8_t wish;	   /* enum datapath_wish, as it was followed last */
+	uint8_t relayed;   /* rings are relayed because of it */
+	uint8_t stale;	   /* the other side was not reset: it may still reach the guest's memory */
+	uint8_t returned;  /* the last change was to the side that is wanted */
+	uint8_t now;	   /* the wish is followed without waiting for a good moment */
+	uint16_t mtu;	   /* as the front-end set it; 0: never */
+	uint32_t relapses; /* of the wanted side, one soon after the other */
+	uint32_t switches; /* how often the other side took over */
+	uint64_t switched_ns; /* the last time; CLOCK_MONOTONIC */
+	uint64_t well_ns;  /* since when the side that does not serve is well; 0: it is not */
+	char reason[DEVICE_REASON_SIZE]; /* of the last time */
+	uint8_t standby[DEVICE_DRIVER_STATE_SIZE]; /* driver_keeper's state, of the standby's driver */
+	int32_t standby_slots[DEVICE_DRIVER_SLOTS]; /* DEVICE_NO_KEPT: none */
+};
+
+#define DEVICE_NO_KEPT 0 /* no slot that a standby's driver could have kept something in */
+
 struct device_section {
 	uint64_t features;	/* accepted by the guest's driver, device bits only */
 	uint8_t has_features;
@@ -128,6 +163,7 @@ struct device_section {
 	uint8_t control_used;	/* the device has what a driver set through its control queue */
 	uint8_t pad3[4];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
+	struct kept_failover failover;
 };
 
 struct device_iotlb;
@@ -135,9 +171,23 @@ struct device_relays;
 struct dirty_log;
 struct inflight_map;
 
+/* One of the two that can serve. */
+struct device_side_link {
+	struct driver_device *driver; /* NULL: there is no such side */
+	int fds[DRIVER_MAX_DEVICE_FDS]; /* lent */
+	size_t n_fds;
+};
+
 struct device {
 	struct device_section *state; /* working copy of the page's section */
-	struct driver_device *driver;
+	struct driver_device *driver; /* of the side that serves */
+	struct device_side_link sides[DEVICE_N_SIDES];
+	bool broken;		    /* it counts as lost, but answers wrongly, or */
+	bool hung;		    /* not at all */
+	bool announce_due;	    /* the network has to learn where the device is now */
+	char trouble[DEVICE_REASON_SIZE]; /* why it counts as lost, in words */
+	uint64_t revive_ns;	    /* when to try the other side again, CLOCK_MONOTONIC; 0: not */
+	uint32_t revivals;	    /* that were tried in vain */
 	struct fdstore *fds;
 	uint64_t offered;	    /* virtio features */
 	uint32_t n_queues;	    /* offered; an odd number when there is a control queue */
@@ -181,6 +231,63 @@ void device_section_slots(const struct device_section *state, uint8_t *used);
  */
 void device_init(struct device *d, struct device_section *state, struct driver_device *driver,
 	struct fdstore *fds, uint64_t features, uint16_t max_pairs);
+
+/**
+ * device_set_side_fds() - the descriptors of @side, lent as for the driver's @open. For sides that have a
+ * partner.
+ */
+void device_set_side_fds(struct device *d, enum device_side side, const int *fds, size_t n_fds);
+
+/**
+ * device_add_standby() - after device_init(): @driver stands by, and may be serving already by the state.
+ * What is offered is what both can.
+ * @errors: of each side: 0; -ENODEV it is gone; another one: it is broken
+ * @features, @max_pairs: as device_init()
+ */
+void device_add_standby(struct device *d, struct driver_device *driver,
+	const int errors[DEVICE_N_SIDES], uint64_t features, uint16_t max_pairs);
+
+bool device_has_standby(const struct device *d);
+
+/** device_side_is_well() - it works, as far as is known. */
+bool device_side_is_well(const struct device *d, enum device_side side);
+
+/** device_active_side() - which one serves. */
+enum device_side device_active_side(const struct device *d);
+
+/**
+ * device_set_wish() - what the operator wants. device_update() follows.
+ * @now: also if it was so before: what can be done is done without waiting for a good moment
+ */
+void device_set_wish(struct device *d, enum datapath_wish wish, bool now);
+
+/**
+ * device_resume_failover() - go on after a predecessor, before anything else is asked of either side: the
+ * one that does not serve is reset, if that was due.
+ */
+void device_resume_failover(struct device *d);
+
+/** device_side_gone(), device_side_failed() - @side says so. device_update() does what is to be done. */
+void device_side_gone(struct device *d, enum device_side side);
+void device_side_failed(struct device *d, enum device_side side);
+
+/** device_side_returned() - as device_returned(), of @side. */
+int device_side_returned(struct device *d, enum device_side side, const int *fds, size_t n_fds);
+
+/**
+ * device_failover_is_due() - has device_update() a reason to change sides now? Looks after the other side
+ * when its time has come.
+ */
+bool device_failover_is_due(struct device *d);
+
+/** device_failover_deadline_ns() - when to ask again, CLOCK_MONOTONIC; 0: nothing is awaited. */
+uint64_t device_failover_deadline_ns(const struct device *d);
+
+/**
+ * device_failover_reason() - why the side serves that does, and what is awaited, in words.
+ * @ret: "" where there is nothing to say
+ */
+void device_failover_reason(const struct device *d, char *ret, size_t size);
 
 bool device_is_packed(const struct device *d);
 
@@ -381,6 +488,9 @@ bool device_relay_sleep(struct device *d);
 
 /** device_datapath() - who serves the rings that run. */
 enum datapath device_datapath(const struct device *d);
+
+/** device_is_relayed() - software stands between a ring that runs and who serves it. */
+bool device_is_relayed(const struct device *d);
 
 /** device_relay_reason() - why software stands between; RELAY_REASON_NONE when it does not. */
 enum relay_reason device_relay_reason(const struct device *d);

@@ -25,7 +25,13 @@ struct inflight_map {
 
 bool device_can_note_inflight(const struct device *d)
 {
-	return !d->driver->ops->caps(d->driver)->in_order;
+	for (int i = 0; i < DEVICE_N_SIDES; i++) {
+		struct driver_device *driver = d->sides[i].driver;
+
+		if (driver && driver->ops->caps(driver)->in_order)
+			return false;
+	}
+	return true;
 }
 
 uint64_t device_inflight_size(const struct device *d, uint32_t n_rings, uint32_t ring_size)

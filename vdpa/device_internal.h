@@ -22,6 +22,18 @@ void device_section_forget(struct device_section *state);
  */
 int device_check(struct device *d, int r, const char *what);
 
+/**
+ * device_broke() - as device_fail(), where it is the device's fault: if it has a standby that is well, the
+ * device counts as lost, and the standby takes over. Return: 0 then; -EIO.
+ */
+int device_broke(struct device *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** device_make_offer() - what all sides that there are can. */
+void device_make_offer(struct device *d, uint64_t features, uint16_t max_pairs);
+
+/** device_stop_all_running() - device_stop_set() of all rings that run. */
+int device_stop_all_running(struct device *d);
+
 /** device_stop_set() - stop running rings and note where they stand. Return: 0 or -EIO. */
 int device_stop_set(struct device *d, const struct queue_set *set);
 
@@ -33,6 +45,26 @@ void device_note_lost_position(struct device *d, uint32_t index);
  * Return: 0: it works, or it is gone, which @d notes; -EIO: it stays failed.
  */
 int device_recover(struct device *d);
+
+/* device_failover.c */
+
+/** failover_init() - at device_init(): there is no standby. */
+void failover_init(struct device *d);
+
+/** failover_note_failure() - the side that serves does not work; @reason in words. Another one will. */
+void failover_note_failure(struct device *d, const char *reason);
+
+/** failover_can() - is there another side that is well? */
+bool failover_can(const struct device *d);
+
+/** failover_follow() - change sides if it is due. Return: 0; -EIO when nothing works. */
+int failover_follow(struct device *d);
+
+/** failover_announce() - tell the network, once rings run. */
+void failover_announce(struct device *d);
+
+/** failover_wants_relay() - rings are relayed because the operator wants it. */
+bool failover_wants_relay(const struct device *d);
 
 /* device_control.c */
 
@@ -59,7 +91,7 @@ int ring_lost_position(struct device *d, const struct driver_queue *ring, const 
 /** control_forget() - another driver begins: nothing is set. */
 void control_forget(struct device *d);
 
-/** control_keep() - take what is set out of a device that is lost, before @reopen. */
+/** control_keep() - take what is set out of a device that is lost, before @reopen, or that another replaces. */
 void control_keep(struct device *d);
 
 /** control_restore() - give it to the device that came. Return: 0, or a driver's error. */
@@ -75,6 +107,12 @@ int control_load(struct device *d, const struct control_state *state);
 
 /** memory_driver_map() - a region as a driver wants to know it. */
 struct driver_map memory_driver_map(const struct device *d, const struct memory_region *region);
+
+/**
+ * memory_give_all() - give features, memory and log to a device that has nothing. Return: 0, or a driver's
+ * error.
+ */
+int memory_give_all(struct device *d);
 
 /** memory_map_all() - let a device that has no memory reach all of it. Return: as @map. */
 int memory_map_all(struct device *d);

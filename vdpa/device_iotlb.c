@@ -333,10 +333,8 @@ int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size)
 	if (r == 0 && !device_is_away(d)) {
 		r = checked(d, d->driver->ops->iotlb_invalidate(d->driver, iova, size),
 			"forget translations");
-		if (r < 0 && !d->state->failed) { /* no ring is there: it has no reason to refuse */
-			device_fail(d, "forget translations: %s", strerror(-r));
-			r = -EIO;
-		}
+		if (r < 0 && !d->state->failed) /* no ring is there: it has no reason to refuse */
+			r = device_broke(d, "forget translations: %s", strerror(-r));
 	}
 	if (r < 0)
 		return r;

@@ -27,7 +27,8 @@ bool device_logs_itself(const struct device *d)
 {
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 
-	return caps->dirty_log && caps->start_position == DRIVER_START_ANY && !d->inflight;
+	return caps->dirty_log && caps->start_position == DRIVER_START_ANY && !d->inflight &&
+	       !failover_wants_relay(d);
 }
 
 bool log_is_missing(const struct device *d)
@@ -180,7 +181,7 @@ void log_note_start(struct device *d)
 {
 	if (d->state->logging && d->log && device_runs(d))
 		migration_logged(&d->state->migration,
-			device_datapath(d) == DATAPATH_RELAY ? MIGRATION_BY_RELAY : MIGRATION_BY_DEVICE,
+			device_is_relayed(d) ? MIGRATION_BY_RELAY : MIGRATION_BY_DEVICE,
 			d->state->log_asked_ns, clock_now_ns());
 }
 

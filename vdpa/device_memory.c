@@ -135,7 +135,7 @@ static void undo_maps(struct device *d, const struct memory_table *from, const s
 	while (done-- > 0 && r == 0)
 		r = change_one(d, from, to, done, true);
 	if (r < 0 && device_check(d, r, "restore memory") < 0 && !d->state->failed)
-		device_fail(d, "restore memory: %s", strerror(-r));
+		device_broke(d, "restore memory: %s", strerror(-r));
 }
 
 /* Slots that @next does not name are given up. */
@@ -202,7 +202,7 @@ static int open_doorbell_again(struct device *d)
 }
 
 /* To a device that has nothing: features, and all maps instead of a difference. */
-static int give_all(struct device *d)
+int memory_give_all(struct device *d)
 {
 	int r = 0;
 
@@ -223,7 +223,7 @@ int device_recover(struct device *d)
 	int r = d->driver->ops->reset(d->driver);
 
 	if (r == 0)
-		r = give_all(d);
+		r = memory_give_all(d);
 	if (r < 0 && device_check(d, r, "reset") < 0)
 		return -EIO;
 	d->state->control_used = 0;
@@ -249,15 +249,15 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	control_keep(d);
 	r = d->driver->ops->reopen(d->driver, fds, n_fds);
 	if (r == 0)
-		r = give_all(d);
+		r = memory_give_all(d);
 	if (r == 0)
 		r = control_restore(d);
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
 	d->lost = false;
 	if (r < 0) { /* it is there, and a reset may help */
-		device_fail(d, "take the device back: %s", strerror(-r));
-		return -EIO;
+		r = device_broke(d, "take the device back: %s", strerror(-r));
+		return r < 0 ? r : device_update(d);
 	}
 	if (!postcopy_hides_memory(d))
 		log_info("device is back; %u memory regions mapped again",

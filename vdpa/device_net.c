@@ -24,14 +24,25 @@ int device_net_config(struct device *d, struct driver_net_config *ret)
 
 int device_set_mtu(struct device *d, uint16_t mtu)
 {
+	int r;
+
 	if (device_is_away(d))
 		return -EBUSY;
-	return asked(d, d->driver->ops->set_mtu(d->driver, mtu), "set MTU");
+	r = asked(d, d->driver->ops->set_mtu(d->driver, mtu), "set MTU");
+	if (r == 0)
+		d->state->failover.mtu = mtu;
+	return r;
 }
 
 bool device_can_announce(const struct device *d)
 {
-	return d->driver->ops->caps(d->driver)->announces;
+	for (int i = 0; i < DEVICE_N_SIDES; i++) {
+		struct driver_device *driver = d->sides[i].driver;
+
+		if (driver && !driver->ops->caps(driver)->announces)
+			return false;
+	}
+	return true;
 }
 
 int device_announce(struct device *d, const uint8_t mac[6])
@@ -41,9 +52,10 @@ int device_announce(struct device *d, const uint8_t mac[6])
 	return asked(d, d->driver->ops->announce(d->driver, mac), "announce");
 }
 
+/* A page of one device is of no use while another one serves, and nobody can take it back at once. */
 bool device_has_doorbell(const struct device *d)
 {
-	return d->doorbell_allowed && d->driver->ops->caps(d->driver)->doorbell;
+	return d->doorbell_allowed && !device_has_standby(d) && d->driver->ops->caps(d->driver)->doorbell;
 }
 
 int device_open_doorbell(struct device *d, uint32_t index, int *ret_fd, uint64_t *ret)

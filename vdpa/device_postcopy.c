@@ -22,14 +22,15 @@
 #include "vdpa/base/log.h"
 #include "vdpa/device_internal.h"
 
-static const struct driver_caps *caps_of(const struct device *d)
-{
-	return d->driver->ops->caps(d->driver);
-}
-
 bool device_can_postcopy(const struct device *d)
 {
-	return caps_of(d)->page_faults;
+	for (int i = 0; i < DEVICE_N_SIDES; i++) {
+		struct driver_device *driver = d->sides[i].driver;
+
+		if (driver && !driver->ops->caps(driver)->page_faults)
+			return false;
+	}
+	return true;
 }
 
 bool device_postcopy_listens(const struct device *d)
@@ -165,6 +166,6 @@ int device_postcopy_end(struct device *d)
 		return 0;
 	r = hidden ? memory_map_all(d) : d->driver->ops->postcopy_end(d->driver);
 	if (r < 0 && device_check(d, r, "end postcopy") < 0 && !d->state->failed)
-		device_fail(d, "end postcopy: %s", strerror(-r));
+		device_broke(d, "end postcopy: %s", strerror(-r));
 	return d->state->failed ? -EIO : 0;
 }

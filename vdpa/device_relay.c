@@ -89,7 +89,7 @@ bool ring_wants_relay(const struct device *d, uint32_t index, struct queue_posit
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 	struct queue_position initial = queue_position_initial(device_is_packed(d));
 
-	if (keeps_notes(d, index) || would_get_lost(d))
+	if (keeps_notes(d, index) || would_get_lost(d) || failover_wants_relay(d))
 		return true;
 	return caps->start_position == DRIVER_START_INITIAL && !queue_position_equal(position, initial);
 }
@@ -100,20 +100,22 @@ bool ring_runs_wrongly(const struct device *d, uint32_t index)
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 
 	if (!ring_is_relayed(d, index))
-		return keeps_notes(d, index);
-	return !keeps_notes(d, index) && !would_get_lost(d) &&
+		return keeps_notes(d, index) || failover_wants_relay(d);
+	return !keeps_notes(d, index) && !would_get_lost(d) && !failover_wants_relay(d) &&
 	       caps->start_position == DRIVER_START_ANY;
 }
 
 enum relay_reason device_relay_reason(const struct device *d)
 {
-	if (device_datapath(d) != DATAPATH_RELAY)
+	if (!device_is_relayed(d))
 		return RELAY_REASON_NONE;
 	if (logs_by_relay(d))
 		return RELAY_REASON_LOG;
 	if (d->inflight)
 		return RELAY_REASON_INFLIGHT;
-	return would_get_lost(d) ? RELAY_REASON_PACKED : RELAY_REASON_POSITION;
+	if (would_get_lost(d))
+		return RELAY_REASON_PACKED;
+	return failover_wants_relay(d) ? RELAY_REASON_WISH : RELAY_REASON_POSITION;
 }
 
 /* ------------------------------------------------------------------------------- where */
@@ -381,7 +383,7 @@ static void unmap_shadow(struct device *d, uint32_t index, uint64_t size)
 	int r = d->driver->ops->unmap(d->driver, d->state->relays[index].iova, size);
 
 	if (r < 0 && device_check(d, r, "unmap the shadow ring") < 0 && !d->state->failed)
-		device_fail(d, "unmap the shadow ring: %s", strerror(-r));
+		device_broke(d, "unmap the shadow ring: %s", strerror(-r));
 }
 
 void ring_relay_forget(struct device *d, uint32_t index)

@@ -32,6 +32,7 @@ void device_section_forget(struct device_section *state)
 	const uint32_t n_rings = state->n_rings;
 	const struct migration_record migration = state->migration;
 	const struct carried_device carried = state->carried;
+	const struct kept_failover failover = state->failover;
 	struct carried_queue carried_queues[QUEUE_MAX];
 	uint8_t driver[sizeof(state->driver)];
 	int32_t driver_slots[DEVICE_DRIVER_SLOTS];
@@ -43,6 +44,7 @@ void device_section_forget(struct device_section *state)
 	state->n_rings = n_rings;
 	state->migration = migration;
 	state->carried = carried;
+	state->failover = failover;
 	memcpy(state->carried_queues, carried_queues, sizeof(carried_queues));
 	memcpy(state->driver, driver, sizeof(driver));
 	memcpy(state->driver_slots, driver_slots, sizeof(driver_slots));
@@ -58,6 +60,18 @@ static bool relay_slots_ok(const struct kept_relay *kept)
 	return kept->kept_slot >= RELAY_NO_SLOT && slot_ok(kept->kept_slot) &&
 	       kept->kick_slot >= RELAY_NO_SLOT && slot_ok(kept->kick_slot) &&
 	       kept->call_slot >= RELAY_NO_SLOT && slot_ok(kept->call_slot);
+}
+
+static int failover_check(const struct kept_failover *f)
+{
+	if (f->active >= DEVICE_N_SIDES || f->wish >= WISH_N || f->relayed > 1 || f->stale > 1 ||
+		f->returned > 1 || f->now > 1 || memchr(f->reason, '\0', sizeof(f->reason)) == NULL)
+		return -EBADMSG;
+	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++) {
+		if (f->standby_slots[i] < DEVICE_NO_KEPT || !slot_ok(f->standby_slots[i]))
+			return -EBADMSG;
+	}
+	return 0;
 }
 
 int device_section_check(const struct device_section *state)
@@ -76,6 +90,8 @@ int device_section_check(const struct device_section *state)
 		if (!slot_ok(state->driver_slots[i]))
 			return -EBADMSG;
 	}
+	if (failover_check(&state->failover) < 0)
+		return -EBADMSG;
 	if (migration_check(&state->migration) < 0 || state->logging > 1 || state->suspended > 1 ||
 		state->log_slot < DEVICE_NO_LOG || !slot_ok(state->log_slot) ||
 		state->inflight.slot < DEVICE_NO_INFLIGHT || !slot_ok(state->inflight.slot))
@@ -148,6 +164,10 @@ void device_section_slots(const struct device_section *state, uint8_t *used)
 		mark_slot(state->memory.regions[i].slot, used);
 	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++)
 		mark_slot(state->driver_slots[i], used);
+	for (size_t i = 0; i < DEVICE_DRIVER_SLOTS; i++) {
+		if (state->failover.standby_slots[i] != DEVICE_NO_KEPT)
+			mark_slot(state->failover.standby_slots[i], used);
+	}
 	if (state->log_slot != DEVICE_NO_LOG)
 		mark_slot(state->log_slot, used);
 	if (state->inflight.slot != DEVICE_NO_INFLIGHT)

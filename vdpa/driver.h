@@ -255,6 +255,11 @@ struct driver_ops {
 	 * @ret: the instance, released by @close
 	 *
 	 * Changes nothing on the device: queues that run go on running.
+	 *
+	 * Without descriptors: an instance of a device that is gone, by what @keeper has of it. It answers
+	 * @caps, @lost_position, @get_control and the figures as they were; all else fails with -ENODEV,
+	 * until @reopen. Return: 0; -ENODEV also when nothing was kept; -EOPNOTSUPP of a driver that keeps
+	 * nothing: then the next worker of a device with a standby waits for it.
 	 * Return: 0; -ENODEV gone; -EPROTO speaks another version; -ETIMEDOUT.
 	 */
 	int (*open)(const int *fds, size_t n_fds, struct driver_keeper *keeper,

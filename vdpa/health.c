@@ -50,6 +50,7 @@ int health_read(const volatile struct health *block, struct health *ret, bool *r
 	if (!figures_ok(ret))
 		return -EBADMSG;
 	make_printable(ret->reason, sizeof(ret->reason));
+	make_printable(ret->failover_reason, sizeof(ret->failover_reason));
 	if (ret_torn)
 		*ret_torn = !whole;
 	return 0;

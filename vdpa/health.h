@@ -34,6 +34,7 @@ enum datapath {
 	DATAPATH_NONE,	 /* no queue runs */
 	DATAPATH_DIRECT, /* the device serves the guest's rings */
 	DATAPATH_RELAY,	 /* software stands between */
+	DATAPATH_SIM,	 /* the standby serves */
 	DATAPATH_N,
 };
 
@@ -43,6 +44,7 @@ enum relay_reason {
 	RELAY_REASON_POSITION, /* the device can't start where the rings stood */
 	RELAY_REASON_INFLIGHT, /* the front-end wants chains in flight noted */
 	RELAY_REASON_PACKED,   /* the device can't tell where it stands in a packed ring */
+	RELAY_REASON_WISH,     /* the operator wants it */
 	RELAY_N_REASONS,
 };
 
@@ -92,7 +94,7 @@ struct health {
 	uint16_t max_pairs;
 	uint16_t link_up;
 	uint32_t lost;		   /* 1: the device is away, another one is waited for */
-	uint32_t relay_reason;	   /* enum relay_reason; of DATAPATH_RELAY */
+	uint32_t relay_reason;	   /* enum relay_reason; of rings that are relayed */
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t spoof_drops, flood_drops, no_queue_drops;
 	uint8_t last_spoof_mac[6];
@@ -100,6 +102,11 @@ struct health {
 	char reason[HEALTH_REASON_SIZE]; /* why DEVICE_FAILED or the last refusal, else empty */
 	struct health_queue queues[QUEUE_MAX];
 	struct migration_record migration; /* the one that goes on, or the last one */
+	uint32_t has_standby;	   /* 1: there is one; all that follows is 0 otherwise */
+	uint32_t on_standby;	   /* 1: it serves, or would if rings ran */
+	uint32_t switches;	   /* how often the other one took over */
+	uint32_t other_well;	   /* 1: the one that does not serve is well */
+	char failover_reason[HEALTH_REASON_SIZE]; /* why it is so, and what is awaited; "" */
 };
 
 _Static_assert(sizeof(struct health) <= HEALTH_SIZE, "the health block fits its file");

@@ -7,6 +7,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vdpa/device_internal.h"
@@ -275,6 +276,27 @@ static void subtract(uint64_t *wanted, const uint64_t *now, size_t n)
 		wanted[i] -= now[i];
 }
 
+/* From now on figures are these, plus what the device counts from here. */
+static void carry(struct device *d, struct carried_device *device, struct carried_queue *queues)
+{
+	struct driver_device_stats stats;
+	struct carried_device now;
+
+	ask_device(d, &stats);
+	now = count_device(&stats);
+	subtract((uint64_t *)device, (const uint64_t *)&now, N_DEVICE);
+	d->state->carried = *device;
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		struct driver_queue_stats queue_stats;
+		struct carried_queue queue;
+
+		ask_queue(d, i, &queue_stats);
+		queue = count_queue(&queue_stats);
+		subtract((uint64_t *)&queues[i], (const uint64_t *)&queue, N_QUEUE);
+		d->state->carried_queues[i] = queues[i];
+	}
+}
+
 /* The guest comes to a new place in the network, and says so where the device asks it to. */
 static int load_control(struct device *d, struct loaded *loaded, const char **ret_reason)
 {
@@ -292,8 +314,6 @@ static int load_control(struct device *d, struct loaded *loaded, const char **re
 int device_load(struct device *d, const uint8_t *data, size_t size, const char **ret_reason)
 {
 	struct loaded loaded = { 0 };
-	struct driver_device_stats stats;
-	struct carried_device device;
 	int r;
 
 	if (device_runs(d))
@@ -303,18 +323,43 @@ int device_load(struct device *d, const uint8_t *data, size_t size, const char *
 		r = load_control(d, &loaded, ret_reason);
 	if (r < 0)
 		return r;
-	ask_device(d, &stats);
-	device = count_device(&stats);
-	subtract((uint64_t *)&loaded.device, (const uint64_t *)&device, N_DEVICE);
-	d->state->carried = loaded.device;
-	for (uint32_t i = 0; i < d->n_queues; i++) {
-		struct driver_queue_stats now;
-		struct carried_queue queue;
-
-		ask_queue(d, i, &now);
-		queue = count_queue(&now);
-		subtract((uint64_t *)&loaded.queues[i], (const uint64_t *)&queue, N_QUEUE);
-		d->state->carried_queues[i] = loaded.queues[i];
-	}
+	carry(d, &loaded.device, loaded.queues);
 	return 0;
+}
+
+/* ------------------------------------------------------------------------- another driver */
+
+struct figures {
+	struct carried_device device;
+	struct carried_queue queues[QUEUE_MAX];
+};
+
+struct figures *figures_take(const struct device *d)
+{
+	struct figures *figures = calloc(1, sizeof(*figures));
+	struct driver_device_stats device;
+
+	if (!figures)
+		return NULL;
+	device_stats(d, &device);
+	figures->device = count_device(&device);
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		struct driver_queue_stats queue;
+
+		device_queue_stats(d, i, &queue);
+		figures->queues[i] = count_queue(&queue);
+	}
+	return figures;
+}
+
+void figures_give(struct device *d, struct figures *figures)
+{
+	if (figures)
+		carry(d, &figures->device, figures->queues);
+	free(figures);
+}
+
+void figures_drop(struct figures *figures)
+{
+	free(figures);
 }

@@ -21,6 +21,16 @@ void device_queue_stats(const struct device *d, uint32_t index, struct driver_qu
 /** device_stats() - as device_queue_stats(). */
 void device_stats(const struct device *d, struct driver_device_stats *ret);
 
+/**
+ * figures_take(), figures_give(), figures_drop() - figures go on where they were, when another driver's
+ * take their place: from the one that served to the one that does now.
+ * Return: NULL: there is no memory, and they begin anew. The caller gives or drops them, once.
+ */
+struct figures;
+struct figures *figures_take(const struct device *d);
+void figures_give(struct device *d, struct figures *figures);
+void figures_drop(struct figures *figures);
+
 /** device_save() - @data: room for SAVED_MAX_SIZE. Return: bytes. */
 size_t device_save(const struct device *d, uint8_t *data);
 

@@ -8,6 +8,7 @@
 
 #include "drivers/sim/channel.h"
 #include "drivers/sim/events.h"
+#include "drivers/sim/mailbox.h"
 #include "vdpa/driver.h"
 
 struct sim_device {
@@ -28,6 +29,8 @@ struct sim_kept {
 	int32_t bar_number;
 	uint32_t valid;
 	uint32_t packed; /* ring layout, as the device was told last */
+	uint32_t pad;
+	struct sim_hello_reply hello; /* what it said of itself last; no queues: nothing yet */
 };
 
 static inline struct sim_device *sim_device(struct driver_device *device)

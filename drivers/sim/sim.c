@@ -95,6 +95,34 @@ static int keep_bar(struct sim_device *sim, int fd)
 	return number >= 0 ? 0 : number;
 }
 
+/* Return: 0; -EPROTO: no function says that. */
+static int take_hello(struct sim_device *sim, const struct sim_hello_reply *hello)
+{
+	const bool control = (hello->features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)) != 0;
+
+	if (hello->version != SIM_INTERFACE_VERSION || hello->n_queues < 2 ||
+		hello->n_queues > (uint32_t)SIM_MAX_QUEUES - control || hello->max_queue_size == 0)
+		return -EPROTO;
+	sim->most_setups = hello->flags & SIM_HELLO_SETS ? SIM_PREPARE_MAX : 1;
+	sim->caps = (struct driver_caps){
+		.features = hello->features,
+		.n_queues = hello->n_queues,
+		.control_queue = control,
+		.max_queue_size = hello->max_queue_size,
+		.start_position = hello->flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
+									   DRIVER_START_ANY,
+		.ring_positions = (hello->flags & SIM_HELLO_SILENT_STOP) != 0,
+		.together = (hello->flags & SIM_HELLO_TOGETHER) != 0,
+		.announces = true,
+		.in_order = !(hello->flags & SIM_HELLO_SHUFFLED),
+		.page_faults = (hello->flags & SIM_HELLO_PAGE_FAULTS) != 0,
+		.dirty_log = (hello->flags & SIM_HELLO_DIRTY_LOG) != 0,
+		.doorbell = (hello->flags & SIM_HELLO_DOORBELL) != 0,
+		.iotlb = (hello->flags & SIM_HELLO_IOTLB) != 0,
+	};
+	return 0;
+}
+
 /* Makes the function's acquaintance: capabilities and registers. */
 static int hello(struct sim_device *sim, int *ret_bar_fd)
 {
@@ -106,38 +134,21 @@ static int hello(struct sim_device *sim, int *ret_bar_fd)
 	};
 	_cleanup_close_ int bar_fd = -1;
 	const struct sim_regs *regs;
-	bool control;
 	int r = sim_channel_call(&sim->channel, &request, DRIVER_DEADLINE_COMMAND);
 
 	bar_fd = request.reply_fd;
 	if (r < 0)
 		return r;
-	control = (reply.features & BIT_ULL(VIRTIO_NET_F_CTRL_VQ)) != 0;
-	if (reply.version != SIM_INTERFACE_VERSION || reply.n_queues < 2 ||
-		reply.n_queues + control > SIM_MAX_QUEUES || reply.max_queue_size == 0)
-		return -EPROTO;
 	regs = map_bar(bar_fd);
 	if (!regs)
 		return -EPROTO;
-
+	r = take_hello(sim, &reply);
+	if (r < 0) {
+		unmap_bar(regs);
+		return r;
+	}
 	sim->regs = regs;
-	sim->most_setups = reply.flags & SIM_HELLO_SETS ? SIM_PREPARE_MAX : 1;
-	sim->caps = (struct driver_caps){
-		.features = reply.features,
-		.n_queues = reply.n_queues,
-		.control_queue = control,
-		.max_queue_size = reply.max_queue_size,
-		.start_position = reply.flags & SIM_HELLO_START_INITIAL ? DRIVER_START_INITIAL :
-									  DRIVER_START_ANY,
-		.ring_positions = (reply.flags & SIM_HELLO_SILENT_STOP) != 0,
-		.together = (reply.flags & SIM_HELLO_TOGETHER) != 0,
-		.announces = true,
-		.in_order = !(reply.flags & SIM_HELLO_SHUFFLED),
-		.page_faults = (reply.flags & SIM_HELLO_PAGE_FAULTS) != 0,
-		.dirty_log = (reply.flags & SIM_HELLO_DIRTY_LOG) != 0,
-		.doorbell = (reply.flags & SIM_HELLO_DOORBELL) != 0,
-		.iotlb = (reply.flags & SIM_HELLO_IOTLB) != 0,
-	};
+	sim_kept(sim)->hello = reply;
 	*ret_bar_fd = TAKE_FD(bar_fd);
 	return 0;
 }
@@ -177,6 +188,19 @@ static int compare_kept(struct sim_device *sim, int bar_fd)
 	return keep_bar(sim, bar_fd);
 }
 
+/* A function that is gone, as far as is known of it. */
+static int open_lost(struct sim_device *sim)
+{
+	struct sim_kept *kept = sim_kept(sim);
+	int bar_fd = kept->valid ? sim->keeper->get_fd(sim->keeper, kept->bar_number) : -1;
+
+	sim_channel_init(&sim->channel, -1);
+	if (kept->hello.n_queues == 0)
+		return -ENODEV;
+	sim->regs = map_bar(bar_fd);
+	return take_hello(sim, &kept->hello);
+}
+
 static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	struct driver_device **ret)
 {
@@ -184,7 +208,7 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	struct sim_device *sim;
 	int r;
 
-	if (n_fds != 1)
+	if (n_fds > 1)
 		return -EINVAL;
 	sim = calloc(1, sizeof(*sim));
 	if (!sim)
@@ -192,9 +216,11 @@ static int sim_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	sim->device.ops = &sim_driver;
 	sim->keeper = keeper;
 	r = sim_events_init(&sim->events);
-	if (r == 0)
+	if (r == 0 && n_fds == 0)
+		r = open_lost(sim);
+	else if (r == 0)
 		r = attach(sim, fds[0], &bar_fd);
-	if (r == 0)
+	if (r == 0 && n_fds > 0)
 		r = compare_kept(sim, bar_fd);
 	if (r < 0) {
 		sim_close(&sim->device);

@@ -271,6 +271,59 @@ static void a_device_that_was_replaced_meanwhile_is_told_to_the_next_instance(vo
 	assert_works(state, a);
 }
 
+static int open_without(struct guest *g)
+{
+	int r = g->ops->open(NULL, 0, &g->keeper, &g->device);
+
+	if (r == -EOPNOTSUPP)
+		skip();
+	return r;
+}
+
+static void a_device_that_is_gone_is_opened_by_what_is_kept_of_it(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	const struct driver_caps before = *a->ops->caps(a->device);
+	const struct driver_caps *after;
+	struct driver_queue_stats stats;
+	struct driver_event event;
+
+	suite_need_any_position(a);
+	guest_run(a);
+	guest_exchange(a, b, 3);
+	guest_exchange(b, a, 5);
+	guest_close(a);
+	lose(state);
+	assert_int_equal(open_without(a), 0);
+	after = a->ops->caps(a->device);
+	assert_true(after->features == before.features && after->n_queues == before.n_queues &&
+		    after->max_queue_size == before.max_queue_size &&
+		    after->start_position == before.start_position &&
+		    after->in_order == before.in_order && after->dirty_log == before.dirty_log);
+	assert_stood_where_the_rings_say(a);
+	assert_int_equal(a->ops->queue_stats(a->device, 1, &stats), 0);
+	assert_int_equal(stats.completed_desc, 3);
+	assert_int_equal(a->ops->next_event(a->device, &event), -EAGAIN);
+	assert_int_equal(a->ops->reset(a->device), -ENODEV);
+	assert_int_equal(guest_prepare(a), -ENODEV);
+	assert_int_equal(reopen(a), 0);
+	resume_lost(a);
+	assert_works(state, a);
+}
+
+static void nothing_is_known_of_a_device_that_was_never_there(void **state)
+{
+	struct guest *a = suite_guest(state, 1);
+	static uint64_t nothing[DRIVER_MAX_DEVICE_FDS * 64];
+	struct driver_keeper keeper = a->keeper;
+
+	guest_close(a);
+	keeper.state = nothing;
+	assert_true(a->ops->open(NULL, 0, &keeper, &a->device) < 0);
+	assert_null(a->device);
+	assert_int_equal(guest_open(a), 0);
+}
+
 const struct suite_test driver_loss_tests[] = {
 	BOTH(queues_go_on_while_nobody_has_the_device_open),
 	BOTH(the_next_instance_finds_queues_running_and_positions_right),
@@ -282,5 +335,7 @@ const struct suite_test driver_loss_tests[] = {
 	BOTH(chains_that_a_lost_device_had_not_done_are_done_by_the_next),
 	BOTH(positions_of_queues_that_did_not_run_are_not_known),
 	BOTH(a_device_that_was_replaced_meanwhile_is_told_to_the_next_instance),
+	BOTH(a_device_that_is_gone_is_opened_by_what_is_kept_of_it),
+	ONCE(nothing_is_known_of_a_device_that_was_never_there),
 	{ 0 },
 };

@@ -313,7 +313,7 @@ static void fill_spec(struct shim_spec *spec, uint8_t how)
 
 static void ask(struct input *in)
 {
-	static const uint32_t kinds[] = { SHIM_HELLO, SHIM_CONFIGURE, SHIM_DEVICE_FDS,
+	static const uint32_t kinds[] = { SHIM_HELLO, SHIM_CONFIGURE, SHIM_DEVICE_FDS, SHIM_STANDBY_FDS,
 		SHIM_SET_SPEC, SHIM_UPGRADE, SHIM_REFRESH, SHIM_DUMP };
 	uint8_t which = input_byte(in) % ARRAY_SIZE(kinds), how = input_byte(in);
 	struct shim_message m = { .header = { .kind = kinds[which], .seq = asked + 1 } };

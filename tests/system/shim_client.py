@@ -9,7 +9,7 @@ import subprocess
 from logs import assert_clean
 from waiting import wait_for
 
-HELLO, CONFIGURE, DEVICE_FDS, SET_SPEC, UPGRADE, STOP = 1, 2, 3, 4, 5, 6
+HELLO, CONFIGURE, DEVICE_FDS, SET_SPEC, UPGRADE, STOP, STANDBY_FDS = 1, 2, 3, 4, 5, 6, 7
 REFRESH, DUMP = 32, 33
 REPLY, EVENT = 128, 129
 CLIENT = 1

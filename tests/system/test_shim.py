@@ -43,6 +43,34 @@ def test_a_worker_begins_with_all_it_needs_and_nothing_else(stand):
     assert (status.state, status.worker_pid) == (vdpad.WORKING, first.pid)
 
 
+def test_a_standby_comes_before_the_first_worker_and_anew(stand):
+    fds = [memory_file(f"standby{i}") for i in range(3)]
+    assert stand.link.ask(vdpad.STANDBY_FDS, fds=fds[:2]) == 0
+    first = stand.working()
+    assert [same_file(fds[i], first.slots[worker.SLOT_STANDBY + i]) for i in range(2)] == [True] * 2
+    assert worker.SLOT_DEVICE not in first.slots
+    assert stand.link.ask(vdpad.STANDBY_FDS, fds=fds[2:]) == 0
+    kind, _, _, news = first.receive()
+    assert kind == worker.STANDBY_CHANGED and len(news) == 1 and same_file(news[0], fds[2])
+    os.close(news[0])
+    first.die()
+    second = stand.program.serving()
+    assert same_file(fds[2], second.slots[worker.SLOT_STANDBY])
+    assert worker.SLOT_STANDBY + 1 not in second.slots
+    for fd in fds:
+        os.close(fd)
+
+
+def test_who_is_to_serve_is_kept_and_that_it_is_urgent_is_not(stand):
+    first = stand.working()
+    wish, now = 8, 16
+    assert stand.link.ask(vdpad.SET_SPEC, stand.device.spec(flags=wish | now | 2)) == 0
+    kind, _, spec, _ = first.receive()
+    assert (kind, spec) == (worker.SPEC_CHANGED, stand.device.spec(flags=wish | now))
+    first.die()
+    assert stand.program.serving().spec == stand.device.spec(flags=wish)
+
+
 def test_a_worker_has_its_own_identity_and_no_way_back(make_stand):
     stand = make_stand(uid=812345)
     first = stand.working()
@@ -72,6 +100,7 @@ def test_page_and_health_block_are_sealed_and_vdpad_only_reads(stand):
     (vdpad.CONFIGURE, "flags", 1, errno.EINVAL),
     (vdpad.CONFIGURE, "no end", 1, errno.EINVAL),
     (vdpad.DEVICE_FDS, "", 1, errno.EINVAL),
+    (vdpad.STANDBY_FDS, "", 5, errno.EINVAL),
     (vdpad.SET_SPEC, "spec", 0, errno.EINVAL),
     (vdpad.UPGRADE, "", 0, errno.EINVAL),
     (vdpad.REFRESH, "", 0, errno.EHOSTDOWN),
@@ -83,7 +112,7 @@ def test_page_and_health_block_are_sealed_and_vdpad_only_reads(stand):
 def test_wrong_requests_are_refused_and_change_nothing(stand, kind, payload, n_fds, wanted):
     payloads = {"": b"", "spec": stand.device.spec(), "short": stand.device.spec()[:-1],
                 "relative": stand.device.spec(worker_path="worker"),
-                "flags": stand.device.spec(flags=4),
+                "flags": stand.device.spec(flags=32),
                 "no end": stand.device.spec(name="x" * 64)}
     settled(stand)
     before = stand.shim_fds()

@@ -14,14 +14,17 @@ from waiting import wait_for
 PAGE_SIZE = 512 * 1024
 HEALTH_SIZE = 64 * 1024
 SLOT_PAGE, SLOT_HEALTH, SLOT_LISTEN, SLOT_CONN, SLOT_DEVICE, SLOT_FREE = 0, 1, 2, 3, 4, 8
+SLOT_STANDBY = 1536
+SPEC_RELAY, SPEC_SIM, SPEC_NOW = 4, 8, 16
 REFRESH, DUMP = 32, 33
 START, SLOTS, GO, SPEC_CHANGED, DEVICE_CHANGED, CONNECTED = 64, 65, 66, 67, 68, 69
+STANDBY_CHANGED = 70
 STORE, DROP, READY, DISCONNECTED, WORKER_EVENT = 96, 97, 98, 99, 100
 REPLY = 128
 EVENT_NAMES = {1: "connected", 2: "disconnected", 3: "running", 4: "stopped", 5: "failed",
                6: "recovered", 7: "queue error", 8: "migration logging", 9: "migration stopped",
                10: "migration resumed", 11: "migration handed over", 12: "migration cancelled",
-               13: "migration broken off"}
+               13: "migration broken off", 14: "failover"}
 FDS_A_MESSAGE = 32
 DEADLINE = 60
 
@@ -37,7 +40,7 @@ class Shim:
 
     driver = b"sim"
 
-    def __init__(self, worker, folder, mailbox, features=2**64 - 1, max_pairs=0):
+    def __init__(self, worker, folder, mailbox, features=2**64 - 1, max_pairs=0, standby=None):
         self.worker_path = worker
         self.path = os.path.join(folder, "vhost.sock")
         self.features, self.max_pairs, self.flags = features, max_pairs, 0
@@ -50,6 +53,10 @@ class Shim:
         self.slots[SLOT_LISTEN] = listener.detach()
         for i, fd in enumerate(self.device_fds(mailbox)):
             self.slots[SLOT_DEVICE + i] = fd
+        self.standby = b""  # driver of the standby
+        if standby is not None:
+            self.standby = b"sim"
+            self.slots[SLOT_STANDBY] = standby
         self.process = None
         self.sock = None
         self.thread = None
@@ -89,8 +96,15 @@ class Shim:
         socket.send_fds(self.sock, [header + payload], list(fds))
 
     def spec(self):
-        return struct.pack("=64s16s108s256sIIII4xQH6x", b"dev", self.driver, self.path.encode(),
-                           self.worker_path.encode(), self.flags, 0, 0, 7, self.features, self.max_pairs)
+        return struct.pack("=64s16s108s256sIIII4xQH6s", b"dev", self.driver, self.path.encode(),
+                           self.worker_path.encode(), self.flags, 0, 0, 7, self.features, self.max_pairs,
+                           self.standby)
+
+    def datapath(self, flags, now=True):
+        """What the operator wants: SPEC_RELAY, SPEC_SIM, or 0: direct."""
+        self.flags = flags | (SPEC_NOW if now else 0)
+        self.send(SPEC_CHANGED, self.spec())
+        self.flags = flags
 
     def send_state(self):
         self.send(START, self.spec())
@@ -189,7 +203,7 @@ class Shim:
         if kind in (STORE, DROP):
             n, *slots = struct.unpack("=33I", payload)
             for slot in slots[:n]:
-                assert slot == SLOT_CONN or slot >= SLOT_FREE, f"slot {slot}"
+                assert slot == SLOT_CONN or SLOT_FREE <= slot < SLOT_STANDBY, f"slot {slot}"
                 if slot in self.slots:
                     os.close(self.slots.pop(slot))
             if kind == STORE:
@@ -217,11 +231,13 @@ class Shim:
         wait_for(lambda: seq in self.replies, "the worker's reply")
         return self.replies[seq]
 
-    def device_changed(self, mailbox):
+    def device_changed(self, mailbox, slot=SLOT_DEVICE):
+        """Or its standby, with another slot. Without a worker: for the next one."""
         with self.lock:
-            old = self.slots.pop(SLOT_DEVICE, None)
-            self.slots[SLOT_DEVICE] = mailbox
-        self.send(DEVICE_CHANGED, fds=[mailbox])
+            old = self.slots.pop(slot, None)
+            self.slots[slot] = mailbox
+        if self.sock:
+            self.send(DEVICE_CHANGED if slot == SLOT_DEVICE else STANDBY_CHANGED, fds=[mailbox])
         if old is not None:
             os.close(old)
 
@@ -237,7 +253,7 @@ class Shim:
         """The slots that the worker filled."""
         self.request(REFRESH)  # an answer comes after everything it said before
         with self.lock:
-            return sorted(n for n in self.slots if n >= SLOT_FREE)
+            return sorted(n for n in self.slots if SLOT_FREE <= n < SLOT_STANDBY)
 
     def has_event(self, name):
         with self.lock:

@@ -110,6 +110,7 @@ static bool spec_ok(const struct shim_spec *spec)
 	       text_ends(spec->driver, sizeof(spec->driver)) &&
 	       text_ends(spec->socket_path, sizeof(spec->socket_path)) &&
 	       text_ends(spec->worker_path, sizeof(spec->worker_path)) &&
+	       text_ends(spec->standby, sizeof(spec->standby)) &&
 	       spec->worker_path[0] == '/' && !(spec->flags & ~(uint32_t)SHIM_SPEC_ALL) &&
 	       (!(spec->flags & SHIM_SPEC_CLIENT) || spec->socket_path[0] == '/');
 }
@@ -154,11 +155,12 @@ static int on_configure(struct shim *s, struct request *q)
 			return r;
 	}
 	s->spec = *spec;
+	s->spec.flags &= ~(uint32_t)SHIM_SPEC_NOW;
 	s->configured = true;
 	log_set_level((enum log_level)spec->log_level);
 	if (n_listeners > 0)
 		slot_put(s, SHIM_SLOT_LISTEN, TAKE_FD(q->fds[0]));
-	slots_put_device(s, q->fds + n_listeners, q->n_fds - n_listeners);
+	slots_put_device(s, SHIM_SLOT_DEVICE, q->fds + n_listeners, q->n_fds - n_listeners);
 	worker_start_or_give_up(s);
 	if (s->state == SHIM_GIVEN_UP)
 		return -EHOSTDOWN;
@@ -167,27 +169,46 @@ static int on_configure(struct shim *s, struct request *q)
 	return 0;
 }
 
+static int take_device_fds(struct shim *s, struct request *q, enum shim_slot first, enum shim_kind news)
+{
+	slots_put_device(s, first, q->fds, q->n_fds);
+	if (s->state == SHIM_GIVEN_UP)
+		return worker_revive(s);
+	worker_send(s, news, NULL, 0, s->slots + first, q->n_fds);
+	return 0;
+}
+
 static int on_device_fds(struct shim *s, struct request *q)
 {
 	if (!s->configured || q->n_fds > SHIM_MAX_DEVICE_FDS)
 		return -EINVAL;
-	slots_put_device(s, q->fds, q->n_fds);
-	if (s->state == SHIM_GIVEN_UP)
-		return worker_revive(s);
-	worker_send(s, SHIM_DEVICE_CHANGED, NULL, 0, s->slots + SHIM_SLOT_DEVICE, q->n_fds);
+	return take_device_fds(s, q, SHIM_SLOT_DEVICE, SHIM_DEVICE_CHANGED);
+}
+
+static int on_standby_fds(struct shim *s, struct request *q)
+{
+	if (q->n_fds > SHIM_MAX_DEVICE_FDS)
+		return -EINVAL;
+	if (s->configured)
+		return take_device_fds(s, q, SHIM_SLOT_STANDBY, SHIM_STANDBY_CHANGED);
+	slots_put_device(s, SHIM_SLOT_STANDBY, q->fds, q->n_fds);
 	return 0;
 }
 
 static int on_set_spec(struct shim *s, struct request *q)
 {
 	const struct shim_spec *spec = &q->message.payload.spec;
+	struct shim_spec news;
 
 	if (!s->configured || !spec_ok(spec))
 		return -EINVAL;
 	memcpy(s->spec.worker_path, spec->worker_path, sizeof(s->spec.worker_path));
 	s->spec.log_level = spec->log_level;
+	s->spec.flags = (s->spec.flags & ~(uint32_t)SHIM_SPEC_CHANGES) | (spec->flags & SHIM_SPEC_CHANGES);
 	log_set_level((enum log_level)spec->log_level);
-	worker_send(s, SHIM_SPEC_CHANGED, &s->spec, sizeof(s->spec), NULL, 0);
+	news = s->spec;
+	news.flags |= spec->flags & SHIM_SPEC_NOW;
+	worker_send(s, SHIM_SPEC_CHANGED, &news, sizeof(news), NULL, 0);
 	return 0;
 }
 
@@ -228,6 +249,7 @@ static const struct {
 	{ SHIM_HELLO, 0, on_hello },
 	{ SHIM_CONFIGURE, sizeof(struct shim_spec), on_configure },
 	{ SHIM_DEVICE_FDS, 0, on_device_fds },
+	{ SHIM_STANDBY_FDS, 0, on_standby_fds },
 	{ SHIM_SET_SPEC, sizeof(struct shim_spec), on_set_spec },
 	{ SHIM_UPGRADE, 0, on_upgrade },
 	{ SHIM_STOP, 0, on_stop },

@@ -104,8 +104,11 @@ void slot_put(struct shim *s, uint32_t slot, int fd);
 /** slot_drop() - close what is in @slot. */
 void slot_drop(struct shim *s, uint32_t slot);
 
-/** slots_put_device() - the device's descriptors anew; takes them over, @n <= SHIM_MAX_DEVICE_FDS. */
-void slots_put_device(struct shim *s, int *fds, size_t n);
+/**
+ * slots_put_device() - descriptors anew, of the device or its standby; takes them over.
+ * @first: SHIM_SLOT_DEVICE or SHIM_SLOT_STANDBY; @n: at most SHIM_MAX_DEVICE_FDS
+ */
+void slots_put_device(struct shim *s, enum shim_slot first, int *fds, size_t n);
 
 /** slots_send() - all full slots to a new worker. Return: 0, or what fdmsg_send() returned. */
 int slots_send(const struct shim *s, int sock);

@@ -35,10 +35,10 @@ void slot_drop(struct shim *s, uint32_t slot)
 	s->slots[slot] = close_keep_errno(s->slots[slot]);
 }
 
-void slots_put_device(struct shim *s, int *fds, size_t n)
+void slots_put_device(struct shim *s, enum shim_slot first, int *fds, size_t n)
 {
 	for (uint32_t i = 0; i < SHIM_MAX_DEVICE_FDS; i++)
-		slot_put(s, SHIM_SLOT_DEVICE + i, i < n ? TAKE_FD(fds[i]) : -1);
+		slot_put(s, first + i, i < n ? TAKE_FD(fds[i]) : -1);
 }
 
 void connection_end(struct shim *s)

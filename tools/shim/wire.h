@@ -15,7 +15,7 @@
 
 #define SHIM_WIRE_VERSION 1
 
-#define SHIM_MAX_SLOTS	1536
+#define SHIM_MAX_SLOTS	1540
 #define SHIM_FDS_A_MESSAGE 32
 #define SHIM_NAME_SIZE	64
 #define SHIM_PATH_SIZE	108 /* of a socket address */
@@ -28,6 +28,8 @@ enum shim_slot {
 	SHIM_SLOT_CONN = 3,   /* connected vhost-user socket */
 	SHIM_SLOT_DEVICE = 4, /* up to 4 descriptors of the device, in the driver's order */
 	SHIM_SLOT_FREE = 8,   /* from here on: the worker's */
+	SHIM_SLOT_STANDBY = 1536, /* up to 4 of the standby; behind the worker's, which older versions
+				   * knew already */
 };
 
 #define SHIM_PAGE_SIZE (512 * 1024)
@@ -37,10 +39,12 @@ enum shim_kind {
 	SHIM_HELLO = 1,	    /* reply carries shim_status, fd: the health block, read-only */
 	SHIM_CONFIGURE,	    /* shim_spec, fds: [listener if server mode] then the device's; once */
 	SHIM_DEVICE_FDS,    /* fds: the device's, anew: it was reset or replaced */
-	SHIM_SET_SPEC,	    /* shim_spec: worker_path, log_level, mac and flags take effect */
+	SHIM_SET_SPEC,	    /* shim_spec: worker_path, log_level and SHIM_SPEC_CHANGES take effect */
 	SHIM_UPGRADE,	    /* replace the worker by a new one from spec.worker_path, at once; a reply
 			     * that refuses may carry shim_reason: what became of it */
 	SHIM_STOP,	    /* device deleted: end the connection and the worker, then exit */
+	SHIM_STANDBY_FDS,   /* fds: the standby's, anew; also before SHIM_CONFIGURE. A shim that knows of
+			     * no standby refuses it: -EOPNOTSUPP */
 
 	/* vdpad through the shim to the worker; reply comes from the worker, or from the shim
 	 * with -EHOSTDOWN when there is none */
@@ -54,6 +58,7 @@ enum shim_kind {
 	SHIM_SPEC_CHANGED,  /* shim_spec */
 	SHIM_DEVICE_CHANGED,/* fds: the device's, anew */
 	SHIM_CONNECTED,	    /* fd: a new vhost-user connection (client mode), already in its slot */
+	SHIM_STANDBY_CHANGED,/* fds: the standby's, anew */
 
 	/* worker to shim */
 	SHIM_STORE = 96,    /* shim_slots, fds: put them there; what was there is closed */
@@ -77,7 +82,12 @@ struct shim_header {
 /* Flags of shim_spec. */
 #define SHIM_SPEC_CLIENT   1 /* connect instead of listening */
 #define SHIM_SPEC_NOTIFIER 2 /* a front-end may have pages of the device, to kick it */
-#define SHIM_SPEC_ALL	   (SHIM_SPEC_CLIENT | SHIM_SPEC_NOTIFIER)
+#define SHIM_SPEC_RELAY	   4 /* rings are to be relayed */
+#define SHIM_SPEC_SIM	   8 /* the standby is to serve */
+#define SHIM_SPEC_NOW	   16 /* of SHIM_SET_SPEC: follow these two without waiting for a good moment, also if
+			       * they were so before; not kept */
+#define SHIM_SPEC_CHANGES  (SHIM_SPEC_RELAY | SHIM_SPEC_SIM)
+#define SHIM_SPEC_ALL	   (SHIM_SPEC_CLIENT | SHIM_SPEC_NOTIFIER | SHIM_SPEC_CHANGES | SHIM_SPEC_NOW)
 
 /* All that shim and worker need to know of a device. */
 struct shim_spec {
@@ -90,7 +100,7 @@ struct shim_spec {
 	uint32_t log_level;		/* enum log_level */
 	uint64_t features;		/* offer at most these; all ones: what the device has */
 	uint16_t max_pairs;		/* offer at most these; 0: what the device has */
-	uint16_t pad[3];
+	char standby[6];		/* driver of the standby; "": there is none */
 };
 
 enum shim_state {
@@ -130,6 +140,7 @@ enum shim_event_kind {
 	SHIM_EVENT_MIGRATION_HANDED_OVER,
 	SHIM_EVENT_MIGRATION_CANCELLED,
 	SHIM_EVENT_MIGRATION_BROKEN_OFF,
+	SHIM_EVENT_FAILOVER,	  /* another side serves; text: from where to where, and why */
 	SHIM_EVENT_WORKER_DIED = 64, /* by the shim; text: signal or status */
 	SHIM_EVENT_WORKER_STARTED,   /* text: pid */
 	SHIM_EVENT_GIVEN_UP,	     /* text: the reason */

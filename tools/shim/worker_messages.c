@@ -28,7 +28,7 @@ static int check_slots(const struct shim_slots *slots)
 	for (uint32_t i = 0; i < slots->n; i++) {
 		uint32_t slot = slots->slot[i];
 
-		if (slot != SHIM_SLOT_CONN && (slot < SHIM_SLOT_FREE || slot >= SHIM_MAX_SLOTS))
+		if (slot != SHIM_SLOT_CONN && (slot < SHIM_SLOT_FREE || slot >= SHIM_SLOT_STANDBY))
 			return -EBADMSG;
 	}
 	return 0;

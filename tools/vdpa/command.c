@@ -120,7 +120,8 @@ static const struct command dev_commands[] = {
 			 "                    [ socket PATH ] [ mode { server | client } ]\n"
 			 "                    [ vm NAME ] [ spoof_check { on | off } ]\n"
 			 "                    [ ctrl_vq { on | off } ] [ host_notifier { on | off } ]\n"
-			 "                    [ bind { on | off } ]",
+			 "                    [ bind { on | off } ] [ standby MANAGEMENTDEV ]\n"
+			 "                    [ datapath { direct | relay | sim } ]",
 		.run = run_change, .op = OP_DEV_ADD, .keywords = keywords_add },
 	{ .word = "del", .match = MATCH_PREFIX, .usage = "del DEV", .run = run_change,
 		.op = OP_DEV_DEL, .name = text_fact },
@@ -129,7 +130,7 @@ static const struct command dev_commands[] = {
 	{ .word = "set",
 		.usage = "set name NAME [ mac MACADDR ] [ mtu MTU ] [ spoof_check { on | off } ]\n"
 			 "                    [ log_level { error | warning | info | debug } ]\n"
-			 "                    [ link { up | down } ]",
+			 "                    [ link { up | down } ] [ datapath { direct | relay | sim } ]",
 		.run = run_change, .op = OP_DEV_SET, .keywords = keywords_set },
 	{ .word = "status", .match = MATCH_PREFIX, .menu = &status_menu },
 	{ .word = "migration", .match = MATCH_PREFIX, .menu = &migration_menu },

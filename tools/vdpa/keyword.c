@@ -140,6 +140,10 @@ static json_t *read_choice(const struct keyword *keyword, const char *text)
 	{ .word = "spoof_check", .key = "spoof_check", .read = read_switch,                        \
 		.possible = "on|off", .expected = NO_TEXT }
 
+#define ROW_DATAPATH                                                                               \
+	{ .word = "datapath", .key = "datapath", .read = read_choice,                              \
+		.possible = "direct|relay|sim", .expected = NO_TEXT }
+
 const struct keyword keywords_add[] = {
 	{ .word = "mgmtdev", .match = MATCH_PREFIX, .key = "mgmtdev", .read = read_handle,
 		.expected = NO_HANDLE, .required = "management device handle not set." },
@@ -162,6 +166,8 @@ const struct keyword keywords_add[] = {
 		.expected = NO_TEXT },
 	{ .word = "bind", .key = "bind", .read = read_switch, .possible = "on|off",
 		.expected = NO_TEXT },
+	{ .word = "standby", .key = "standby", .read = read_handle, .expected = NO_HANDLE },
+	ROW_DATAPATH,
 	{ 0 },
 };
 
@@ -174,6 +180,7 @@ const struct keyword keywords_set[] = {
 		.possible = "error|warning|info|debug", .expected = NO_TEXT },
 	{ .word = "link", .key = "link", .read = read_choice, .possible = "up|down",
 		.expected = NO_TEXT },
+	ROW_DATAPATH,
 	{ 0 },
 };
 

@@ -193,6 +193,7 @@ static void put_troubles(const json_t *item, FILE *file)
 
 	put_reason(item, "reason", "reason", file);
 	put_reason(item, "datapath_reason", "relayed", file);
+	put_reason(item, "standby_reason", "standby", file);
 	if (is_true(item, "stale"))
 		fputs("  stale: the device's worker does not answer; addresses, features, counters "
 		      "and queues are those of before\n", file);
@@ -290,6 +291,13 @@ static const struct line_key place_line[] = {
 	{ 0 },
 };
 
+static const struct line_key failover_line[] = {
+	{ "standby", "standby", FORM_PLAIN },
+	{ "datapath_wanted", "datapath", FORM_PLAIN },
+	{ "failovers", "failovers", FORM_PLAIN },
+	{ 0 },
+};
+
 static const struct line_key net_line[] = {
 	{ "mac", "mac", FORM_PLAIN },
 	{ "mtu", "mtu", FORM_PLAIN },
@@ -321,6 +329,8 @@ void status_text(const json_t *item, FILE *file)
 	put_state(item, file);
 	put_troubles(item, file);
 	put_line(item, place_line, file);
+	if (json_object_get(item, "standby"))
+		put_line(item, failover_line, file);
 	put_line(item, net_line, file);
 	put_features(item, "features", file);
 	put_features(item, "protocol_features", file);

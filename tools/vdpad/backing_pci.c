@@ -16,6 +16,7 @@
 
 #include "tools/vdpad/backing.h"
 #include "tools/vdpad/device.h"
+#include "tools/vdpad/standby.h"
 #include "tools/vdpad/job.h"
 #include "tools/vdpad/pci.h"
 #include "tools/vdpad/views.h"
@@ -379,13 +380,6 @@ static void let_go(struct device *dev)
 				on_let_go) == 0;
 }
 
-static bool worker_waits(const struct device *dev)
-{
-	struct health health;
-
-	return dev->health && health_read(dev->health, &health, NULL) == 0 && health.lost;
-}
-
 static void on_refreshed(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
@@ -394,7 +388,7 @@ static void on_refreshed(void *arg, struct channel_answer *answer)
 	dev->checking = false;
 	if (dev->phase != DEVICE_UP || (r < 0 && r != -EHOSTDOWN))
 		return;
-	if (worker_waits(dev)) {
+	if (standby_other_is_missed(dev)) {
 		let_go(dev);
 	} else if (r == 0) {
 		dev->n_silent = 0;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "tools/vdpad/device.h"
+#include "tools/vdpad/standby.h"
 #include "tools/vdpad/nic.h"
 #include "tools/vdpad/views.h"
 #include "vdpa/base/cleanup.h"
@@ -155,13 +156,6 @@ static void get_mailbox(struct device *dev, enum sim_command command)
 		give_up(dev, "the NIC takes no command", r);
 }
 
-static bool worker_waits(const struct device *dev)
-{
-	struct health health;
-
-	return dev->health && health_read(dev->health, &health, NULL) == 0 && health.lost;
-}
-
 static void on_refreshed(void *arg, struct channel_answer *answer)
 {
 	struct device *dev = arg;
@@ -169,7 +163,7 @@ static void on_refreshed(void *arg, struct channel_answer *answer)
 
 	if (is_over(dev))
 		return;
-	if (r == -EHOSTDOWN || (r == 0 && worker_waits(dev)))
+	if (r == -EHOSTDOWN || (r == 0 && standby_other_is_missed(dev)))
 		get_mailbox(dev, SIM_ADMIN_ATTACH);
 	else if (r == 0 || r == -ETIMEDOUT) /* a worker that hangs has its mailbox all the same */
 		all_right(dev);

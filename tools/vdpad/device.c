@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 
 #include "tools/vdpad/nic.h"
+#include "tools/vdpad/standby.h"
 #include "tools/vdpad/strangers.h"
 #include "tools/vdpad/uids.h"
 #include "vdpa/base/bits.h"
@@ -60,7 +61,9 @@ int device_new(struct vdpad *v, const struct device_spec *spec, struct device **
 	dev->backing = backing_of(spec->mgmtdev);
 	if (dev->backing == &backing_sim)
 		dev->nic = nic_find(v, spec->mgmtdev);
-	dev->listener = dev->shim_pidfd = -1;
+	if (spec->standby[0])
+		dev->standby_nic = nic_find(v, spec->standby);
+	dev->listener = dev->shim_pidfd = dev->standby_fd = -1;
 	insert_sorted(&v->devices, dev);
 	*ret = dev;
 	return 0;
@@ -89,6 +92,7 @@ void device_free(struct device *dev)
 	TAILQ_REMOVE(&dev->vdpad->devices, dev, link);
 	device_forget_shim(dev);
 	dev->backing->forget(dev);
+	standby_forget(dev);
 	sd_event_source_disable_unref(dev->timer);
 	close_keep_errno(dev->listener);
 	device_close_fds(dev);
@@ -197,7 +201,7 @@ int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct fai
 	}
 	*ret = (struct shim_spec){
 		.flags = (spec->client ? SHIM_SPEC_CLIENT : 0U) |
-			 (spec->host_notifier ? SHIM_SPEC_NOTIFIER : 0U),
+			 (spec->host_notifier ? SHIM_SPEC_NOTIFIER : 0U) | spec->datapath,
 		.uid = uid,
 		.gid = uid,
 		.log_level = (uint32_t)spec->log_level,
@@ -209,6 +213,8 @@ int device_shim_spec(const struct device *dev, struct shim_spec *ret, struct fai
 	memcpy(ret->driver, spec->driver, sizeof(ret->driver));
 	memcpy(ret->socket_path, spec->socket, sizeof(ret->socket_path));
 	snprintf(ret->worker_path, sizeof(ret->worker_path), "%s", worker);
+	if (spec->standby[0])
+		strcpy(ret->standby, backing_sim.bus);
 	return 0;
 }
 
@@ -271,6 +277,7 @@ static const char *const event_kinds[] = {
 	[SHIM_EVENT_MIGRATION_HANDED_OVER] = "migration-handed-over",
 	[SHIM_EVENT_MIGRATION_CANCELLED] = "migration-cancelled",
 	[SHIM_EVENT_MIGRATION_BROKEN_OFF] = "migration-broken-off",
+	[SHIM_EVENT_FAILOVER] = "failover",
 	[SHIM_EVENT_WORKER_DIED] = "worker-died",
 	[SHIM_EVENT_WORKER_STARTED] = "worker-started",
 	[SHIM_EVENT_GIVEN_UP] = "given-up",
@@ -285,7 +292,8 @@ static void on_event(void *arg, uint32_t kind, const void *payload, size_t size)
 		return;
 	memcpy(&event, payload, sizeof(event));
 	make_printable(event.text, sizeof(event.text));
-	if ((event.kind == SHIM_EVENT_FAILED || event.kind == SHIM_EVENT_WORKER_STARTED) &&
+	if ((event.kind == SHIM_EVENT_FAILED || event.kind == SHIM_EVENT_FAILOVER ||
+		    event.kind == SHIM_EVENT_WORKER_STARTED) &&
 		dev->backing->on_trouble)
 		dev->backing->on_trouble(dev);
 	if (event.kind < ARRAY_SIZE(event_kinds) && event_kinds[event.kind])
@@ -318,7 +326,8 @@ static void on_started_again(void *arg, struct device *dev, int status, const st
 /* Only the number of others that start keeps it from starting, or a change that goes on. */
 static bool waits_for_turn(const struct device *dev)
 {
-	return dev->phase == DEVICE_DOWN && !dev->timer && dev->backing->is_ready(dev);
+	return dev->phase == DEVICE_DOWN && !dev->timer && dev->backing->is_ready(dev) &&
+	       standby_is_ready(dev);
 }
 
 static void start_when_possible(struct device *dev)
@@ -412,13 +421,20 @@ void device_lost(struct device *dev, const char *reason)
 	device_set_timer(dev, wait_ms, on_timer);
 }
 
+/* What may have changed meanwhile, it is told. */
+static uint32_t lasting_flags(uint32_t flags)
+{
+	return flags & ~(uint32_t)SHIM_SPEC_CHANGES;
+}
+
 static bool same_device(const struct device *dev, const struct shim_spec *theirs)
 {
 	struct shim_spec ours;
 	struct failure why;
 
 	return device_shim_spec(dev, &ours, &why) == 0 && strcmp(ours.name, theirs->name) == 0 &&
-	       strcmp(ours.driver, theirs->driver) == 0 && ours.flags == theirs->flags &&
+	       strcmp(ours.driver, theirs->driver) == 0 && strcmp(ours.standby, theirs->standby) == 0 &&
+	       lasting_flags(ours.flags) == lasting_flags(theirs->flags) &&
 	       strcmp(ours.socket_path, theirs->socket_path) == 0 && ours.uid == theirs->uid &&
 	       ours.features == theirs->features && ours.max_pairs == theirs->max_pairs;
 }
@@ -458,6 +474,8 @@ static void on_found(void *arg, struct channel_answer *answer)
 	log_info("%s: found again: shim %d, worker %d", dev->spec.name, dev->status.pid,
 		dev->status.worker_pid);
 	dev->backing->check(dev);
+	standby_check(dev);
+	device_tell_shim(dev, NULL);
 	ready_check(dev->vdpad);
 }
 
@@ -497,12 +515,14 @@ void devices_nic_up(struct nic *nic)
 	struct device *dev;
 
 	TAILQ_FOREACH(dev, &nic->vdpad->devices, link) {
-		if (dev->nic != nic)
+		if (dev->nic != nic && dev->standby_nic != nic)
 			continue;
-		if (dev->phase == DEVICE_UP)
+		if (dev->phase != DEVICE_UP)
+			start_when_possible(dev);
+		else if (dev->nic == nic)
 			dev->backing->check(dev);
 		else
-			start_when_possible(dev);
+			standby_check(dev);
 	}
 	strangers_remove_functions(nic);
 }
@@ -522,7 +542,7 @@ bool devices_use(const struct nic *nic)
 	const struct device *dev;
 
 	TAILQ_FOREACH(dev, &nic->vdpad->devices, link) {
-		if (dev->nic == nic)
+		if (dev->nic == nic || dev->standby_nic == nic)
 			return true;
 	}
 	return !SLIST_EMPTY(&nic->vdpad->skipped);

@@ -26,6 +26,8 @@ struct nic;
 struct device_spec {
 	char name[NAME_SIZE];
 	char mgmtdev[BACKING_HANDLE_SIZE];    /* "sim/NAME", "pci/FUNCTION" */
+	char standby[BACKING_HANDLE_SIZE];    /* "sim/NAME" of the simnic that has it; "": there is none */
+	uint32_t datapath;		      /* of SHIM_SPEC_CHANGES: what rings are to be served by */
 	char driver[16];		      /* of the worker */
 	char vm[NAME_SIZE];
 	char socket[SHIM_PATH_SIZE];	      /* absolute */
@@ -85,6 +87,8 @@ struct device {
 	struct vdpad *vdpad;
 	const struct backing *backing;
 	struct nic *nic; /* of backing_sim; NULL: the configuration has no such NIC any more */
+	struct nic *standby_nic; /* that has its standby; NULL: it has none, or there is no such NIC */
+	bool standby_checking;	 /* it is found out whether the worker has it */
 	struct job *job; /* of backing_pci: its function is being opened */
 	struct device_spec spec;
 	enum device_phase phase;
@@ -113,6 +117,8 @@ struct device {
 	uint64_t verify_until_ns;
 	unsigned int n_silent;	       /* looks at a worker that was not ready */
 	bool let_go;		       /* shim and worker were told that it went away */
+	int standby_fd;		       /* of its standby, for the shim; -1 */
+	bool datapath_now;	       /* the datapath was said, and is followed at once */
 	device_done done;
 	void *done_arg;
 };
@@ -224,6 +230,9 @@ void device_end_go_on(struct device *dev);
  * @done: called once, later or at once; after a failure the device is as it was
  */
 void device_change(struct device *dev, const struct device_spec *spec, device_done done, void *arg);
+
+/** device_tell_shim() - its facts. 0, or negative with dev->why, or as channel_call(). */
+int device_tell_shim(struct device *dev, channel_done done);
 
 /** device_upgrade() - replace the worker by one of @worker, "" for ours. @done as above. */
 void device_upgrade(struct device *dev, const char *worker, device_done done, void *arg);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tools/vdpad/standby.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/printable.h"
 
@@ -25,11 +26,14 @@ static void finish(struct device *dev, int r)
 	devices_start_more(v); /* its shim may have ended meanwhile */
 }
 
-static int tell_shim(struct device *dev, channel_done done)
+int device_tell_shim(struct device *dev, channel_done done)
 {
 	struct shim_spec spec;
 	int r = device_shim_spec(dev, &spec, &dev->why);
 
+	if (dev->datapath_now)
+		spec.flags |= SHIM_SPEC_NOW;
+	dev->datapath_now = false;
 	return r < 0 ? r : device_call(dev, SHIM_SET_SPEC, &spec, sizeof(spec), -1, 0,
 				   DEVICE_CALL_MS, done);
 }
@@ -39,7 +43,7 @@ static void go_back(struct device *dev)
 	dev->spec = dev->old_spec;
 	if (dev->backing->change)
 		dev->backing->change(dev, NULL, NULL);
-	tell_shim(dev, NULL);
+	device_tell_shim(dev, NULL);
 }
 
 static void on_shim_told(void *arg, struct channel_answer *answer)
@@ -63,10 +67,11 @@ static void on_nic_told(void *arg, struct channel_answer *answer)
 	struct device *dev = arg;
 	int r;
 
+	standby_change(dev);
 	if (answer->status < 0) {
 		r = device_fail(dev, "the NIC does not take the change", answer->status);
 	} else {
-		r = tell_shim(dev, on_shim_told);
+		r = device_tell_shim(dev, on_shim_told);
 		if (r < 0)
 			r = device_fail(dev, SHIM_REFUSES, r);
 	}
@@ -86,21 +91,32 @@ static int begin(struct device *dev, device_done done, void *arg)
 	if (dev->phase != DEVICE_UP)
 		return failure_set(&dev->why, FAILURE_UNAVAILABLE, "%s does not run: %s",
 			dev->spec.name, dev->reason[0] ? dev->reason : "it is being started");
-	return dev->backing->require(dev, &dev->why);
+	return 0;
+}
+
+/* Who serves is the worker's business alone, above all while the device's own NIC is away. */
+static bool concerns_nic(const struct device *dev, const struct device_spec *spec)
+{
+	struct device_spec same = *spec;
+
+	same.datapath = dev->spec.datapath;
+	return !dev->datapath_now || memcmp(&same, &dev->spec, sizeof(same)) != 0;
 }
 
 void device_change(struct device *dev, const struct device_spec *spec, device_done done, void *arg)
 {
+	bool nic = concerns_nic(dev, spec);
 	int r = begin(dev, done, arg);
 
+	if (r == 0 && nic)
+		r = dev->backing->require(dev, &dev->why);
 	if (r == 0) {
 		dev->spec = *spec;
-		if (dev->backing->change) {
-			r = dev->backing->change(dev, on_nic_told, dev);
-		} else {
+		if (!nic || !dev->backing->change) {
 			on_nic_told(dev, &(struct channel_answer){ .status = 0 });
 			return;
 		}
+		r = dev->backing->change(dev, on_nic_told, dev);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
 			r = device_fail(dev, "the NIC does not take the change", r);
@@ -140,7 +156,7 @@ static void on_upgraded(void *arg, struct channel_answer *answer)
 		r = device_store(dev, &dev->why);
 	if (r < 0) {
 		dev->spec = dev->old_spec;
-		tell_shim(dev, NULL);
+		device_tell_shim(dev, NULL);
 	} else {
 		event_send(dev->vdpad, "changed", "dev", dev->spec.name, "a new worker serves it");
 	}
@@ -165,9 +181,11 @@ void device_upgrade(struct device *dev, const char *worker, device_done done, vo
 {
 	int r = begin(dev, done, arg);
 
+	if (r == 0)
+		r = dev->backing->require(dev, &dev->why);
 	if (r == 0) {
 		snprintf(dev->spec.worker, sizeof(dev->spec.worker), "%s", worker);
-		r = tell_shim(dev, on_path_told);
+		r = device_tell_shim(dev, on_path_told);
 		if (r < 0) {
 			dev->spec = dev->old_spec;
 			r = device_fail(dev, "its shim does not take the new worker", r);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tools/vdpad/listener.h"
+#include "tools/vdpad/standby.h"
 #include "vdpa/base/cleanup.h"
 
 #define STOP_MS 5000
@@ -38,6 +39,7 @@ void device_end_shim_gone(struct device *dev)
 {
 	dev->timer = sd_event_source_disable_unref(dev->timer);
 	device_forget_shim(dev);
+	standby_release(dev);
 	dev->backing->release(dev);
 }
 

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "tools/vdpad/listener.h"
+#include "tools/vdpad/standby.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 
@@ -189,8 +190,10 @@ static int store(struct device *dev)
 static const struct step steps[] = {
 	{ .what = "socket", .run = make_listener, .undo = remove_listener },
 	{ .what = "function", .run = obtain, .undo = undo_obtain },
+	{ .what = "standby", .run = standby_obtain, .undo = standby_undo },
 	{ .what = "shim", .run = start_shim, .undo = end_shim },
 	{ .what = "greeting", .run = greet_shim },
+	{ .what = "standby of the shim", .run = standby_give },
 	{ .what = "configuration", .run = configure_shim },
 	{ .what = "facts", .run = verify },
 	{ .what = "state", .run = store },

@@ -16,6 +16,7 @@
 
 #include "tools/vdpad/nic.h"
 #include "tools/vdpad/pci.h"
+#include "tools/vdpad/standby.h"
 #include "vdpa/base/atomicfile.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/features.h"
@@ -33,13 +34,14 @@ static json_t *to_json(const struct device_spec *spec)
 
 	etheraddr_format(spec->mac, mac);
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)spec->features);
-	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s:b,s:s,s:b}", "version",
+	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s:b,s:s,s:b,s:s,s:s}", "version",
 		STATE_VERSION, "name", spec->name, "mgmtdev", spec->mgmtdev, "vm", spec->vm, "socket",
 		spec->socket, "worker", spec->worker, "mode", spec->client ? "client" : "server",
 		"mac", mac, "spoof_check", spec->spoof_check, "link_up", spec->link_up, "mtu",
 		spec->mtu, "max_vqp", spec->max_pairs, "features", features, "log_level",
 		log_level_name(spec->log_level), "host_notifier", spec->host_notifier, "driver",
-		spec->driver, "bind", spec->bind);
+		spec->driver, "bind", spec->bind, "standby", spec->standby, "datapath",
+		standby_datapath_name(spec->datapath));
 }
 
 int device_store(struct device *dev, struct failure *why)
@@ -96,15 +98,17 @@ static bool facts_ok(const char *mgmtdev, int mtu, int pairs)
 static int from_json(json_t *json, struct device_spec *ret)
 {
 	const char *name, *mgmtdev, *vm, *socket, *worker, *mode, *mac, *features, *level;
+	const char *standby = "", *datapath = "direct";
 	const char *driver = "sim"; /* in the place of all that was not there at first */
 	int version, spoof_check, link_up, mtu, pairs, host_notifier = false, bind = false;
 
 	if (json_unpack_ex(json, NULL, JSON_STRICT,
-		    "{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s?b,s?s,s?b}", "version", &version,
+		    "{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:s,s?b,s?s,s?b,s?s,s?s}", "version", &version,
 		    "name", &name, "mgmtdev", &mgmtdev, "vm", &vm, "socket", &socket, "worker",
 		    &worker, "mode", &mode, "mac", &mac, "spoof_check", &spoof_check, "link_up",
 		    &link_up, "mtu", &mtu, "max_vqp", &pairs, "features", &features, "log_level",
-		    &level, "host_notifier", &host_notifier, "driver", &driver, "bind", &bind) < 0 ||
+		    &level, "host_notifier", &host_notifier, "driver", &driver, "bind", &bind, "standby",
+		    &standby, "datapath", &datapath) < 0 ||
 		version != STATE_VERSION)
 		return -EINVAL;
 	if (!name_ok(name) || !name_ok(vm) || *socket != '/' || (*worker && *worker != '/') ||
@@ -122,6 +126,8 @@ static int from_json(json_t *json, struct device_spec *ret)
 	if (take_text(name, ret->name, sizeof(ret->name)) < 0 ||
 		take_text(mgmtdev, ret->mgmtdev, sizeof(ret->mgmtdev)) < 0 ||
 		take_text(driver, ret->driver, sizeof(ret->driver)) < 0 ||
+		take_text(standby, ret->standby, sizeof(ret->standby)) < 0 ||
+		standby_datapath_parse(datapath, &ret->datapath) < 0 ||
 		take_text(vm, ret->vm, sizeof(ret->vm)) < 0 ||
 		take_text(socket, ret->socket, sizeof(ret->socket)) < 0 ||
 		take_text(worker, ret->worker, sizeof(ret->worker)) < 0 ||

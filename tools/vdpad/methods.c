@@ -19,7 +19,7 @@ enum param_type {
 	PARAM_SWITCH,
 };
 
-#define MAX_PARAMS 13
+#define MAX_PARAMS 15
 
 struct param {
 	const char *name;
@@ -51,12 +51,14 @@ static const struct method {
 			{ "socket", PARAM_TEXT, false }, { "mode", PARAM_TEXT, false },
 			{ "vm", PARAM_TEXT, false }, { "spoof_check", PARAM_SWITCH, false },
 			{ "ctrl_vq", PARAM_SWITCH, false }, { "host_notifier", PARAM_SWITCH, false },
-			{ "bind", PARAM_SWITCH, false } } },
+			{ "bind", PARAM_SWITCH, false }, { "standby", PARAM_TEXT, false },
+			{ "datapath", PARAM_TEXT, false } } },
 	{ "dev.del", ROLE_ADMIN, method_dev_del, { { "name", PARAM_TEXT, true } } },
 	{ "dev.set", ROLE_ADMIN, method_dev_set,
 		{ { "name", PARAM_TEXT, true }, { "mac", PARAM_TEXT, false },
 			{ "mtu", PARAM_NUMBER, false }, { "spoof_check", PARAM_SWITCH, false },
-			{ "log_level", PARAM_TEXT, false }, { "link", PARAM_TEXT, false } } },
+			{ "log_level", PARAM_TEXT, false }, { "link", PARAM_TEXT, false },
+			{ "datapath", PARAM_TEXT, false } } },
 	{ "dev.upgrade", ROLE_ADMIN, method_dev_upgrade,
 		{ { "name", PARAM_TEXT, true }, { "worker", PARAM_TEXT, false } } },
 	{ "dev.dump", ROLE_ADMIN, method_dev_dump, { { "name", PARAM_TEXT, true } } },

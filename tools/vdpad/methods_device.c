@@ -11,6 +11,7 @@
 #include "tools/vdpad/backing.h"
 #include "tools/vdpad/control.h"
 #include "tools/vdpad/device.h"
+#include "tools/vdpad/standby.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/features.h"
@@ -226,6 +227,8 @@ static int read_spec(struct vdpad *v, json_t *params, struct device_spec *ret, s
 	if (r == 0)
 		r = read_mode(param_text(params, "mode"), &ret->client, why);
 	if (r == 0)
+		r = standby_read(v, params, ret, NULL, why);
+	if (r == 0)
 		r = read_socket(v, param_text(params, "socket"), ret->name, ret->socket, why);
 	return r;
 }
@@ -312,7 +315,8 @@ static int read_changes(json_t *params, struct device_spec *spec, struct failure
 
 	if (json_object_size(params) < 2)
 		return failure_set(why, FAILURE_INVALID,
-			"%s: nothing to set; possible are mac, mtu, spoof_check, log_level and link",
+			"%s: nothing to set; possible are mac, mtu, spoof_check, log_level, link and "
+			"datapath",
 			spec->name);
 	if (spoof_check)
 		spec->spoof_check = json_is_true(spoof_check);
@@ -330,12 +334,14 @@ int method_dev_set(struct request *q, json_t *params, struct failure *why)
 {
 	struct device *dev = claim(q, params, why);
 	struct device_spec spec;
+	bool now = false;
 
 	if (!dev)
 		return -1;
 	spec = dev->spec;
-	if (read_changes(params, &spec, why) < 0 || dev->backing->may_change(dev, &spec, why) < 0)
+	if (read_changes(params, &spec, why) < 0 || standby_read(q->vdpad, params, &spec, &now, why) < 0 || dev->backing->may_change(dev, &spec, why) < 0)
 		return -1;
+	dev->datapath_now = now;
 	device_change(dev, &spec, on_done, q);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/nic.h"
 #include "tools/vdpad/pci.h"
+#include "tools/vdpad/standby.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/features.h"
@@ -356,6 +357,7 @@ static const char *datapath_text(const struct device *dev, const struct health *
 		[DATAPATH_NONE] = "none",
 		[DATAPATH_DIRECT] = "direct",
 		[DATAPATH_RELAY] = "relay",
+		[DATAPATH_SIM] = "sim",
 	};
 
 	return h && dev->phase == DEVICE_UP ? names[h->datapath] : "none";
@@ -371,10 +373,24 @@ static void put_relay_reason(json_t *view, const struct device *dev, const struc
 		[RELAY_REASON_INFLIGHT] = "the front-end wants to know what is in flight, and the device "
 					  "can't note it",
 		[RELAY_REASON_PACKED] = "the device can't tell where it stands in a packed ring",
+		[RELAY_REASON_WISH] = "the operator wants it so",
 	};
 
 	if (h && dev->phase == DEVICE_UP && reasons[h->relay_reason])
 		put_text(view, "datapath_reason", reasons[h->relay_reason]);
+}
+
+static void put_failover(json_t *view, const struct device *dev, const struct health *h)
+{
+	put_text(view, "datapath_wanted", standby_datapath_name(dev->spec.datapath));
+	if (dev->spec.standby[0] == '\0')
+		return;
+	put_text(view, "standby", dev->spec.standby);
+	if (!h)
+		return;
+	if (h->failover_reason[0])
+		put_text(view, "standby_reason", h->failover_reason);
+	put_number(view, "failovers", h->switches);
 }
 
 json_t *view_status(struct device *dev, json_t *params)
@@ -396,6 +412,7 @@ json_t *view_status(struct device *dev, json_t *params)
 	put_frontend(view, h);
 	put_text(view, "datapath", datapath_text(dev, h));
 	put_relay_reason(view, dev, h);
+	put_failover(view, dev, h);
 	put_number(view, "uptime_s",
 		h && h->running_ns ? (clock_now_ns() - h->running_ns) / NS_PER_S : 0);
 	json_object_set_new(view, "features", bits_json(h ? h->features : 0, feature_name));

@@ -195,12 +195,29 @@ static void put_iotlb(const struct device *d, FILE *f)
 	fputs("]}", f);
 }
 
+static void put_failover(struct worker *w, FILE *f)
+{
+	const struct kept_failover *failover = &w->device_section.failover;
+	char reason[HEALTH_REASON_SIZE];
+
+	device_failover_reason(&w->device, reason, sizeof(reason));
+	fprintf(f,
+		",\"failover\":{\"standby\":%d,\"active\":%u,\"wish\":%u,\"relayed\":%d,\"stale\":%u,"
+		"\"switches\":%" PRIu32 ",\"relapses\":%" PRIu32 ",\"well_ns\":%" PRIu64 ",\"reason\":",
+		device_has_standby(&w->device), failover->active, failover->wish,
+		device_is_relayed(&w->device), failover->stale, failover->switches,
+		failover->relapses, failover->well_ns);
+	dump_text(f, reason);
+	fputs("}", f);
+}
+
 static void put_state(struct worker *w, FILE *f)
 {
 	static const char *const datapaths[DATAPATH_N] = {
 		[DATAPATH_NONE] = "none",
 		[DATAPATH_DIRECT] = "direct",
 		[DATAPATH_RELAY] = "relay",
+		[DATAPATH_SIM] = "sim",
 	};
 	const struct device_section *d = &w->device_section;
 
@@ -211,6 +228,7 @@ static void put_state(struct worker *w, FILE *f)
 		w->device.offered, d->features, d->status, d->failed, w->device.lost, d->postcopy,
 		d->postcopy_blind, datapaths[device_datapath(&w->device)]);
 	dump_text(f, d->reason);
+	put_failover(w, f);
 	put_memory(w, f);
 	put_log(d, f);
 	put_inflight(&d->inflight, f);

@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 
 #include "tools/worker/worker.h"
+#include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 #include "vdpa/sandbox/sandbox.h"
@@ -46,6 +47,7 @@ void worker_commit(struct worker *w)
 static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 	[WORKER_SOURCE_SHIM] = shim_link_receive,
 	[WORKER_SOURCE_DRIVER] = driver_link_receive,
+	[WORKER_SOURCE_STANDBY] = driver_link_receive_standby,
 	[WORKER_SOURCE_CONNECTION] = connection_receive,
 	[WORKER_SOURCE_LISTENER] = connection_accept,
 	[WORKER_SOURCE_TRANSFER] = connection_transfer,
@@ -55,14 +57,18 @@ static void (*const receivers[WORKER_N_SOURCES])(struct worker *w) = {
 /* Milliseconds to sleep at most; -1: until something comes. */
 static int timeout_ms(const struct worker *w)
 {
-	int session = session_timeout_ms(&w->session), accept;
+	const uint64_t others[] = { w->accept_again_ns, device_failover_deadline_ns(&w->device) };
+	int first = session_timeout_ms(&w->session);
 
 	if (w->more_messages || w->relay_polls)
 		return 0;
-	if (w->accept_again_ns == 0)
-		return session;
-	accept = clock_ms_until(w->accept_again_ns);
-	return session < 0 || accept < session ? accept : session;
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		int ms = others[i] == 0 ? -1 : clock_ms_until(others[i]);
+
+		if (ms >= 0 && (first < 0 || ms < first))
+			first = ms;
+	}
+	return first;
 }
 
 /*
@@ -85,6 +91,7 @@ static int serve_once(struct worker *w)
 		if (ready[source] && receivers[source])
 			receivers[source](w);
 	}
+	driver_link_follow(w);
 	relay_link_serve(w);
 	connection_check_deadline(w);
 	connection_resume_accept(w);

@@ -100,6 +100,19 @@ static void fill_device(struct worker *w, struct health *h)
 	memcpy(h->last_spoof_mac, stats.last_spoof_mac, sizeof(h->last_spoof_mac));
 }
 
+static void fill_failover(struct worker *w, struct health *h)
+{
+	bool on_standby = device_active_side(&w->device) == DEVICE_STANDBY;
+
+	h->switches = w->device_section.failover.switches;
+	h->has_standby = device_has_standby(&w->device);
+	if (!h->has_standby)
+		return;
+	h->on_standby = on_standby;
+	h->other_well = device_side_is_well(&w->device, on_standby ? DEVICE_PRIMARY : DEVICE_STANDBY);
+	device_failover_reason(&w->device, h->failover_reason, sizeof(h->failover_reason));
+}
+
 static void fill(struct worker *w, struct health *h)
 {
 	const struct session_section *session = &w->session_section;
@@ -132,6 +145,7 @@ static void fill(struct worker *w, struct health *h)
 					 : session->refusal);
 	h->migration = w->device_section.migration;
 	fill_device(w, h);
+	fill_failover(w, h);
 	for (uint32_t i = 0; i < w->device.n_queues; i++)
 		fill_queue(w, i, &h->queues[i]);
 }
@@ -149,7 +163,7 @@ void report_health(struct worker *w)
 	atomic_thread_fence(memory_order_release);
 	memcpy(w->health, &copy, offsetof(struct health, queues) +
 					 w->device.n_queues * sizeof(copy.queues[0]));
-	w->health->migration = copy.migration;
+	memcpy(&w->health->migration, &copy.migration, sizeof(copy) - offsetof(struct health, migration));
 	atomic_thread_fence(memory_order_release);
 	w->health->generation = generation + 1;
 }
@@ -169,6 +183,7 @@ void report_changes(struct worker *w)
 		.running = device_runs(&w->device) && !w->device.lost,
 		.failed = w->device_section.failed,
 		.lost = w->device.lost,
+		.switches = w->device_section.failover.switches,
 	};
 	const struct worker_view before = w->view;
 
@@ -184,5 +199,10 @@ void report_changes(struct worker *w)
 			"the device is gone; waiting for it to come back");
 	if ((before.lost && !now.lost) || (before.failed && !now.failed))
 		shim_link_event(w, SHIM_EVENT_RECOVERED, "the device works again");
+	if (now.switches != before.switches)
+		shim_link_event(w, SHIM_EVENT_FAILOVER, "from the %s: %s",
+			device_active_side(&w->device) == DEVICE_STANDBY ? "device to its standby" :
+									   "standby to the device",
+			w->device_section.failover.reason);
 	report_health(w);
 }

@@ -109,30 +109,41 @@ static void take_spec(struct worker *w, const struct shim_spec *spec)
 	w->spec.name[sizeof(w->spec.name) - 1] = '\0';
 	w->spec.driver[sizeof(w->spec.driver) - 1] = '\0';
 	w->spec.socket_path[sizeof(w->spec.socket_path) - 1] = '\0';
+	w->spec.standby[sizeof(w->spec.standby) - 1] = '\0';
 	log_set_level((enum log_level)w->spec.log_level);
 }
 
 static void on_spec(struct worker *w, struct incoming *in)
 {
+	bool now = in->message.payload.spec.flags & SHIM_SPEC_NOW;
+
 	take_spec(w, &in->message.payload.spec);
+	if (w->serves)
+		driver_link_wish(w, now);
 }
 
 static void on_slots(struct worker *w, struct incoming *in)
 {
 	const struct shim_slots *slots = &in->message.payload.slots;
 
-	for (size_t i = 0; i < slots->n && i < in->n_fds; i++)
-		fdstore_put(&w->fds, slots->slot[i], TAKE_FD(in->fds[i]));
+	for (size_t i = 0; i < slots->n && i < in->n_fds; i++) {
+		uint32_t slot = slots->slot[i];
+
+		if (slot >= SHIM_SLOT_STANDBY && slot < SHIM_MAX_SLOTS)
+			w->sides[DEVICE_STANDBY].fds[slot - SHIM_SLOT_STANDBY] = TAKE_FD(in->fds[i]);
+		else
+			fdstore_put(&w->fds, slot, TAKE_FD(in->fds[i]));
+	}
 }
 
 static void on_device_changed(struct worker *w, struct incoming *in)
 {
-	driver_link_unwatch(w);
-	for (uint32_t i = 0; i < DRIVER_MAX_DEVICE_FDS; i++)
-		fdstore_put(&w->fds, SHIM_SLOT_DEVICE + i,
-			i < in->n_fds ? TAKE_FD(in->fds[i]) : -1);
-	if (w->driver)
-		driver_link_device_changed(w);
+	driver_link_changed(w, DEVICE_PRIMARY, in->fds, in->n_fds);
+}
+
+static void on_standby_changed(struct worker *w, struct incoming *in)
+{
+	driver_link_changed(w, DEVICE_STANDBY, in->fds, in->n_fds);
 }
 
 static void on_connected(struct worker *w, struct incoming *in)
@@ -140,7 +151,7 @@ static void on_connected(struct worker *w, struct incoming *in)
 	if (in->n_fds != 1)
 		return;
 	fdstore_put(&w->fds, SHIM_SLOT_CONN, TAKE_FD(in->fds[0]));
-	if (w->driver)
+	if (w->serves)
 		connection_take(w);
 }
 
@@ -175,6 +186,7 @@ static const struct {
 	{ SHIM_SPEC_CHANGED, sizeof(struct shim_spec), on_spec },
 	{ SHIM_DEVICE_CHANGED, 0, on_device_changed },
 	{ SHIM_CONNECTED, 0, on_connected },
+	{ SHIM_STANDBY_CHANGED, 0, on_standby_changed },
 	{ SHIM_REFRESH, 0, on_refresh },
 	{ SHIM_DUMP, 0, on_dump },
 };
@@ -202,25 +214,25 @@ static int receive_one(struct worker *w, int flags)
 	return -EBADMSG;
 }
 
-static int receive_until(struct worker *w, enum shim_kind kind)
+int shim_link_begin(struct worker *w)
 {
 	int r;
 
 	do
 		r = receive_one(w, 0);
-	while (r > 0 && r != (int)kind);
+	while (r > 0 && r != SHIM_GO);
 	return r < 0 ? r : 0;
-}
-
-int shim_link_begin(struct worker *w)
-{
-	return receive_until(w, SHIM_GO);
 }
 
 int shim_link_wait_for_device(struct worker *w)
 {
+	int r;
+
 	log_info("waiting for the device");
-	return receive_until(w, SHIM_DEVICE_CHANGED);
+	do
+		r = receive_one(w, 0);
+	while (r > 0 && r != SHIM_DEVICE_CHANGED && r != SHIM_STANDBY_CHANGED);
+	return r < 0 ? r : 0;
 }
 
 void shim_link_receive(struct worker *w)

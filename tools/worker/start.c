@@ -6,14 +6,12 @@
  * forgotten and the front-end has to come again.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "drivers/drivers.h"
 #include "tools/worker/worker.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
@@ -32,6 +30,12 @@ static bool names_shims_slots(const struct worker *w)
 	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
 }
 
+/* A standby that serves, and the specification knows of none. */
+static bool names_no_side(const struct worker *w)
+{
+	return w->device_section.failover.active != DEVICE_PRIMARY && w->spec.standby[0] == '\0';
+}
+
 static int load_page(struct worker *w)
 {
 	const struct page_section sections[] = {
@@ -48,7 +52,8 @@ static int load_page(struct worker *w)
 	r = page_open(&w->page, fdstore_get(&w->fds, SHIM_SLOT_PAGE), SHIM_PAGE_SIZE, sections,
 		ARRAY_SIZE(sections), &fresh);
 	if (r == 0 && (device_section_check(&w->device_section) < 0 ||
-			      session_section_check(&w->session_section) < 0 || names_shims_slots(w))) {
+			      session_section_check(&w->session_section) < 0 || names_shims_slots(w) ||
+			      names_no_side(w))) {
 		page_close(&w->page);
 		r = -EBADMSG;
 	}
@@ -93,85 +98,8 @@ static int map_health(struct worker *w)
 		return -errno;
 	w->health = block;
 	report_migration_begin(w);
+	w->view.switches = w->health->switches;
 	return 0;
-}
-
-static struct worker *worker_of(struct driver_keeper *keeper)
-{
-	return (struct worker *)((char *)keeper - offsetof(struct worker, driver_keeper));
-}
-
-static int driver_keep_fd(struct driver_keeper *keeper, int fd)
-{
-	struct worker *w = worker_of(keeper);
-	int32_t *slots = w->device_section.driver_slots;
-	int copy, slot;
-
-	for (int i = 0; i < DEVICE_DRIVER_SLOTS; i++) {
-		if (slots[i] != FDSTORE_NONE)
-			continue;
-		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		if (copy < 0)
-			return -errno;
-		slot = fdstore_add(&w->fds, copy);
-		if (slot < 0)
-			return slot;
-		slots[i] = slot;
-		return i;
-	}
-	return -ENOSPC;
-}
-
-static int driver_get_fd(struct driver_keeper *keeper, int number)
-{
-	struct worker *w = worker_of(keeper);
-
-	if (number < 0 || number >= DEVICE_DRIVER_SLOTS)
-		return -1;
-	return fdstore_get(&w->fds, w->device_section.driver_slots[number]);
-}
-
-static void driver_drop_fd(struct driver_keeper *keeper, int number)
-{
-	struct worker *w = worker_of(keeper);
-
-	if (number < 0 || number >= DEVICE_DRIVER_SLOTS)
-		return;
-	fdstore_remove(&w->fds, w->device_section.driver_slots[number]);
-	w->device_section.driver_slots[number] = FDSTORE_NONE;
-}
-
-/* Waits for a device as long as there is none. */
-static int open_driver(struct worker *w)
-{
-	const struct driver_ops *ops = driver_find(w->spec.driver);
-	int fds[DRIVER_MAX_DEVICE_FDS];
-	int r;
-
-	if (!ops) {
-		log_error("there is no driver called '%s'", w->spec.driver);
-		return -ENOENT;
-	}
-	w->driver_keeper = (struct driver_keeper){
-		.state = w->device_section.driver,
-		.state_size = sizeof(w->device_section.driver),
-		.keep_fd = driver_keep_fd,
-		.get_fd = driver_get_fd,
-		.drop_fd = driver_drop_fd,
-	};
-	for (;;) {
-		size_t n = driver_link_fds(w, fds);
-
-		r = n == 0 ? -ENODEV : ops->open(fds, n, &w->driver_keeper, &w->driver);
-		if (r != -ENODEV)
-			break;
-		r = shim_link_wait_for_device(w);
-		if (r < 0)
-			break;
-	}
-	if (r < 0)
-		log_error("device of driver '%s': %s", ops->name, strerror(-r));
-	return r;
 }
 
 static void drop_unnamed_slots(struct worker *w)
@@ -208,6 +136,7 @@ static void resume_device(struct worker *w)
 	if (device_inflight_open(&w->device) < 0)
 		log_error("the inflight area is gone; chains in flight are not noted any more");
 	device_relays_resume(&w->device);
+	device_resume_failover(&w->device);
 	device_eventfds_resume(&w->device);
 	device_iotlb_look_at_all(&w->device);
 }
@@ -218,6 +147,7 @@ int worker_start(struct worker *w)
 	int r;
 
 	w->started_ns = clock_now_ns();
+	driver_link_init(w);
 	shim_link_init(w);
 	r = shim_link_begin(w);
 	if (r < 0)
@@ -229,12 +159,13 @@ int worker_start(struct worker *w)
 		log_error("page and health block: %s", strerror(-r));
 		return r;
 	}
-	r = open_driver(w);
+	r = driver_link_open(w);
 	if (r < 0)
 		return r;
 
-	device_init(&w->device, &w->device_section, w->driver, &w->fds, w->spec.features,
-		w->spec.max_pairs);
+	device_init(&w->device, &w->device_section, w->sides[DEVICE_PRIMARY].driver, &w->fds,
+		w->spec.features, w->spec.max_pairs);
+	driver_link_add_standby(w);
 	w->device.doorbell_allowed = w->spec.flags & SHIM_SPEC_NOTIFIER;
 	session_init(&w->session, &w->session_section, &w->device, &w->page, &w->fds);
 	if (wiped)
@@ -245,5 +176,9 @@ int worker_start(struct worker *w)
 		return r;
 	drop_unnamed_slots(w);
 	driver_link_watch(w);
-	return connection_watch(w);
+	w->switches = w->device_section.failover.switches;
+	w->serves = true;
+	r = connection_watch(w);
+	driver_link_resume(w); /* after the message that a predecessor was in the middle of */
+	return r;
 }

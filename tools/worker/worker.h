@@ -15,6 +15,18 @@
 /* What people outside are told about; compared after each round of the loop. */
 struct worker_view {
 	bool connected, running, failed, lost;
+	uint32_t switches; /* of sides */
+};
+
+/* A driver, of the device or of its standby. */
+struct worker_side {
+	enum device_side side;
+	struct driver_keeper keeper;
+	int fds[DRIVER_MAX_DEVICE_FDS]; /* of the standby; the device's are in the fdstore */
+	struct driver_device *driver;
+	int error; /* why it was opened by what is kept of it only; 0: it was not */
+	bool watched;
+	int event_fd; /* while watched */
 };
 
 struct worker {
@@ -30,10 +42,9 @@ struct worker {
 	struct device_section device_section; /* working copies */
 	struct session_section session_section;
 
-	struct driver_keeper driver_keeper;
-	struct driver_device *driver;
-	bool driver_watched;
-	int driver_event_fd; /* while watched */
+	struct worker_side sides[DEVICE_N_SIDES];
+	bool serves;	  /* worker_start() is over */
+	uint32_t switches; /* of sides, as the front-end was told */
 	struct device device;
 	struct session session;
 	bool relay_watched;
@@ -108,22 +119,35 @@ void connection_watch_inband(struct worker *w);
 /** connection_watch_transfer() - loop: wait until it can be moved on, if there is one under way. */
 void connection_watch_transfer(struct worker *w);
 
-/* driver_link.c: what the device says */
+/* driver_link.c: what the device says, or its standby */
 
-/** driver_link_watch() - have the loop wait for the device's events. */
+/** driver_link_init() - before the shim sends anything. */
+void driver_link_init(struct worker *w);
+
+/** driver_link_open() - all drivers that the specification names; waits for devices. Return: 0 or -errno. */
+int driver_link_open(struct worker *w);
+
+/** driver_link_add_standby() - after device_init(). */
+void driver_link_add_standby(struct worker *w);
+
+/** driver_link_watch() - have the loop wait for events. */
 void driver_link_watch(struct worker *w);
 
-/** driver_link_unwatch() - not any more; before its descriptors are closed. */
-void driver_link_unwatch(struct worker *w);
-
-/** driver_link_receive() - loop: handle all events of the device. */
+/** driver_link_receive(), driver_link_receive_standby() - loop: handle all events. */
 void driver_link_receive(struct worker *w);
+void driver_link_receive_standby(struct worker *w);
 
-/** driver_link_device_changed() - the shim has new descriptors of the device in its slots. */
-void driver_link_device_changed(struct worker *w);
+/** driver_link_changed() - the shim has other descriptors of @side, which are taken over; @n of them. */
+void driver_link_changed(struct worker *w, enum device_side side, int *fds, size_t n);
 
-/** driver_link_fds() - the device's descriptors. @ret: DRIVER_MAX_DEVICE_FDS. Return: how many. */
-size_t driver_link_fds(const struct worker *w, int *ret);
+/** driver_link_wish() - the specification may say who is to serve. @now: as device_set_wish(). */
+void driver_link_wish(struct worker *w, bool now);
+
+/** driver_link_resume() - go on with a change of sides that a predecessor was in the middle of. */
+void driver_link_resume(struct worker *w);
+
+/** driver_link_follow() - loop: change sides if it is due. */
+void driver_link_follow(struct worker *w);
 
 /* relay_link.c: rings that software stands in for */
 
@@ -170,6 +194,7 @@ void worker_commit(struct worker *w);
 enum worker_source {
 	WORKER_SOURCE_SHIM,
 	WORKER_SOURCE_DRIVER,
+	WORKER_SOURCE_STANDBY,
 	WORKER_SOURCE_CONNECTION,
 	WORKER_SOURCE_LISTENER,
 	WORKER_SOURCE_TRANSFER,
