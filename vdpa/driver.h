@@ -200,7 +200,7 @@ struct driver_queue_stats {
 	uint64_t drops;
 	uint64_t errors;
 	uint64_t calls;
-	struct queue_position position;
+	struct queue_position position; /* unless caps say @ring_positions */
 	bool running;
 	bool failed;		 /* the ring broke the rules and was given up */
 };
@@ -219,7 +219,8 @@ enum driver_event_kind {
 	DRIVER_EVENT_CONFIG,	  /* driver_net_config changed */
 	DRIVER_EVENT_QUEUE_ERROR, /* @queue was given up */
 	DRIVER_EVENT_FAILED,	  /* device does not work any more, but answers */
-	DRIVER_EVENT_GONE,	  /* device was removed or reset behind our back */
+	DRIVER_EVENT_GONE,	  /* device was removed or reset behind our back, or is to be; it reaches
+				   * nothing any more */
 	DRIVER_EVENT_MISS,	  /* @queue waits for a translation: see @queue_miss */
 };
 

@@ -28,7 +28,7 @@
 #include "vdpa/base/memfile.h"
 
 #define STANDARD_MTU   1500 /* of a device that does not say */
-#define CONTROL_MEMORY 4096U
+#define CONTROL_MEMORY 65536U /* what any IOMMU can map */
 #define MIN_VECTORS    1U
 
 /* Of a guest's features, those that need nothing but the rings and the device's offloads. */
@@ -118,7 +118,7 @@ static int open_kept(struct virtio_device *v)
 
 	if (v->kept)
 		return 0;
-	v->control_size = align_up(CONTROL_MEMORY, v->transport->page_size);
+	v->control_size = CONTROL_MEMORY;
 	v->control_offset = align_up(sizeof(*v->kept), v->control_size);
 	r = place->valid ? find_kept(v) : make_kept(v);
 	if (r == 0)
@@ -195,7 +195,7 @@ static bool has_doorbell_pages(const struct virtio_device *v)
 
 static void note_caps(struct virtio_device *v)
 {
-	uint64_t features = v->function.offered & GUEST_FEATURES;
+	uint64_t features = v->kept->offered & GUEST_FEATURES;
 
 	if (v->kept->max_pairs > 1)
 		features |= BIT_ULL(VIRTIO_NET_F_MQ);
@@ -205,10 +205,10 @@ static void note_caps(struct virtio_device *v)
 		.max_queue_size = max_queue_size(v),
 		.start_position = DRIVER_START_INITIAL,
 		.ring_positions = true,
-		.together = !offers(v, VIRTIO_BIT_RING_RESET),
+		.together = !(v->kept->offered & BIT_ULL(VIRTIO_BIT_RING_RESET)),
 		.forgets_fds = true,
 		.in_order = true,
-		.doorbell = has_doorbell_pages(v),
+		.doorbell = v->kept->doorbell_pages,
 	};
 }
 
@@ -231,8 +231,11 @@ static int begin_anew(struct virtio_device *v)
 		r = learn_sizes(v);
 	if (r == 0)
 		r = virtio_function_reset(&v->function, DRIVER_DEADLINE_RESET);
-	if (r == 0)
+	if (r == 0) {
+		v->kept->offered = v->function.offered;
+		v->kept->doorbell_pages = has_doorbell_pages(v);
 		v->kept->version = VIRTIO_KEPT_VERSION;
+	}
 	return r == -EINVAL || r == -EBUSY ? -EPROTO : r;
 }
 
@@ -297,21 +300,68 @@ static int attach(struct virtio_device *v)
 	return virtio_irqs_begin(v);
 }
 
+static struct virtio_device *new_device(const struct driver_ops *ops, struct virtio_transport *transport,
+	struct driver_keeper *keeper)
+{
+	struct virtio_device *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->device.ops = ops;
+	v->transport = transport;
+	v->keeper = keeper;
+	for (uint32_t i = 0; i < QUEUE_MAX; i++)
+		v->queues[i].kick_fd = v->queues[i].call_fd = -1;
+	return v;
+}
+
+/* What it was is in kept memory, and that it is gone is known already. */
+static int know_absent(struct virtio_device *v)
+{
+	const struct kept_place *place = v->keeper->state;
+	int r = place->valid ? open_kept(v) : -ENODEV;
+
+	if (r == 0 && v->kept->version == 0)
+		r = -ENODEV;
+	if (r < 0)
+		return r;
+	v->function.pci = v->transport->pci;
+	v->dma = (struct dma){ .ops = v->transport->dma, .page_size = v->transport->page_size,
+		.table = &v->kept->dma };
+	v->gone = v->said_gone = true;
+	note_caps(v);
+	return 0;
+}
+
+int virtio_device_open_absent(const struct driver_ops *ops, struct driver_keeper *keeper,
+	struct driver_device **ret)
+{
+	struct virtio_device *v = new_device(ops, &virtio_absent, keeper);
+	int r;
+
+	if (!v)
+		return -ENOMEM;
+	r = virtio_events_init(v);
+	if (r == 0)
+		r = know_absent(v);
+	if (r < 0) {
+		virtio_close(&v->device);
+		return r;
+	}
+	*ret = &v->device;
+	return 0;
+}
+
 int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *transport,
 	struct driver_keeper *keeper, struct driver_device **ret)
 {
-	struct virtio_device *v = calloc(1, sizeof(*v));
+	struct virtio_device *v = new_device(ops, transport, keeper);
 	int r;
 
 	if (!v) {
 		transport->ops->free(transport);
 		return -ENOMEM;
 	}
-	v->device.ops = ops;
-	v->transport = transport;
-	v->keeper = keeper;
-	for (uint32_t i = 0; i < QUEUE_MAX; i++)
-		v->queues[i].kick_fd = v->queues[i].call_fd = -1;
 	r = virtio_events_init(v);
 	if (r == 0)
 		r = attach(v);

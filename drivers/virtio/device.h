@@ -17,6 +17,10 @@
 int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *transport,
 	struct driver_keeper *keeper, struct driver_device **ret);
 
+/** virtio_device_open_absent() - @open without descriptors: of a function that is gone. */
+int virtio_device_open_absent(const struct driver_ops *ops, struct driver_keeper *keeper,
+	struct driver_device **ret);
+
 /** virtio_device_let_go() - give up all that is held of the function, which is gone. Again: no effect. */
 void virtio_device_let_go(struct driver_device *device);
 

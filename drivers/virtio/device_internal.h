@@ -32,7 +32,9 @@ struct virtio_kept {
 	uint32_t version;      /* VIRTIO_KEPT_VERSION, written last */
 	uint16_t n_vectors;    /* MSI-X is on, with so many; 0: it is off */
 	uint16_t mtu;	       /* what was asked for; 0: the device's */
+	uint64_t offered;      /* features */
 	uint64_t features;     /* the guest's driver's */
+	uint16_t doorbell_pages; /* each queue's doorbell has one of its own */
 	uint16_t max_pairs;    /* of the device */
 	uint16_t pairs;	       /* that the device was told to use */
 	uint16_t control_next; /* commands since the last reset */

@@ -212,6 +212,19 @@ static void on_config_vector(struct virtio_device *v)
 		v->config_changed = true;
 }
 
+/*
+ * Who takes the function away asks first, and it works on meanwhile. It has to stand still before anybody
+ * is told that it is gone: another device goes on from where it stood.
+ */
+static void give_up(struct virtio_device *v)
+{
+	int r = virtio_function_reset(&v->function, DRIVER_DEADLINE_COMMAND);
+
+	if (r < 0 && r != -ENODEV && pci_dma_forbid(v->transport->pci) < 0)
+		log_error("virtio: a function that is to be taken away does not stop, and may reach memory still");
+	v->gone = true;
+}
+
 static void on_source(struct virtio_device *v, uint64_t source)
 {
 	switch (source) {
@@ -221,7 +234,7 @@ static void on_source(struct virtio_device *v, uint64_t source)
 		break;
 	case SOURCE_REMOVAL:
 		take(v->removal_fd);
-		v->gone = true;
+		give_up(v);
 		break;
 	case SOURCE_SHARED:
 		take(v->shared_fd);

@@ -205,7 +205,7 @@ static int prepare_one(struct virtio_device *v, const struct driver_queue *q)
 
 int virtio_prepare(struct driver_device *device, const struct driver_queue *queues, size_t n)
 {
-	int r = 0;
+	int r = virtio_device(device)->gone ? -ENODEV : 0;
 
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = prepare_one(virtio_device(device), &queues[i]);

@@ -16,8 +16,11 @@ static int virtio_open(const int *fds, size_t n_fds, struct driver_keeper *keepe
 	struct driver_device **ret)
 {
 	struct virtio_transport *transport;
-	int r = n_fds == 0 ? -EOPNOTSUPP : open_transport(fds, n_fds, &transport);
+	int r;
 
+	if (n_fds == 0)
+		return virtio_device_open_absent(&virtio_driver, keeper, ret);
+	r = open_transport(fds, n_fds, &transport);
 	return r < 0 ? r : virtio_device_open(&virtio_driver, transport, keeper, ret);
 }
 

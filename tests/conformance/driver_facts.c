@@ -151,7 +151,8 @@ static void figures_count_what_passed(void **state)
 	assert_int_equal(rx.bytes, 5 * 60);
 	assert_int_equal(tx.errors + rx.errors, 0);
 	assert_true(tx.running && rx.running && !tx.failed && !rx.failed);
-	assert_true(queue_position_equal(tx.position, a->rings[1].at));
+	assert_true(a->ops->caps(a->device)->ring_positions ||
+		    queue_position_equal(tx.position, a->rings[1].at));
 	assert_int_equal(a->ops->device_stats(a->device, &device), 0);
 	assert_int_equal(device.tx_frames, 7);
 	assert_int_equal(device.tx_bytes, 7 * 60);

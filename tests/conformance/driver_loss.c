@@ -288,7 +288,7 @@ static void a_device_that_is_gone_is_opened_by_what_is_kept_of_it(void **state)
 	struct driver_queue_stats stats;
 	struct driver_event event;
 
-	suite_need_any_position(a);
+	suite_need_known_positions(a);
 	guest_run(a);
 	guest_exchange(a, b, 3);
 	guest_exchange(b, a, 5);
@@ -302,11 +302,14 @@ static void a_device_that_is_gone_is_opened_by_what_is_kept_of_it(void **state)
 		    after->in_order == before.in_order && after->dirty_log == before.dirty_log);
 	assert_stood_where_the_rings_say(a);
 	assert_int_equal(a->ops->queue_stats(a->device, 1, &stats), 0);
-	assert_int_equal(stats.completed_desc, 3);
+	if (!suite_lacks(state, RIG_FIGURES))
+		assert_int_equal(stats.completed_desc, 3);
 	assert_int_equal(a->ops->next_event(a->device, &event), -EAGAIN);
 	assert_int_equal(a->ops->reset(a->device), -ENODEV);
 	assert_int_equal(guest_prepare(a), -ENODEV);
 	assert_int_equal(reopen(a), 0);
+	if (before.start_position == DRIVER_START_INITIAL)
+		return; /* the rest is a relay's */
 	resume_lost(a);
 	assert_works(state, a);
 }

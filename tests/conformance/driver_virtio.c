@@ -78,6 +78,8 @@ static int rig_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 {
 	struct nic_function *f = find_function(fds, n_fds);
 
+	if (n_fds == 0)
+		return virtio_device_open_absent(&driver, keeper, ret);
 	return f ? virtio_device_open(&driver, nic_transport_new(f), keeper, ret) : -EINVAL;
 }
 

@@ -115,6 +115,10 @@ class Machine:
                                                 stderr=log)
             threading.Thread(target=self.serve, daemon=True).start()
             self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            said = [path.read_text(errors="replace") for path in (self.folder / "log", self.console)
+                    if path.exists()]
+            raise AssertionError(f"the machine did not end in {seconds} s:\n" + "".join(said)) from None
         finally:
             if self.process:
                 self.process.kill()

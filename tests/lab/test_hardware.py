@@ -15,7 +15,7 @@ import pytest
 from machine import REPO, Function, Machine
 
 INSIDE = Path(__file__).parent / "inside"
-SECONDS = 600
+SECONDS = int(os.environ.get("LAB_SECONDS", "600"))
 ONLY = ["-k", os.environ["LAB_ONLY"]] if "LAB_ONLY" in os.environ else []  # for who looks for something
 PAIRS = 4
 
@@ -35,7 +35,7 @@ class Results:
     """What a run of the machine gave."""
 
     def __init__(self, folder):
-        machine = Machine(folder, [Function(1, PAIRS), Function(2, PAIRS), Function(3, facts=",page-per-vq=on"), Function(4)],
+        machine = Machine(folder, [Function(1, PAIRS), Function(2, PAIRS), Function(3, facts=",page-per-vq=on"), Function(4), Function(5)],
                           processors=3)
         build = os.environ.get("VDPAD_BUILD", "build")
         job = f"""\

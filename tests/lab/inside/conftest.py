@@ -66,4 +66,4 @@ class Function:
 @pytest.fixture(scope="session")
 def functions():
     """All of them, by their number."""
-    return {number: Function(number) for number in (1, 2, 3, 4)}
+    return {number: Function(number) for number in (1, 2, 3, 4, 5)}

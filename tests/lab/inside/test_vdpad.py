@@ -3,6 +3,7 @@
 goes from one function to the other through the host is checked."""
 import os
 import signal
+import subprocess
 
 import pytest
 from vdpad_fixture import CliError, Vdpad
@@ -15,10 +16,21 @@ PACKETS = 3000
 
 
 @pytest.fixture
-def vdpad():
-    vdpad = Vdpad()
-    yield vdpad.start()
-    vdpad.stop()
+def make_vdpad():
+    made = []
+
+    def make(**facts):
+        made.append(Vdpad(**facts))
+        return made[-1].start()
+
+    yield make
+    for vdpad in made:
+        vdpad.stop()
+
+
+@pytest.fixture
+def vdpad(make_vdpad):
+    return make_vdpad()
 
 
 @pytest.fixture
@@ -124,3 +136,46 @@ def test_a_function_that_is_pulled_out_and_put_back_serves_again(vdpad, function
     host.ask("plug", number=4)
     vdpad.wait_status("b", lambda status: "reason" not in status, 120)
     checks(sockets, macs, packets=300).finish(300)
+
+
+@pytest.fixture
+def vdpad_with_standby(make_vdpad, functions):
+    """Its simnic reaches the same wire, by a function that the kernel drives."""
+    functions[5].give_to("")
+    interface, = [name for folder in functions[5].folder.glob("virtio*/net") for name in os.listdir(folder)]
+    subprocess.run(["ip", "link", "set", interface, "up", "promisc", "on"], check=True)
+    return make_vdpad(config=f"[simnic nic0]\nuplink = af_packet:{interface}\n")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_guest_whose_function_is_pulled_out_keeps_its_network(vdpad_with_standby, functions, checks, host, packed):
+    vdpad = vdpad_with_standby
+    paths = [add(vdpad, "a", functions[3], "mac", functions[3].mac, "standby", "sim/nic0"),
+             add(vdpad, "b", functions[4])]
+    check = checks(paths, [functions[3].mac, functions[4].mac], 1, packed, packets=0, lossy=True).wait_started()
+    check.wait_more(300)
+    host.ask("monitor", command="device_del", id="nic3")
+    status = vdpad.wait_status("a", lambda status: status["datapath"] == "sim", 120)
+    assert status["connected"] and status["failovers"] == 1
+    check.wait_more(300, 120)
+    wait_for(lambda: not functions[3].folder.exists(), "the kernel to have let go of it", 120)
+    check.wait_more(300, 120)
+    host.ask("plug", number=3)
+    wait_for(functions[3].folder.exists, "the function to be back", 120)
+    check.wait_more(300, 120)
+    check.stop(300)
+    vdpad.wait_status("a", lambda status: "went away" not in status.get("reason", ""), 120)
+    checks(paths, [functions[3].mac, functions[4].mac], 1, packed, packets=300, lossy=True).finish(300)
+
+
+def test_the_operator_chooses_who_serves(vdpad_with_standby, functions, checks):
+    vdpad = vdpad_with_standby
+    paths = [add(vdpad, "a", functions[3], "mac", functions[3].mac, "standby", "sim/nic0"),
+             add(vdpad, "b", functions[4])]
+    check = checks(paths, [functions[3].mac, functions[4].mac], packets=0, lossy=True).wait_started()
+    assert vdpad.status("a")["datapath"] == "direct"
+    for wanted, datapath in (("relay", "relay"), ("sim", "sim"), ("direct", "relay")):
+        vdpad.cli("dev", "set", "name", "a", "datapath", wanted)
+        vdpad.wait_status("a", lambda status, path=datapath: status["datapath"] == path)
+        check.wait_more(300, 120)
+    check.stop(300)
