@@ -209,6 +209,7 @@ static void a_log_that_is_truncated_fails_that_device_only(void **state)
 	struct marks m = marks_new(0);
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need(state, RIG_FILES);
 	guest_run(a);
 	marks_set(a, &m);
 	assert_marks(b, a, &m);
