@@ -81,7 +81,7 @@ static int rig_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	struct nic_function *f = find_function(fds, n_fds);
 
 	if (!f)
-		return -EINVAL;
+		return n_fds == 0 ? -EOPNOTSUPP : -EINVAL;
 	return stand.ifc ? ifc_device_open(&driver, nic_transport_new(f), keeper, ret) :
 			   virtio_device_open(&driver, NULL, nic_transport_new(f), keeper, ret);
 }
