@@ -22,7 +22,7 @@
 #include "drivers/drivers.h"
 #include "vdpa/base/log.h"
 
-#define IFC_BAR	 4
+#define IFC_BAR		 4
 #define LOG_CONTROL	 0x00
 #define LOG_ADDRESS	 0x10
 #define LOG_END		 0x18
