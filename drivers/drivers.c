@@ -7,6 +7,7 @@
 #include "vdpa/base/bits.h"
 
 static const struct driver_ops *const drivers[] = {
+	&ifc_driver,
 	&sim_driver,
 	&virtio_driver,
 };

@@ -5,7 +5,7 @@
 
 #include "vdpa/driver.h"
 
-extern const struct driver_ops sim_driver, virtio_driver;
+extern const struct driver_ops ifc_driver, sim_driver, virtio_driver;
 
 /** driver_find() - the driver called @name, or NULL. */
 const struct driver_ops *driver_find(const char *name);

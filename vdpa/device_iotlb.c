@@ -42,11 +42,12 @@ struct device_iotlb {
 
 /*
  * A guest's pages have to be logged by their own addresses, and a relay knows the driver's only. So the
- * device must never need one.
+ * device must never need one. Nor can the core mark a ring for it: when one stops because its translation
+ * is gone, nobody knows any more where it was.
  */
 bool device_can_translate(const struct driver_caps *caps)
 {
-	return caps->iotlb && caps->dirty_log && caps->in_order &&
+	return caps->iotlb && caps->dirty_log == DRIVER_LOG_ALL && caps->in_order &&
 	       caps->start_position == DRIVER_START_ANY;
 }
 

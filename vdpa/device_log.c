@@ -8,6 +8,10 @@
  * Who marks: the device, if it has a dirty log of its own. What it marked for a ring that it gives
  * back is completed here, from the ring's log address: a ring may be logged elsewhere than it lies. The
  * log address of a ring that needs a translation needs one too; such a ring is logged where it lies.
+ *
+ * Some devices mark buffers only. All that they may have written of a ring is marked here after their
+ * last write: when the ring has stopped, and, if the log ends before that, in the one that ends, after the
+ * device has left it. A front-end reads both for the last time only then.
  */
 #include <errno.h>
 
@@ -97,6 +101,17 @@ int device_log_open(struct device *d)
 		0, &d->log);
 }
 
+/* A log is over in which a device that runs on has marked nothing of its rings. */
+static void complete_rings(struct device *d)
+{
+	if (d->driver->ops->caps(d->driver)->dirty_log != DRIVER_LOG_BUFFERS)
+		return;
+	for (uint32_t i = 0; i < d->n_queues; i++) {
+		if (d->state->rings[i].running && !ring_is_relayed(d, i))
+			log_mark_ring(d, i);
+	}
+}
+
 static void swap_log(struct device *d, struct dirty_log *log, int32_t slot, uint64_t offset,
 	uint64_t size)
 {
@@ -139,11 +154,13 @@ int device_set_log(struct device *d, int32_t slot, uint64_t offset, uint64_t siz
 			(unsigned long long)size);
 		r = -EINVAL;
 	}
-	if (r < 0)
+	if (r < 0) {
 		dirty_log_close(log);
-	else
-		swap_log(d, log, slot, offset, size);
-	return r;
+		return r;
+	}
+	complete_rings(d);
+	swap_log(d, log, slot, offset, size);
+	return 0;
 }
 
 void device_forget_log(struct device *d)
@@ -170,6 +187,7 @@ int device_set_logging(struct device *d, bool on)
 	r = tell_device(d, on && d->log, &log);
 	if (r < 0)
 		return r;
+	complete_rings(d);
 	d->state->logging = on;
 	d->state->log_asked_ns = asked;
 	if (!on)

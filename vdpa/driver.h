@@ -43,6 +43,14 @@ enum driver_start_position {
 				 * refused with -EINVAL */
 };
 
+/* What a device marks in a log of its own, see @set_log. */
+enum driver_dirty_log {
+	DRIVER_LOG_NONE,    /* nothing: it has none */
+	DRIVER_LOG_BUFFERS, /* buffers; the core marks what is written of a ring, all of it, when the ring
+			     * stops, and when another log or none follows */
+	DRIVER_LOG_ALL,	    /* all that it writes */
+};
+
 /**
  * struct driver_caps - what the device can do; constant while the instance lives.
  * @features:       virtio feature bits the device offers
@@ -63,7 +71,7 @@ enum driver_start_position {
  * @announces:      the device sends what its guest did not, see @announce
  * @page_faults:    the device can work in memory whose pages are still on their way, see
  *                  @postcopy_advise
- * @dirty_log:      the device can mark the pages it writes
+ * @dirty_log:      enum driver_dirty_log
  * @doorbell:       the device has a page in which a guest may ring itself, see @doorbell
  * @iotlb:          the device translates what the guest's driver calls an address, by a table that the
  *                  core fills, and asks for what is missing; a device that does not, never offers
@@ -81,7 +89,7 @@ struct driver_caps {
 	bool in_order;
 	bool announces;
 	bool page_faults;
-	bool dirty_log;
+	enum driver_dirty_log dirty_log;
 	bool doorbell;
 	bool iotlb;
 };
@@ -318,6 +326,7 @@ struct driver_ops {
 	 * descriptors of packed ones, event suppression areas. Memory that is mapped meanwhile is
 	 * covered as well. A buffer is marked before it is given back; so of a device that was lost
 	 * (see @reopen) only the areas of rings may have pages that were written and not marked.
+	 * With DRIVER_LOG_BUFFERS all this is so of buffers, and of nothing else.
 	 *
 	 * Afterwards the device writes nothing to the log of before. What it wrote during the call
 	 * is marked in one of the two. What was marked stays: the new log is not cleared, and

@@ -261,6 +261,7 @@ struct sim_hello_reply {
 #define SIM_HELLO_IOTLB 32 /* SIM_IOTLB_ commands are there */
 #define SIM_HELLO_DOORBELL 64 /* SIM_DOORBELL gives a page */
 #define SIM_HELLO_SILENT_STOP 128 /* SIM_STOP says no positions: all are 0 */
+#define SIM_HELLO_LOG_BUFFERS 512 /* with SIM_HELLO_DIRTY_LOG: what is written of rings is not marked */
 #define SIM_HELLO_TOGETHER 256 /* SIM_START of more queues than run, and SIM_STOP of fewer: EOPNOTSUPP */
 
 #define SIM_PERM_READ  1

@@ -95,6 +95,13 @@ static int keep_bar(struct sim_device *sim, int fd)
 	return number >= 0 ? 0 : number;
 }
 
+static enum driver_dirty_log log_kind(uint32_t flags)
+{
+	if (!(flags & SIM_HELLO_DIRTY_LOG))
+		return DRIVER_LOG_NONE;
+	return flags & SIM_HELLO_LOG_BUFFERS ? DRIVER_LOG_BUFFERS : DRIVER_LOG_ALL;
+}
+
 /* Return: 0; -EPROTO: no function says that. */
 static int take_hello(struct sim_device *sim, const struct sim_hello_reply *hello)
 {
@@ -116,7 +123,7 @@ static int take_hello(struct sim_device *sim, const struct sim_hello_reply *hell
 		.announces = true,
 		.in_order = !(hello->flags & SIM_HELLO_SHUFFLED),
 		.page_faults = (hello->flags & SIM_HELLO_PAGE_FAULTS) != 0,
-		.dirty_log = (hello->flags & SIM_HELLO_DIRTY_LOG) != 0,
+		.dirty_log = log_kind(hello->flags),
 		.doorbell = (hello->flags & SIM_HELLO_DOORBELL) != 0,
 		.iotlb = (hello->flags & SIM_HELLO_IOTLB) != 0,
 	};

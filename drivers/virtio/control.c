@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The device's control queue, which the driver keeps to itself: a device with several pairs uses one
- * until it is told. (The guest's own commands end at its front-end.) One command at a time, in a ring of
+ * until it is told, here or by a register of its maker's. (The guest's own commands end at its front-end.) One command at a time, in a ring of
  * our own at the end of what the IOMMU translates, where no guest has memory; it lies in the kept file,
  * so that a successor goes on in it. What the device writes there is believed only as an answer.
  *
@@ -37,7 +37,7 @@ struct command {
 
 static bool is_used(const struct virtio_device *v)
 {
-	return virtio_function_has(&v->function, VIRTIO_NET_F_MQ);
+	return !v->variant && virtio_function_has(&v->function, VIRTIO_NET_F_MQ);
 }
 
 /* Behind all pairs. Source: virtio 1.2, 5.1.2. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The driver of a virtio-net function as virtio 1.2 describes it, with nothing that a maker added. What
- * it can't do, capabilities say: it begins in fresh rings, and says nothing of where it stopped.
+ * The driver of a virtio-net function as virtio 1.2 describes it. What it can't do, capabilities say: it
+ * begins in fresh rings, and says nothing of where it stopped. What a maker added to that is in a table,
+ * see variant.h.
  *
  * A process that opens the function anew finds what it has to know in kept memory, and the rest in
  * registers, which go on being what they were. Only a function that nobody drove yet is reset at open:
@@ -107,6 +108,8 @@ static bool kept_ok(const struct virtio_kept *kept)
 		if (kept->queues[i].state >= VIRTIO_QUEUE_N_STATES)
 			return false;
 	}
+	if (kept->log > VIRTIO_N_LOGS)
+		return false;
 	return kept->version == 0 || (kept->version == VIRTIO_KEPT_VERSION && kept->max_pairs > 0);
 }
 
@@ -193,21 +196,30 @@ static bool has_doorbell_pages(const struct virtio_device *v)
 	       layout->notify.offset % page == 0 && !offers(v, VIRTIO_BIT_NOTIF_CONFIG_DATA);
 }
 
-static void note_caps(struct virtio_device *v)
+static uint64_t guest_features(const struct virtio_device *v)
 {
 	uint64_t features = v->kept->offered & GUEST_FEATURES;
 
 	if (v->kept->max_pairs > 1)
 		features |= BIT_ULL(VIRTIO_NET_F_MQ);
+	return v->variant ? features & ~v->variant->lacks : features;
+}
+
+static void note_caps(struct virtio_device *v)
+{
+	bool more = v->maker && v->kept->has_more;
+
+	v->variant = more ? v->maker : NULL;
 	v->caps = (struct driver_caps){
-		.features = features,
+		.features = guest_features(v),
 		.n_queues = 2U * v->kept->max_pairs,
 		.max_queue_size = max_queue_size(v),
-		.start_position = DRIVER_START_INITIAL,
-		.ring_positions = true,
-		.together = !(v->kept->offered & BIT_ULL(VIRTIO_BIT_RING_RESET)),
+		.start_position = more ? DRIVER_START_ANY : DRIVER_START_INITIAL,
+		.ring_positions = !more,
+		.together = !more && !(v->kept->offered & BIT_ULL(VIRTIO_BIT_RING_RESET)),
 		.forgets_fds = true,
 		.in_order = true,
+		.dirty_log = more ? DRIVER_LOG_BUFFERS : DRIVER_LOG_NONE,
 		.doorbell = v->kept->doorbell_pages,
 	};
 }
@@ -234,6 +246,7 @@ static int begin_anew(struct virtio_device *v)
 	if (r == 0) {
 		v->kept->offered = v->function.offered;
 		v->kept->doorbell_pages = has_doorbell_pages(v);
+		v->kept->has_more = v->maker && v->maker->present(&v->function, v->kept->max_pairs);
 		v->kept->version = VIRTIO_KEPT_VERSION;
 	}
 	return r == -EINVAL || r == -EBUSY ? -EPROTO : r;
@@ -300,14 +313,15 @@ static int attach(struct virtio_device *v)
 	return virtio_irqs_begin(v);
 }
 
-static struct virtio_device *new_device(const struct driver_ops *ops, struct virtio_transport *transport,
-	struct driver_keeper *keeper)
+static struct virtio_device *new_device(const struct driver_ops *ops, const struct virtio_variant *variant,
+	struct virtio_transport *transport, struct driver_keeper *keeper)
 {
 	struct virtio_device *v = calloc(1, sizeof(*v));
 
 	if (!v)
 		return NULL;
 	v->device.ops = ops;
+	v->maker = variant;
 	v->transport = transport;
 	v->keeper = keeper;
 	for (uint32_t i = 0; i < QUEUE_MAX; i++)
@@ -333,10 +347,10 @@ static int know_absent(struct virtio_device *v)
 	return 0;
 }
 
-int virtio_device_open_absent(const struct driver_ops *ops, struct driver_keeper *keeper,
-	struct driver_device **ret)
+int virtio_device_open_absent(const struct driver_ops *ops, const struct virtio_variant *variant,
+	struct driver_keeper *keeper, struct driver_device **ret)
 {
-	struct virtio_device *v = new_device(ops, &virtio_absent, keeper);
+	struct virtio_device *v = new_device(ops, variant, &virtio_absent, keeper);
 	int r;
 
 	if (!v)
@@ -352,10 +366,10 @@ int virtio_device_open_absent(const struct driver_ops *ops, struct driver_keeper
 	return 0;
 }
 
-int virtio_device_open(const struct driver_ops *ops, struct virtio_transport *transport,
-	struct driver_keeper *keeper, struct driver_device **ret)
+int virtio_device_open(const struct driver_ops *ops, const struct virtio_variant *variant,
+	struct virtio_transport *transport, struct driver_keeper *keeper, struct driver_device **ret)
 {
-	struct virtio_device *v = new_device(ops, transport, keeper);
+	struct virtio_device *v = new_device(ops, variant, transport, keeper);
 	int r;
 
 	if (!v) {
@@ -435,6 +449,7 @@ int virtio_reset(struct driver_device *device)
 		return r;
 	for (uint32_t i = 0; i < QUEUE_MAX; i++)
 		v->kept->queues[i].state = VIRTIO_QUEUE_IDLE;
+	virtio_log_forget(v);
 	v->kept->features = 0;
 	v->kept->mtu = 0;
 	v->untouched = false;
@@ -495,6 +510,8 @@ int virtio_map(struct driver_device *device, const struct driver_map *map)
 	struct virtio_device *v = virtio_device(device);
 	int r = check_range(v, map->iova, map->size);
 
+	if (r == 0 && !virtio_log_covers(v, map))
+		r = -EINVAL;
 	if (r == 0)
 		r = dma_map(&v->dma, map);
 	if (r == -ENOMEM)

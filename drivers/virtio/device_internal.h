@@ -10,12 +10,14 @@
 #include "drivers/virtio/function.h"
 #include "drivers/virtio/net.h"
 #include "drivers/virtio/queue.h"
+#include "drivers/virtio/variant.h"
 #include "vdpa/driver.h"
 
 enum virtio_queue_state {
 	VIRTIO_QUEUE_IDLE,
 	VIRTIO_QUEUE_PREPARED,
 	VIRTIO_QUEUE_RUNNING,
+	VIRTIO_QUEUE_RESTING, /* disabled for a while, or about to be; to the core it runs */
 	VIRTIO_QUEUE_N_STATES,
 };
 
@@ -25,7 +27,17 @@ struct virtio_kept_queue {
 	uint32_t size;
 	uint16_t max_size; /* told after a reset only */
 	uint16_t state;	   /* enum virtio_queue_state */
+	struct queue_position position; /* with a variant: where it begins, or stopped */
 };
+
+/* A log's file, and what of it; which window it has is its place among two. */
+struct virtio_kept_log {
+	uint64_t device, inode;
+	uint64_t offset;
+	uint64_t size; /* 0: nothing is there */
+};
+
+#define VIRTIO_N_LOGS 2
 
 /* Memory that outlives the process; zeros: of a device that nobody drove yet. */
 struct virtio_kept {
@@ -35,15 +47,19 @@ struct virtio_kept {
 	uint64_t offered;      /* features */
 	uint64_t features;     /* the guest's driver's */
 	uint16_t doorbell_pages; /* each queue's doorbell has one of its own */
+	uint16_t has_more;     /* what the variant adds is there */
 	uint16_t max_pairs;    /* of the device */
 	uint16_t pairs;	       /* that the device was told to use */
 	uint16_t control_next; /* commands since the last reset */
 	uint16_t stopping;     /* the function is being reset by us */
+	uint32_t log;	       /* which of @logs holds, from 1 on; 0: none */
+	uint32_t log_told;     /* and the device surely knows */
+	struct virtio_kept_log logs[VIRTIO_N_LOGS];
 	struct virtio_kept_queue queues[QUEUE_MAX];
 	struct dma_table dma;
 };
 
-#define VIRTIO_KEPT_VERSION 1
+#define VIRTIO_KEPT_VERSION 2
 
 /* A queue's eventfds; of this process. */
 struct virtio_queue_io {
@@ -56,6 +72,8 @@ struct virtio_device {
 	struct driver_device device; /* first: the core holds a pointer to it */
 	struct virtio_transport *transport;
 	struct virtio_function function;
+	const struct virtio_variant *maker;   /* what the function may be; NULL: of virtio alone */
+	const struct virtio_variant *variant; /* what it is */
 	struct driver_keeper *keeper;
 	struct driver_caps caps;
 	int kept_fd; /* keeper's, lent */
@@ -101,6 +119,27 @@ int virtio_rings_adopt(struct virtio_device *v);
 
 /** virtio_rings_forget() - the eventfds of all queues. */
 void virtio_rings_forget(struct virtio_device *v);
+
+/** virtio_running_set() - the queues that run. */
+struct queue_set virtio_running_set(const struct virtio_device *v);
+
+/**
+ * virtio_rings_rest(), virtio_rings_resume() - with a variant: have queues that run stop for a while, and go
+ * on where they stood. Return: 0; a driver's error.
+ */
+int virtio_rings_rest(struct virtio_device *v, const struct queue_set *set);
+int virtio_rings_resume(struct virtio_device *v, const struct queue_set *set);
+
+/* log.c */
+
+/** virtio_log_covers() - does the log in force, if there is one, have bits for all that may be written? */
+bool virtio_log_covers(const struct virtio_device *v, const struct driver_map *map);
+
+/** virtio_log_tell() - the device hears again which log is in force. */
+void virtio_log_tell(struct virtio_device *v);
+
+/** virtio_log_forget() - no log any more; the device was reset, and all memory will be unmapped. */
+void virtio_log_forget(struct virtio_device *v);
 
 /* irqs.c */
 

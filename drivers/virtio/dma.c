@@ -92,12 +92,12 @@ int dma_open(struct dma *dma)
 	return 0;
 }
 
-static int check_map(const struct dma *dma, const struct driver_map *map, struct stat *ret)
+/* Is all of it in its file, which may be mapped so? */
+static int check_file(const struct driver_map *map, struct stat *ret)
 {
 	const uint32_t rights = DRIVER_PERM_READ | DRIVER_PERM_WRITE;
 
-	if (!range_ok(map->iova, map->size) ||
-		!whole_pages(dma, map->iova | map->size | map->offset))
+	if (!range_ok(map->iova, map->size))
 		return -EINVAL;
 	if ((map->perm & rights) == 0 || (map->perm & ~rights))
 		return -EINVAL;
@@ -147,22 +147,20 @@ static int pin(struct dma *dma, const struct driver_map *map, uint64_t block)
 	return r;
 }
 
-int dma_map(struct dma *dma, const struct driver_map *map)
+/* @map: whole pages, of the file that @st is about */
+static int map_pages(struct dma *dma, const struct driver_map *map, const struct stat *st)
 {
-	struct dma_range range, *there, *free_range;
-	struct stat st;
-	int r = check_map(dma, map, &st);
-
-	if (r < 0)
-		return r;
-	range = (struct dma_range){
+	const struct dma_range range = {
 		.iova = map->iova,
 		.size = map->size,
 		.offset = map->offset,
-		.device = st.st_dev,
-		.inode = st.st_ino,
+		.device = st->st_dev,
+		.inode = st->st_ino,
 		.perm = map->perm,
 	};
+	struct dma_range *there, *free_range;
+	int r;
+
 	there = find_overlap(dma, map->iova, map->size);
 	if (there)
 		return same(there, &range) ? 0 : -EEXIST;
@@ -172,9 +170,49 @@ int dma_map(struct dma *dma, const struct driver_map *map)
 
 	*free_range = range;
 	set_state(free_range, DMA_PENDING);
-	r = pin(dma, map, block_of(dma, &st));
+	r = pin(dma, map, block_of(dma, st));
 	set_state(free_range, r < 0 ? DMA_FREE : DMA_MAPPED);
 	return r;
+}
+
+int dma_map(struct dma *dma, const struct driver_map *map)
+{
+	struct stat st;
+	int r = check_file(map, &st);
+
+	if (r == 0 && !whole_pages(dma, map->iova | map->size | map->offset))
+		r = -EINVAL;
+	return r < 0 ? r : map_pages(dma, map, &st);
+}
+
+/* Bytes before @at in its page. */
+static uint64_t before_in_page(const struct dma *dma, uint64_t at)
+{
+	return at & (dma->page_size - 1);
+}
+
+int dma_map_bytes(struct dma *dma, const struct driver_map *map)
+{
+	const uint64_t before = before_in_page(dma, map->offset);
+	struct driver_map pages = *map;
+	struct stat st;
+	int r = check_file(map, &st);
+
+	if (r == 0 && before_in_page(dma, map->iova) != before)
+		r = -EINVAL;
+	if (r < 0)
+		return r;
+	pages.iova -= before;
+	pages.offset -= before;
+	pages.size = align_up(before + map->size, dma->page_size);
+	return map_pages(dma, &pages, &st);
+}
+
+int dma_unmap_bytes(struct dma *dma, uint64_t iova, uint64_t size)
+{
+	uint64_t before = before_in_page(dma, iova);
+
+	return dma_unmap(dma, iova - before, align_up(before + size, dma->page_size));
 }
 
 int dma_unmap(struct dma *dma, uint64_t iova, uint64_t size)
@@ -189,6 +227,20 @@ int dma_unmap(struct dma *dma, uint64_t iova, uint64_t size)
 	if (range->iova != iova || range->size != size)
 		return -EINVAL;
 	return take_back(dma, range);
+}
+
+uint64_t dma_writable_end(const struct dma *dma, uint64_t below)
+{
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < DMA_MAX_RANGES; i++) {
+		const struct dma_range *range = &dma->table->ranges[i];
+
+		if (range->state != DMA_FREE && range->perm & DRIVER_PERM_WRITE && range->iova < below &&
+			range->iova + range->size > end)
+			end = range->iova + range->size;
+	}
+	return end;
 }
 
 static const struct dma_range *find_range(const struct dma *dma, uint64_t iova)

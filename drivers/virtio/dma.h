@@ -88,6 +88,17 @@ int dma_map(struct dma *dma, const struct driver_map *map);
  */
 int dma_unmap(struct dma *dma, uint64_t iova, uint64_t size);
 
+/**
+ * dma_map_bytes(), dma_unmap_bytes() - the same for bytes that are no whole pages: the device reaches all of
+ * each page that has one of them, also where the file ends within its last page.
+ * @map: @iova and @offset are as far behind the begin of a page, and all bytes are in the file
+ */
+int dma_map_bytes(struct dma *dma, const struct driver_map *map);
+int dma_unmap_bytes(struct dma *dma, uint64_t iova, uint64_t size);
+
+/** dma_writable_end() - of the ranges that begin below @below, where the last one that is written ends. */
+uint64_t dma_writable_end(const struct dma *dma, uint64_t below);
+
 /** dma_reaches() - does the device reach all of [@iova, @iova + @size) with the rights @perm? */
 bool dma_reaches(const struct dma *dma, uint64_t iova, uint64_t size, uint32_t perm);
 

@@ -128,6 +128,18 @@ int virtio_queue_reset(struct virtio_function *f, uint16_t index, unsigned int d
 	return r < 0 ? r : virtio_common_wait(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 0, deadline_ms);
 }
 
+void virtio_queue_disable(struct virtio_function *f, uint16_t index)
+{
+	select_queue(f, index);
+	virtio_common_write(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 0);
+}
+
+int virtio_queue_wait_disabled(struct virtio_function *f, uint16_t index, unsigned int deadline_ms)
+{
+	select_queue(f, index);
+	return virtio_common_wait(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 0, deadline_ms);
+}
+
 int virtio_queue_doorbell(struct virtio_function *f, uint16_t index, struct virtio_doorbell *ret)
 {
 	const struct pci_window *notify = &f->layout.notify;

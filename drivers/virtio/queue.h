@@ -80,6 +80,19 @@ int virtio_queue_enable(struct virtio_function *f, const struct virtio_queue_set
 int virtio_queue_reset(struct virtio_function *f, uint16_t index, unsigned int deadline_ms);
 
 /**
+ * virtio_queue_disable() - have one queue stop by its queue_enable, as functions of some makers do; virtio
+ * has no such thing.
+ * virtio_queue_wait_disabled() - wait until it has.
+ * @index: below n_queues
+ * @deadline_ms: how long it may take, 1 or more
+ *
+ * On success the device reaches nothing of this queue any more, and it may be set up anew.
+ * Return: 0; -ENODEV; -ETIMEDOUT.
+ */
+void virtio_queue_disable(struct virtio_function *f, uint16_t index);
+int virtio_queue_wait_disabled(struct virtio_function *f, uint16_t index, unsigned int deadline_ms);
+
+/**
  * virtio_queue_doorbell() - where a queue is notified, with the features that were negotiated.
  *
  * Source: virtio 1.2, 4.1.4.4 and 4.1.5.2.

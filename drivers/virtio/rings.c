@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Queues of the guest. A virtio function begins in fresh rings only, says nothing of where it stops, and
- * has one way to stop all queues: its reset. With VIRTIO_F_RING_RESET it stops single ones, too.
+ * has one way to stop all queues: its reset. With VIRTIO_F_RING_RESET it stops single ones, too. One of a
+ * variant begins and stops anywhere: a position is noted before it is written, and after it was read, and
+ * the function is reset only then.
  *
  * What is noted of a queue is what the device was told, or less: it becomes RUNNING before the device
  * hears of it, and IDLE after the device has stopped. A successor finds out from the registers what came
@@ -36,13 +38,22 @@ bool virtio_queue_runs(const struct virtio_device *v, uint16_t queue)
 	return v->kept->queues[queue].state == VIRTIO_QUEUE_RUNNING && !v->gone;
 }
 
+struct queue_set virtio_running_set(const struct virtio_device *v)
+{
+	struct queue_set set = { 0 };
+
+	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
+		if (v->kept->queues[i].state >= VIRTIO_QUEUE_RUNNING)
+			queue_set_add(&set, i);
+	}
+	return set;
+}
+
 bool virtio_runs(const struct virtio_device *v)
 {
-	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
-		if (v->kept->queues[i].state == VIRTIO_QUEUE_RUNNING)
-			return true;
-	}
-	return false;
+	const struct queue_set set = virtio_running_set(v);
+
+	return !queue_set_empty(&set);
 }
 
 /* ------------------------------------------------------------------------------- eventfds */
@@ -164,6 +175,13 @@ static bool same_facts(const struct virtio_kept_queue *kept, const struct driver
 	       kept->device == q->device;
 }
 
+static bool position_ok(const struct virtio_device *v, const struct driver_queue *q)
+{
+	if (!v->variant)
+		return queue_position_equal(q->position, queue_position_initial(is_packed(v)));
+	return (uint16_t)(q->position.avail - q->position.used) <= q->size;
+}
+
 static int check_queue(struct virtio_device *v, const struct driver_queue *q)
 {
 	const struct virtio_kept_queue *kept;
@@ -176,9 +194,7 @@ static int check_queue(struct virtio_device *v, const struct driver_queue *q)
 		return same_facts(kept, q) ? 0 : -EBUSY;
 	if (q->size == 0 || q->size > kept->max_size || (!packed && q->size & (q->size - 1)))
 		return -EINVAL;
-	if (!queue_position_equal(q->position, queue_position_initial(packed)))
-		return -EINVAL;
-	return check_areas(v, q);
+	return position_ok(v, q) ? check_areas(v, q) : -EINVAL;
 }
 
 static int prepare_one(struct virtio_device *v, const struct driver_queue *q)
@@ -199,6 +215,7 @@ static int prepare_one(struct virtio_device *v, const struct driver_queue *q)
 	kept->desc = q->desc;
 	kept->driver = q->driver;
 	kept->device = q->device;
+	kept->position = q->position;
 	kept->state = VIRTIO_QUEUE_PREPARED;
 	return 0;
 }
@@ -227,22 +244,13 @@ static int enable(struct virtio_device *v, uint16_t index)
 	};
 	int r = virtio_irq_route(v, index, v->queues[index].call_fd);
 
+	if (r == 0 && v->variant)
+		v->variant->set_position(&v->function, index, kept->position);
 	if (r == 0)
 		r = virtio_queue_enable(&v->function, &setup);
 	if (r == 0)
 		r = virtio_queue_doorbell(&v->function, index, &v->queues[index].bell);
 	return r;
-}
-
-static struct queue_set running_set(const struct virtio_device *v)
-{
-	struct queue_set set = { 0 };
-
-	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
-		if (v->kept->queues[i].state == VIRTIO_QUEUE_RUNNING)
-			queue_set_add(&set, i);
-	}
-	return set;
 }
 
 /* Those of @set that don't run; -EINVAL one is not prepared. */
@@ -276,6 +284,8 @@ static int begin(struct virtio_device *v)
 		r = virtio_irqs_begin(v);
 	if (r == 0)
 		r = virtio_function_set_config_vector(&v->function, 0);
+	if (r == 0)
+		virtio_log_tell(v);
 	return r < 0 ? r : virtio_control_enable(v);
 }
 
@@ -320,6 +330,8 @@ static int start_set(struct virtio_device *v, const struct queue_set *todo, bool
 
 	if (r == 0)
 		r = enable_set(v, todo);
+	if (r == 0 && v->variant)
+		v->variant->set_pairs(&v->function, pairs_in_use(v));
 	if (r == 0)
 		r = virtio_function_run(&v->function);
 	if (r == 0)
@@ -373,27 +385,111 @@ static bool set_holds(const struct queue_set *set, const struct queue_set *other
 	return true;
 }
 
-/* It reaches nothing of the guest's any more; a late interrupt finds nobody. */
+/*
+ * It reaches nothing of the guest's any more; a late interrupt finds nobody. Where it stood it can go on, if
+ * that was noted.
+ */
 static void stopped(struct virtio_device *v, uint16_t index)
 {
-	kept_queue(v, index)->state = VIRTIO_QUEUE_IDLE;
+	kept_queue(v, index)->state = v->variant ? VIRTIO_QUEUE_PREPARED : VIRTIO_QUEUE_IDLE;
 	virtio_kick_unwatch(v, index);
 	virtio_irq_route(v, index, -1);
 }
 
-static int stop_some(struct virtio_device *v, const struct queue_set *set)
+/* A queue that was never enabled is still where it is to begin. */
+static int tell_to_rest(struct virtio_device *v, uint16_t index)
+{
+	struct virtio_kept_queue *kept = kept_queue(v, index);
+	struct virtio_queue_facts facts;
+	int r = virtio_queue_read(&v->function, index, &facts);
+
+	if (r < 0 || (!facts.enabled && kept->state != VIRTIO_QUEUE_RESTING))
+		return r;
+	kept->state = VIRTIO_QUEUE_RESTING;
+	if (facts.enabled)
+		virtio_queue_disable(&v->function, index);
+	return 0;
+}
+
+/* What was taken and not given back, the device takes again. */
+static int note_position(struct virtio_device *v, uint16_t index)
+{
+	struct queue_position at;
+	int r = virtio_queue_wait_disabled(&v->function, index, DRIVER_DEADLINE_COMMAND);
+
+	if (r < 0)
+		return r;
+	at = v->variant->position(&v->function, index);
+	if (virtio_function_check(&v->function) == -ENODEV)
+		return -ENODEV;
+	kept_queue(v, index)->position = (struct queue_position){ .avail = at.used, .used = at.used };
+	return 0;
+}
+
+/* They are all told, and then waited for. */
+int virtio_rings_rest(struct virtio_device *v, const struct queue_set *set)
+{
+	int r = 0;
+
+	for (uint16_t i = 0; i < v->caps.n_queues && r == 0; i++) {
+		if (queue_set_has(set, i))
+			r = tell_to_rest(v, i);
+	}
+	for (uint16_t i = 0; i < v->caps.n_queues && r == 0; i++) {
+		if (queue_set_has(set, i) && kept_queue(v, i)->state == VIRTIO_QUEUE_RESTING)
+			r = note_position(v, i);
+	}
+	return r;
+}
+
+/* Kicks of meanwhile found nobody. */
+int virtio_rings_resume(struct virtio_device *v, const struct queue_set *set)
 {
 	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
 		int r;
 
 		if (!queue_set_has(set, i))
 			continue;
-		r = virtio_queue_reset(&v->function, i, DRIVER_DEADLINE_COMMAND);
+		r = enable(v, i);
 		if (r < 0)
 			return r;
-		stopped(v, i);
+		kept_queue(v, i)->state = VIRTIO_QUEUE_RUNNING;
+		virtio_kick(v, i);
 	}
+	return 0;
+}
+
+static int reset_queues(struct virtio_device *v, const struct queue_set *set)
+{
+	int r = 0;
+
+	for (uint16_t i = 0; i < v->caps.n_queues && r == 0; i++) {
+		if (queue_set_has(set, i))
+			r = virtio_queue_reset(&v->function, i, DRIVER_DEADLINE_COMMAND);
+	}
+	return r;
+}
+
+static int stop_some(struct virtio_device *v, const struct queue_set *set)
+{
+	int r = v->variant ? virtio_rings_rest(v, set) : reset_queues(v, set);
+
+	if (r < 0)
+		return r;
+	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+		if (queue_set_has(set, i))
+			stopped(v, i);
+	}
+	if (v->variant)
+		v->variant->set_pairs(&v->function, pairs_in_use(v));
 	return virtio_control_set_pairs(v, pairs_in_use(v));
+}
+
+static int stop_all(struct virtio_device *v, const struct queue_set *set)
+{
+	int r = v->variant ? virtio_rings_rest(v, set) : 0;
+
+	return r < 0 ? r : virtio_stop_function(v, DRIVER_DEADLINE_RESET);
 }
 
 int virtio_stop_function(struct virtio_device *v, unsigned int deadline_ms)
@@ -405,29 +501,45 @@ int virtio_stop_function(struct virtio_device *v, unsigned int deadline_ms)
 	if (r < 0)
 		return r;
 	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
-		if (kept_queue(v, i)->state == VIRTIO_QUEUE_RUNNING)
+		if (kept_queue(v, i)->state >= VIRTIO_QUEUE_RUNNING)
 			stopped(v, i);
 	}
 	v->kept->stopping = false;
 	return 0;
 }
 
-/* @ret stays as it is: the rings say where they stand, see @ring_positions. */
+static int stop_set(struct virtio_device *v, const struct queue_set *todo, const struct queue_set *running)
+{
+	if (set_holds(todo, running))
+		return stop_all(v, todo);
+	return v->caps.together ? -EOPNOTSUPP : stop_some(v, todo);
+}
+
+/* Without a variant @ret stays as it is: the rings say where they stand, see @ring_positions. */
+static void say_positions(struct virtio_device *v, const struct queue_set *set, struct queue_position *ret)
+{
+	for (uint32_t i = 0; i < v->caps.n_queues && v->variant; i++) {
+		if (queue_set_has(set, i) && kept_queue(v, i)->state == VIRTIO_QUEUE_PREPARED)
+			ret[i] = kept_queue(v, i)->position;
+	}
+}
+
 int virtio_stop(struct driver_device *device, const struct queue_set *set, struct queue_position *ret)
 {
 	struct virtio_device *v = virtio_device(device);
-	const struct queue_set running = running_set(v);
+	const struct queue_set running = virtio_running_set(v);
 	struct queue_set todo = { 0 };
+	int r = 0;
 
 	for (uint32_t i = 0; i < QUEUE_MAX; i++) {
 		if (queue_set_has(set, i) && queue_set_has(&running, i))
 			queue_set_add(&todo, i);
 	}
-	if (queue_set_empty(&todo))
-		return 0;
-	if (set_holds(&todo, &running))
-		return virtio_stop_function(v, DRIVER_DEADLINE_RESET);
-	return v->caps.together ? -EOPNOTSUPP : stop_some(v, &todo);
+	if (!queue_set_empty(&todo))
+		r = stop_set(v, &todo, &running);
+	if (r == 0)
+		say_positions(v, set, ret);
+	return r;
 }
 
 int virtio_lost_position(struct driver_device *device, const struct driver_queue *queue, bool packed,
@@ -447,32 +559,56 @@ static bool was_reset(const struct virtio_device *v)
 	return !(v->function.status & VIRTIO_CONFIG_S_FEATURES_OK) && !v->kept->stopping;
 }
 
+/* Queues that were to rest for a while do so, and then go on with the log that holds. */
+static int wake_resting(struct virtio_device *v, const struct queue_set *resting)
+{
+	const struct queue_set running = virtio_running_set(v);
+	int r = virtio_rings_rest(v, resting);
+
+	if (r < 0)
+		return r;
+	/* While others run, they are not at rest for another log. */
+	if (set_holds(resting, &running))
+		virtio_log_tell(v);
+	return virtio_rings_resume(v, resting);
+}
+
+static int adopt_running(struct virtio_device *v, uint16_t index)
+{
+	struct virtio_queue_facts facts;
+	int r = virtio_queue_read(&v->function, index, &facts);
+
+	if (r < 0)
+		return r;
+	if (!facts.enabled) {
+		kept_queue(v, index)->state = VIRTIO_QUEUE_PREPARED;
+		return 0;
+	}
+	return virtio_queue_doorbell(&v->function, index, &v->queues[index].bell);
+}
+
 int virtio_rings_adopt(struct virtio_device *v)
 {
 	bool works = v->function.status & VIRTIO_CONFIG_S_DRIVER_OK;
+	struct queue_set resting = { 0 };
+	int r = 0;
 
 	if (virtio_runs(v) && was_reset(v)) {
 		virtio_event_note(v->removal_fd);
 		v->gone = true;
 		return 0;
 	}
-	for (uint16_t i = 0; i < v->caps.n_queues; i++) {
+	for (uint16_t i = 0; i < v->caps.n_queues && r == 0; i++) {
 		struct virtio_kept_queue *kept = kept_queue(v, i);
-		struct virtio_queue_facts facts;
-		int r;
 
-		if (kept->state != VIRTIO_QUEUE_RUNNING)
+		if (kept->state < VIRTIO_QUEUE_RUNNING)
 			continue;
-		r = virtio_queue_read(&v->function, i, &facts);
-		if (r < 0)
-			return r;
-		if (!works || !facts.enabled) {
+		if (!works)
 			kept->state = VIRTIO_QUEUE_PREPARED;
-			continue;
-		}
-		r = virtio_queue_doorbell(&v->function, i, &v->queues[i].bell);
-		if (r < 0)
-			return r;
+		else if (kept->state == VIRTIO_QUEUE_RESTING)
+			queue_set_add(&resting, i);
+		else
+			r = adopt_running(v, i);
 	}
-	return 0;
+	return r < 0 || queue_set_empty(&resting) ? r : wake_resting(v, &resting);
 }

@@ -80,4 +80,10 @@ extern struct virtio_transport virtio_absent;
  */
 int vfio_transport_open(int container, int device, struct virtio_transport **ret);
 
+/**
+ * vfio_transport_of() - the same of what vdpad opens for a driver: a container, and a device in it.
+ * Return: also -EINVAL not as many.
+ */
+int vfio_transport_of(const int *fds, size_t n_fds, struct virtio_transport **ret);
+
 #endif

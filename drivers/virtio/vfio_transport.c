@@ -125,3 +125,10 @@ int vfio_transport_open(int container, int device, struct virtio_transport **ret
 	*ret = &t->transport;
 	return 0;
 }
+
+enum { FD_CONTAINER, FD_DEVICE, N_FDS };
+
+int vfio_transport_of(const int *fds, size_t n_fds, struct virtio_transport **ret)
+{
+	return n_fds == N_FDS ? vfio_transport_open(fds[FD_CONTAINER], fds[FD_DEVICE], ret) : -EINVAL;
+}

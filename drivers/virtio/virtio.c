@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Virtio-net functions of a PCI bus, behind VFIO: what vdpad opens is a container and a device in it. */
+/* Virtio-net functions of a PCI bus, behind VFIO. */
 #include <errno.h>
 
 #include "drivers/drivers.h"
 #include "drivers/virtio/device.h"
-
-enum { FD_CONTAINER, FD_DEVICE, N_FDS };
-
-static int open_transport(const int *fds, size_t n_fds, struct virtio_transport **ret)
-{
-	return n_fds == N_FDS ? vfio_transport_open(fds[FD_CONTAINER], fds[FD_DEVICE], ret) : -EINVAL;
-}
 
 static int virtio_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 	struct driver_device **ret)
@@ -19,9 +12,9 @@ static int virtio_open(const int *fds, size_t n_fds, struct driver_keeper *keepe
 	int r;
 
 	if (n_fds == 0)
-		return virtio_device_open_absent(&virtio_driver, keeper, ret);
-	r = open_transport(fds, n_fds, &transport);
-	return r < 0 ? r : virtio_device_open(&virtio_driver, transport, keeper, ret);
+		return virtio_device_open_absent(&virtio_driver, NULL, keeper, ret);
+	r = vfio_transport_of(fds, n_fds, &transport);
+	return r < 0 ? r : virtio_device_open(&virtio_driver, NULL, transport, keeper, ret);
 }
 
 static int virtio_reopen(struct driver_device *device, const int *fds, size_t n_fds)
@@ -32,7 +25,7 @@ static int virtio_reopen(struct driver_device *device, const int *fds, size_t n_
 	virtio_device_let_go(device);
 	if (n_fds == 0)
 		return -ENODEV;
-	r = open_transport(fds, n_fds, &transport);
+	r = vfio_transport_of(fds, n_fds, &transport);
 	return r < 0 ? r : virtio_device_reopen(device, transport);
 }
 

@@ -144,7 +144,8 @@ static void set_log_leaves_a_device_that_hangs(void **state)
 	struct guest *a = suite_guest(state, 1);
 	uint64_t begin = clock_now_ns();
 
-	if (!suite_rig(state)->hang || !a->ops->caps(a->device)->dirty_log)
+	if (!suite_rig(state)->hang || !waits(state, RIG_CALL_SET_LOG) ||
+		!a->ops->caps(a->device)->dirty_log)
 		skip();
 	suite_rig(state)->hang(a->nic_device);
 	assert_int_equal(a->ops->set_log(a->device, NULL), -ETIMEDOUT);

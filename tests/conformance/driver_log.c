@@ -19,14 +19,17 @@
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 
-/* Frames for @g must be marked in @m: the page that the first used entry lies in is. */
+/* Frames for @g must be marked in @m: the page that the first used entry lies in is, or some buffer. */
 static void assert_marks(struct guest *from, struct guest *g, struct marks *m)
 {
 	const struct guest_ring *r = &g->rings[0];
 
 	marks_clear(m);
 	guest_exchange(from, g, 3);
-	assert_true(marks_has(m, g->packed ? r->desc : r->device));
+	if (g->device && g->ops->caps(g->device)->dirty_log == DRIVER_LOG_ALL)
+		assert_true(marks_has(m, g->packed ? r->desc : r->device));
+	else
+		assert_true(marks_any(m));
 }
 
 static void a_log_is_set_twice_and_ended_twice(void **state)
@@ -206,6 +209,7 @@ static void a_log_that_is_truncated_fails_that_device_only(void **state)
 	struct marks m = marks_new(0);
 	struct queue_position at[QUEUE_MAX];
 
+	suite_need(state, RIG_FILES);
 	guest_run(a);
 	marks_set(a, &m);
 	assert_marks(b, a, &m);

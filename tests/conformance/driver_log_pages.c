@@ -132,6 +132,18 @@ static void a_stop_finds_all_marked_and_nothing_is_marked_later(void **state)
 	marks_free(&m);
 }
 
+/* All @n frames, or those of them that were not lost meanwhile. */
+static void receive_all(void **state, struct guest *g, struct guest *from, uint32_t n)
+{
+	if (!suite_lacks(state, RIG_LOG_FRAMES)) {
+		marks_wait_received(g, n);
+		return;
+	}
+	marks_wait_sent(from);
+	while (guest_take(g, 0, NULL) >= 0)
+		continue;
+}
+
 static void a_log_is_replaced_under_traffic_and_the_old_one_left_alone(void **state)
 {
 	struct guest *a = marks_guest(state, 1, RING), *b = suite_peer(state);
@@ -151,7 +163,7 @@ static void a_log_is_replaced_under_traffic_and_the_old_one_left_alone(void **st
 		marks_offer_flows(b, a, RING);
 		marks_set(a, new);
 		left = marks_copy(old);
-		marks_wait_received(a, RING);
+		receive_all(state, a, b, RING);
 		marks_assert_all(a, before, old, new);
 		assert_memory_equal(old->file, left, old->file_size);
 		marks_wait_sent(b);

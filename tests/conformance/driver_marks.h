@@ -28,16 +28,25 @@ void marks_set(struct guest *g, const struct marks *m);
 /** marks_has() - is the page of @iova marked? */
 bool marks_has(const struct marks *m, uint64_t iova);
 
+/** marks_any() - is any page of a guest's memory marked? */
+bool marks_any(const struct marks *m);
+
 /** marks_clear() - forget all. */
 void marks_clear(struct marks *m);
 
-/** marks_take() - clear the bits of a guest's memory, and copy the pages that were marked. */
+/**
+ * marks_take() - clear the bits of a guest's memory, and copy the pages that were marked, and those that
+ * the core marks for such a device.
+ */
 void marks_take(struct marks *m, struct guest *g, uint8_t *copy);
 
 /** marks_copy() - the file as it is; free() it. */
 uint8_t *marks_copy(const struct marks *m);
 
-/** marks_assert_all() - each page that is not as @before is marked in @a or in @b (NULL: none). */
+/**
+ * marks_assert_all() - each page that is not as @before is marked in @a or in @b (NULL: none), but for
+ * those that the core marks for such a device.
+ */
 void marks_assert_all(struct guest *g, const uint8_t *before, const struct marks *a,
 	const struct marks *b);
 

@@ -25,6 +25,9 @@ enum rig_lack {
 	RIG_FIGURES = 4,      /* nothing is counted */
 	RIG_IDLE_EVENTS = 8,  /* a device no queue of which runs tells nothing */
 	RIG_EXACT_CONFIG = 16, /* that the configuration changed is also told when it may have, as at open */
+	RIG_OWN_POSITIONS = 32, /* of a device that is lost, its rings alone say where they stood */
+	RIG_FILES = 64,	      /* memory that it was given stays as it is when its file is cut short */
+	RIG_LOG_FRAMES = 128, /* while a log is replaced, or ends, frames may be lost */
 };
 
 /* Calls that may have to wait for the device. */
@@ -41,6 +44,7 @@ enum rig_call {
 	RIG_CALL_GET_CONFIG,
 	RIG_CALL_SET_MTU,
 	RIG_CALL_ANNOUNCE,
+	RIG_CALL_SET_LOG, /* while no queue runs */
 	RIG_N_CALLS,
 };
 

@@ -135,6 +135,9 @@ void suite_need(void **state, enum rig_lack lack)
 		{ RIG_FIGURES, "the device counts nothing" },
 		{ RIG_IDLE_EVENTS, "a device that does not run tells nothing" },
 		{ RIG_EXACT_CONFIG, "the device is said to have changed when it may have" },
+		{ RIG_OWN_POSITIONS, "a ring says where it stands, whether its queue ran or not" },
+		{ RIG_LOG_FRAMES, "the device loses frames while its log is replaced" },
+		{ RIG_FILES, "the device goes on in memory whose file is cut short" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The conformance suite's stand for the virtio driver: functions of the NIC of virtio_nic.h, in this
+ * The conformance suite's stand for the drivers virtio and ifc: functions of the NIC of virtio_nic.h, in this
  * process. The driver under test is the real one but for the way to a function: its descriptor is a file
  * that only stands for it.
  *
- * Usage: driver_virtio [--without FEATURE]... [--vectors N]
+ * Usage: driver_virtio [--driver virtio|ifc] [--without FEATURE]... [--vectors N]
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "drivers/drivers.h"
+#include "drivers/ifc/ifc.h"
 #include "drivers/virtio/device.h"
 #include "drivers/virtio/function.h"
 #include "tests/conformance/driver_rig.h"
@@ -47,6 +48,7 @@ static struct {
 	struct virtio_nic *nic;
 	uint64_t features;
 	uint16_t vectors;
+	bool ifc;
 	unsigned int n_made;
 	struct virtio_rig_device *devices[MAX_DEVICES];
 } stand;
@@ -78,9 +80,14 @@ static int rig_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
 {
 	struct nic_function *f = find_function(fds, n_fds);
 
+	if (n_fds == 0 && stand.ifc)
+		return ifc_device_open_absent(&driver, keeper, ret);
 	if (n_fds == 0)
-		return virtio_device_open_absent(&driver, keeper, ret);
-	return f ? virtio_device_open(&driver, nic_transport_new(f), keeper, ret) : -EINVAL;
+		return virtio_device_open_absent(&driver, NULL, keeper, ret);
+	if (!f)
+		return -EINVAL;
+	return stand.ifc ? ifc_device_open(&driver, nic_transport_new(f), keeper, ret) :
+			   virtio_device_open(&driver, NULL, nic_transport_new(f), keeper, ret);
 }
 
 static int rig_reopen(struct driver_device *device, const int *fds, size_t n_fds)
@@ -98,6 +105,7 @@ static void add_place(struct virtio_rig_device *d)
 		.pairs = d->device.pairs,
 		.mtu = d->device.mtu,
 		.vectors = stand.vectors,
+		.ifc = stand.ifc,
 		.features = stand.features,
 	};
 	struct place *place = &d->places[d->n_places];
@@ -187,7 +195,7 @@ static void delay(struct rig_device *device, unsigned int ms)
 static const struct driver_rig rig = {
 	.driver = &driver,
 	.lacks = RIG_OWN_KICKS | RIG_QUEUE_ERRORS | RIG_FIGURES | RIG_IDLE_EVENTS |
-		 RIG_EXACT_CONFIG,
+		 RIG_EXACT_CONFIG | RIG_OWN_POSITIONS | RIG_FILES | RIG_LOG_FRAMES,
 	.waits = BIT(RIG_CALL_RESET) | BIT(RIG_CALL_SET_FEATURES),
 	.device_new = device_new,
 	.device_free = device_free,
@@ -224,12 +232,19 @@ static int with_vectors(const char *word)
 	return stand.vectors > 0 ? 0 : -EINVAL;
 }
 
+static int with_driver(const char *word)
+{
+	stand.ifc = strcmp(word, "ifc") == 0;
+	return stand.ifc || strcmp(word, "virtio") == 0 ? 0 : -EINVAL;
+}
+
 static int parse(int argc, char **argv)
 {
 	static const struct {
 		const char *word;
 		int (*take)(const char *word);
 	} options[] = {
+		{ "--driver", with_driver },
 		{ "--without", without },
 		{ "--vectors", with_vectors },
 	};
@@ -253,10 +268,11 @@ int main(int argc, char **argv)
 
 	stand.features = NIC_FEATURES;
 	if (parse(argc, argv) < 0) {
-		fprintf(stderr, "usage: driver_virtio [--without ring-reset|packed]... [--vectors N]\n");
+		fprintf(stderr, "usage: driver_virtio [--driver virtio|ifc] [--without ring-reset|packed]... "
+				"[--vectors N]\n");
 		return 2;
 	}
-	driver = virtio_driver;
+	driver = stand.ifc ? ifc_driver : virtio_driver;
 	driver.open = rig_open;
 	driver.reopen = rig_reopen;
 	stand.nic = virtio_nic_new();

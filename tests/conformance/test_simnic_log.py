@@ -72,10 +72,11 @@ def mapped(nic):
 # --------------------------------------------------------------------- what is taken for one
 
 @pytest.mark.parametrize("option,flag", [((), 0), (("--dirty-log", "no"), 0),
-                                         (("--dirty-log", "yes"), sim.CAN_LOG)])
+                                         (("--dirty-log", "yes"), sim.CAN_LOG),
+                                         (("--dirty-log", "buffers"), sim.CAN_LOG | sim.LOGS_BUFFERS)])
 def test_hello_says_whether_there_is_a_log(make_nic, log, option, flag):
     function = make_nic(*option).add("f")
-    assert function.flags & sim.CAN_LOG == flag
+    assert function.flags & (sim.CAN_LOG | sim.LOGS_BUFFERS) == flag
     if flag:
         log.set(function)
     else:

@@ -138,6 +138,8 @@ static void begin_queue(struct nic_function *f, uint16_t queue)
 		.device = model_queue_address(&f->model, queue, 2),
 	};
 	nic_ring_begin(ring);
+	if (f->model.ifc.there)
+		nic_ifc_begin(f, queue);
 }
 
 static void follow_queue(struct nic_function *f, uint16_t queue)
@@ -149,6 +151,8 @@ static void follow_queue(struct nic_function *f, uint16_t queue)
 
 	if (running && !q->running)
 		begin_queue(f, queue);
+	if (!running && q->running && f->model.ifc.there)
+		nic_ifc_end(f, queue);
 	q->running = running;
 	q->notifications = registers->notifications;
 	if (!rang || !running)
@@ -180,6 +184,8 @@ static void follow_reset(struct nic_function *f)
 static void follow(struct nic_function *f)
 {
 	follow_reset(f);
+	if (f->model.ifc.there)
+		f->figures.pairs = (uint16_t)f->model.ifc.pairs;
 	for (uint16_t i = 0; i < f->model.n_queues; i++)
 		follow_queue(f, i);
 }
@@ -344,6 +350,8 @@ static void init_model(struct nic_function *f)
 	model_set_pairs(m, f->facts.pairs);
 	if (f->facts.vectors > 0)
 		model_set_vectors(m, f->facts.vectors);
+	if (f->facts.ifc)
+		model_add_ifc(m);
 	m->offered = f->facts.features;
 	memcpy(&m->net[MODEL_NET_MAC], f->facts.mac, sizeof(f->facts.mac));
 	memcpy(&m->net[MODEL_NET_MTU], &f->facts.mtu, sizeof(f->facts.mtu));

@@ -23,6 +23,7 @@ struct nic_function;
  * @pairs:    receive and transmit; as many as MODEL_MAX_QUEUES of the model has room for
  * @mtu:      bytes of payload
  * @vectors:  MSI-X; 0: one for each queue and for the configuration
+ * @ifc:      it is one of Intel's IFC, with the registers of these
  * @features: what it offers, of NIC_FEATURES; VIRTIO_F_VERSION_1 is among them
  */
 struct nic_facts {
@@ -30,6 +31,7 @@ struct nic_facts {
 	uint16_t pairs;
 	uint16_t mtu;
 	uint16_t vectors;
+	bool ifc;
 	uint64_t features;
 };
 

@@ -125,6 +125,17 @@ int nic_dma_write(struct nic_dma *dma, uint64_t iova, const void *from, uint64_t
 	return 0;
 }
 
+int nic_dma_or8(struct nic_dma *dma, uint64_t iova, uint8_t bits)
+{
+	uint64_t size = 1;
+	uint8_t *at = reach(dma, iova, &size, DRIVER_PERM_READ | DRIVER_PERM_WRITE);
+
+	if (!at)
+		return -EFAULT;
+	__atomic_fetch_or(at, bits, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
 /* It is never in two pages, since virtio aligns what both sides look at. */
 static uint16_t *reach16(struct nic_dma *dma, uint64_t iova, uint32_t perm)
 {

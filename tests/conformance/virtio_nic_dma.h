@@ -45,6 +45,9 @@ void nic_dma_unmap_all(struct nic_dma *dma);
 int nic_dma_read(struct nic_dma *dma, uint64_t iova, void *to, uint64_t size);
 int nic_dma_write(struct nic_dma *dma, uint64_t iova, const void *from, uint64_t size);
 
+/** nic_dma_or8() - set bits of a byte that others set and clear as well. Return: 0; -EFAULT. */
+int nic_dma_or8(struct nic_dma *dma, uint64_t iova, uint8_t bits);
+
 /**
  * nic_dma_load16(), nic_dma_store16() - 16 bits that both sides look at: what is read after the load,
  * and written before the store, is so for the other side as well.

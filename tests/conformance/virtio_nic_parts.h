@@ -77,6 +77,13 @@ void nic_function_changed(struct nic_function *f);
 /** nic_function_call() - interrupt for what was given back in a queue, if the driver wants one. */
 void nic_function_call(struct nic_function *f, uint16_t queue);
 
+/**
+ * nic_ifc_begin(), nic_ifc_end() - of an IFC function: a queue was enabled, and begins where it was told;
+ * it was disabled, and says where it stands.
+ */
+void nic_ifc_begin(struct nic_function *f, uint16_t queue);
+void nic_ifc_end(struct nic_function *f, uint16_t queue);
+
 /** nic_control_index() - of the control queue; MODEL_MAX_QUEUES: there is none. */
 uint16_t nic_control_index(const struct nic_function *f);
 

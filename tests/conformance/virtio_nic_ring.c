@@ -99,6 +99,8 @@ int64_t nic_chain_write(struct nic_ring *r, const struct nic_chain *chain, const
 			continue;
 		if (nic_dma_write(r->dma, part->iova, (const uint8_t *)from + done, n) < 0)
 			return -EFAULT;
+		if (r->mark && r->mark(r->mark_arg, part->iova, n) < 0)
+			return -EFAULT;
 		done += n;
 	}
 	return (int64_t)done;

@@ -29,6 +29,7 @@ struct nic_chain {
 /**
  * struct nic_ring - a ring that runs.
  * @told:   there may be something that was not seen
+ * @mark:   called with @mark_arg for each buffer that was written; NULL: nobody wants to know
  * @called: @at.used when it was last asked whether the driver wants to be called
  */
 struct nic_ring {
@@ -39,6 +40,8 @@ struct nic_ring {
 	uint64_t desc, driver, device;
 	struct queue_position at, called;
 	bool told;
+	int (*mark)(void *mark_arg, uint64_t iova, uint64_t size);
+	void *mark_arg;
 };
 
 /** struct nic_layout - what split and packed rings do each in their way; see the functions below. */

@@ -873,7 +873,7 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 		.start_position = head[2] % 4 == 1 ? DRIVER_START_INITIAL : DRIVER_START_ANY,
 		.in_order = head[3] % 2 == 0,
 		.page_faults = head[4] % 2,
-		.dirty_log = head[5] % 2,
+		.dirty_log = head[5] % 3,
 		.iotlb = head[7] & 1,
 		.doorbell = head[7] & 2,
 		.control_queue = head[7] & 8,
@@ -888,7 +888,8 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 	files_begin();
 	if (caps.iotlb && !(head[7] & 16)) { /* of any use only then */
 		caps.start_position = DRIVER_START_ANY;
-		caps.in_order = caps.dirty_log = true;
+		caps.in_order = true;
+		caps.dirty_log = DRIVER_LOG_ALL;
 	}
 	if (caps.iotlb)
 		caps.features |= BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);

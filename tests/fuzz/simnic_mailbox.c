@@ -119,7 +119,7 @@ static void start_nic(void)
 		.threads = 1,
 		.memory_mb = 32,
 		.flood_limit = 0,
-		.dirty_log = true,
+		.dirty_log = LOG_ALL,
 		.log_level = LOG_LEVEL_ERROR };
 	must(loop_init(&nic.loop) == 0 &&
 			loop_add(&nic.loop, &nic.attention, attention, on_attention) == 0,

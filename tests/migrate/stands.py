@@ -15,6 +15,7 @@ from vdpad_fixture import BUILD, Vdpad
 METHODS = {
     "relay": "",
     "hardware log": "dirty_log = yes\n",
+    "log of buffers": "dirty_log = buffers\n",
     "relay of a shuffling NIC": "completion = shuffled\n",
     "shuffling hardware log": "dirty_log = yes\ncompletion = shuffled\n",
 }

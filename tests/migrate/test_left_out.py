@@ -111,6 +111,9 @@ DIES = {
     "simnic-used-ring": ((SPLIT_RING, SPLIT_HINT), "hardware log", SPLIT, "used ring"),
     "simnic-descriptor-ring": ((PACKED_RING, PACKED_HINT), "hardware log", PACKED,
                                "descriptor ring"),
+    # A device that never marks rings does as one that died each time.
+    "buffers-used-ring": ((), "log of buffers", SPLIT, "used ring"),
+    "buffers-descriptor-ring": ((), "log of buffers", PACKED, "descriptor ring"),
 }
 
 

@@ -8,9 +8,11 @@ from campaign import migrate_often
 from stands import METHODS, VdpadStand
 from traffic import Shape
 
-# Of each of 16 kinds of guests: 640 in all, or ten times as many. A NIC that shuffles takes its time.
+# Of each of 16 kinds of guests: 704 in all, or ten times as many. A NIC that shuffles takes its time, and
+# one that logs buffers only does else what one with a log does.
 TIMES = 10 if os.environ.get("VDPAD_ALL") else 1
-MIGRATIONS = {method: TIMES * (4 if "shuffling" in method else 16) for method in METHODS}
+FEWER = ("relay of a shuffling NIC", "shuffling hardware log", "log of buffers")
+MIGRATIONS = {method: TIMES * (4 if method in FEWER else 16) for method in METHODS}
 
 
 @pytest.fixture(scope="module", params=[(method, pairs) for method in METHODS for pairs in (1, 4)],
@@ -27,6 +29,9 @@ def stand(request):
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_a_guest_migrates_there_and_back(stand, packed, indirect, event_idx, seed, totals):
     shape = Shape(packed, indirect, event_idx, stand.pairs)
-    counts = migrate_often(stand, shape, f"{seed} {stand.method} {shape}", MIGRATIONS[stand.method])
+    # Rings are named when they stop only, so there is nothing to compare before.
+    facts = {"resting": 0} if stand.method == "log of buffers" else {}
+    counts = migrate_often(stand, shape, f"{seed} {stand.method} {shape}",
+                           MIGRATIONS[stand.method], **facts)
     assert counts["migrations"] == MIGRATIONS[stand.method]
     totals.update(counts)

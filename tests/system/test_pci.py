@@ -155,7 +155,6 @@ def nothing(host):
     (nothing, "0000:0f:00.0", "", ["there is no PCI function 0000:0f:00.0", "vdpa mgmtdev show"]),
     (nothing, "../../etc", "", ["no PCI function ../../etc"]),
     (nothing, CARD, "bind on", [f"pci/{CARD} is no virtio-net function"]),
-    (nothing, IFC, "bind on", ["of the kind Intel IFC, for which this vdpad has no driver"]),
     (nothing, VF, "spoof_check on", ["spoof_check on", "ip link set PF vf N"]),
     (nothing, PF, "bind on device_features 0x3", ["does not have 0x3", "it has 0x100430020"]),
     (nothing, VF, "max_vqp 129", ["max_vqp 129 is not possible; 1 to 128 are"]),
@@ -443,6 +442,18 @@ def test_a_state_file_with_facts_that_no_function_has_is_left_alone(open_vdpad, 
     path.write_text(json.dumps(facts))
     open_vdpad.terminate()
     open_vdpad.start()
+
+
+@needs_preload
+@pytest.mark.parametrize("numbers, driver", [
+    (VIRTIO_NET, "virtio"), (TRANSITIONAL, "virtio"), (INTEL_IFC, "ifc"),
+    (INTEL_IFC | {"subsystem_device": 1}, "ifc"),
+    (TRANSITIONAL | {"subsystem_vendor": 0x8086}, "ifc"),
+    (VIRTIO_NET | {"subsystem_vendor": 0x8086}, "virtio")])
+def test_functions_of_a_kind_have_its_driver(open_vdpad, program, host, numbers, driver):
+    host.add("0000:09:00.0", numbers, driver="vfio-pci", group=19)
+    served = Served(open_vdpad, program, "0000:09:00.0").serve()
+    assert SPEC.unpack(served.worker.spec)[1].rstrip(b"\0").decode() == driver
 
 
 @needs_preload

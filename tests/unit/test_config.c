@@ -118,7 +118,7 @@ static void every_key_of_a_simnic_is_read(void **state)
 	struct config c = read_good("[simnic east]\n"
 				    "uplink = dev:net_ring0,nodeaction=x:0:CREATE\n"
 				    "threads = 16\nmemory = 1048576\nflood_limit = 0\n"
-				    "poll = yes\nhugepages = yes\ntest_socket = /run/t\n"
+				    "poll = yes\nhugepages = yes\ndirty_log = buffers\ntest_socket = /run/t\n"
 				    "[simnic   west]\n"
 				    "poll = no\n"
 				    "[simnic north]\n");
@@ -130,6 +130,7 @@ static void every_key_of_a_simnic_is_read(void **state)
 	assert_int_equal(c.nics[0].memory_mb, 1048576);
 	assert_int_equal(c.nics[0].flood_limit, 0);
 	assert_true(c.nics[0].poll && c.nics[0].hugepages);
+	assert_int_equal(c.nics[0].dirty_log, CONFIG_LOG_BUFFERS);
 	assert_string_equal(c.nics[0].test_socket, "/run/t");
 	assert_string_equal(c.nics[1].name, "west");
 	assert_int_equal(c.nics[1].threads, 1);
@@ -194,6 +195,7 @@ static const struct {
 	{ "[simnic a]\nflood_limit = 100000001\n", 2, "0 for no limit" },
 	{ "[simnic a]\npoll = true\n", 2, "yes or no" },
 	{ "[simnic a]\nhugepages = 1\n", 2, "yes or no" },
+	{ "[simnic a]\ndirty_log = rings\n", 2, "yes, no or buffers" },
 	{ "[simnic a]\ntest_socket = run/t\n", 2, "an absolute path" },
 	{ "[simnic a]\nuplink = wire\n", 2, "none, loop" },
 	{ "[simnic a]\nuplink = tap:\n", 2, "tap:IFNAME" },

@@ -21,11 +21,13 @@ enum kind {
 	WRITE,
 	SET_UP, /* accept all features */
 	RING,	/* give queue 0 a ring */
+	READ_IFC,
+	WRITE_IFC,
 };
 
 struct step {
 	enum kind kind;
-	uint16_t offset; /* in the common configuration, or beyond it in its BAR */
+	uint16_t offset; /* in the common configuration, or beyond it in its BAR; or of IFC's registers */
 	uint8_t width;
 	uint32_t value;
 };
@@ -39,11 +41,18 @@ struct step {
 #define NOTIFY(w, v) { WRITE, MODEL_NOTIFY, w, v }
 #define ACCEPT	     { .kind = SET_UP }
 #define GIVE_RING    { .kind = RING }
+#define IFC(o, v)    { WRITE_IFC, o, 4, v }
+#define STAND(v)     IFC(0x20, v)
+#define ASK	     { READ_IFC, 0x20, 4, 0 }
+#define RUN	     ACCEPT, STAND(0), GIVE_RING, ENABLE(1), STATUS(15)
+#define LOG	     IFC(0x10, 0x1000), IFC(0x14, 1), IFC(0x18, 0x2000), IFC(0x1c, 1)
 
-static const struct {
+struct order {
 	const char *rule; /* how the complaint begins; empty: none */
-	struct step steps[10];
-} cases[] = {
+	struct step steps[14];
+};
+
+static const struct order cases[] = {
 	{ "", { STATUS(1), STATUS(3) } },
 	{ "", { ACCEPT, GIVE_RING, ENABLE(1), STATUS(15), NOTIFY(4, 0x100) } },
 	{ "status 0x2 comes before 0x1", { STATUS(2) } },
@@ -83,9 +92,40 @@ static const struct {
 	{ "a notification of 2 bytes",
 		{ ACCEPT, GIVE_RING, ENABLE(1), STATUS(15), NOTIFY(2, 0x100) } },
 	{ "queue 0 is called 0", { ACCEPT, GIVE_RING, ENABLE(1), STATUS(15), NOTIFY(4, 0) } },
-	{ "a write at 8192 of BAR 4", { { WRITE, MODEL_DEVICE, 1, 0 } } },
+	{ "a write at 8192 of BAR 2", { { WRITE, MODEL_DEVICE, 1, 0 } } },
 	{ "the configuration has no 2 bytes at 0", { { READ, MODEL_DEVICE, 2, 0 } } },
 	{ "the configuration has no 1 bytes at 12", { { READ, MODEL_DEVICE + 12, 1, 0 } } },
+};
+
+/* Of an IFC function. */
+static const struct order ifc_cases[] = {
+	{ "", { RUN, ENABLE(0), ASK, STAND(0x50005), GIVE_RING, ENABLE(1) } },
+	{ "", { LOG, IFC(0, 1), RUN, IFC(0x28, 2) } },
+	{ "", { LOG, IFC(0, 1), IFC(0, 0), LOG, IFC(0, 1) } },
+	{ "", { ACCEPT, { WRITE_IFC, 0x64, 4, 0 } } },
+	{ "queue 0 is enabled without a position", { ACCEPT, GIVE_RING, ENABLE(1) } },
+	{ "queue 0 is enabled without a position", { RUN, ENABLE(0), ASK, GIVE_RING, ENABLE(1) } },
+	{ "queue_enable gets 2", { RUN, ENABLE(2) } },
+	{ "queue 0 is disabled and was not enabled", { ACCEPT, ENABLE(0) } },
+	{ "queue 0 is set up while the device runs", { ACCEPT, STATUS(15), SIZE(16) } },
+	{ "queue 0 gets a position while it is enabled", { RUN, STAND(1) } },
+	{ "queue 0 is asked where it stands while it is enabled", { RUN, ASK } },
+	{ "a position comes before FEATURES_OK", { STAND(1) } },
+	{ "a position is asked for after a reset", { RUN, ENABLE(0), STATUS(0), ASK } },
+	{ "the log's control gets 3", { LOG, IFC(0, 3) } },
+	{ "a log ends where it begins", { IFC(0x10, 8), IFC(0x14, 1), IFC(0x18, 8), IFC(0x1c, 1), IFC(0, 1) } },
+	{ "a log begins before it is all said where",
+		{ IFC(0x10, 0x1000), IFC(0x14, 1), IFC(0x1c, 2), IFC(0, 1) } },
+	{ "a log begins before it is all said where", { LOG, IFC(0, 1), IFC(0, 0), IFC(0, 1) } },
+	{ "a log is moved while it is on", { LOG, IFC(0, 1), IFC(0x10, 0) } },
+	{ "a log ends while queues run", { LOG, IFC(0, 1), RUN, IFC(0, 0) } },
+	{ "pairs are set before FEATURES_OK", { IFC(0x28, 1) } },
+	{ "0 pairs are set", { ACCEPT, IFC(0x28, 0) } },
+	{ "3 pairs are set", { ACCEPT, IFC(0x28, 3) } },
+	{ "IFC has no register at 160", { ACCEPT, IFC(0xa0, 0) } }, /* the control queue has none */
+	{ "IFC has no register at 16", { { READ_IFC, 0x10, 4, 0 } } },
+	{ "2 bytes of IFC's registers are written", { { WRITE_IFC, 0, 2, 0 } } },
+	{ "2 bytes of IFC's registers are read", { { READ_IFC, 0, 2, 0 } } },
 };
 
 static void write_common(uint32_t offset, unsigned int width, uint32_t value)
@@ -115,6 +155,12 @@ static void take_step(const struct step *step)
 	case WRITE:
 		write_common(step->offset, step->width, step->value);
 		break;
+	case READ_IFC:
+		m.pci.ops->read(&m.pci, MODEL_IFC_BAR, step->offset, step->width);
+		break;
+	case WRITE_IFC:
+		m.pci.ops->write(&m.pci, MODEL_IFC_BAR, step->offset, step->width, step->value);
+		break;
 	case SET_UP:
 		accept_all();
 		break;
@@ -125,16 +171,30 @@ static void take_step(const struct step *step)
 	}
 }
 
+static void go_through(const struct order *order, size_t number)
+{
+	size_t n = strlen(order->rule);
+
+	for (size_t s = 0; s < ARRAY_SIZE(order->steps); s++)
+		take_step(&order->steps[s]);
+	if (n == 0 ? m.broken[0] : strncmp(m.broken, order->rule, n) != 0)
+		fail_msg("case %zu: \"%s\" and not \"%s\"", number, m.broken, order->rule);
+}
+
 static void each_wrong_order_is_noticed_and_no_right_one(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		size_t n = strlen(cases[i].rule);
-
 		model_init(&m);
-		for (size_t s = 0; s < ARRAY_SIZE(cases[i].steps); s++)
-			take_step(&cases[i].steps[s]);
-		if (n == 0 ? m.broken[0] : strncmp(m.broken, cases[i].rule, n) != 0)
-			fail_msg("case %zu: \"%s\" and not \"%s\"", i, m.broken, cases[i].rule);
+		go_through(&cases[i], i);
+	}
+}
+
+static void each_wrong_order_of_an_ifc_function_is_noticed(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ifc_cases); i++) {
+		model_init(&m);
+		model_add_ifc(&m);
+		go_through(&ifc_cases[i], i);
 	}
 }
 
@@ -166,6 +226,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_wrong_order_is_noticed_and_no_right_one),
+		cmocka_unit_test(each_wrong_order_of_an_ifc_function_is_noticed),
 		cmocka_unit_test(nothing_but_the_status_is_used_during_a_reset),
 		cmocka_unit_test(a_queue_is_not_set_up_while_it_is_reset),
 	};

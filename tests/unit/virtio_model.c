@@ -66,6 +66,8 @@ static void forget(struct virtio_model *m)
 	m->needs_reset = false;
 	m->accepted = 0;
 	m->config_vector = VIRTIO_MSI_NO_VECTOR;
+	if (m->ifc.there)
+		model_ifc_forget(m);
 	for (size_t i = 0; i < MODEL_MAX_QUEUES; i++) {
 		queue_forget(&m->queues[i]);
 		m->queues[i].reset = 0;
@@ -134,7 +136,7 @@ static struct model_queue *queue_to_set_up(struct virtio_model *m)
 	RULE(m, negotiated(m), "queue %u is set up before FEATURES_OK", m->select);
 	RULE(m, q->enable == 0, "queue %u is set up while it is enabled", m->select);
 	RULE(m, q->reset == 0, "queue %u is set up while it is reset", m->select);
-	RULE(m, !(m->status & VIRTIO_CONFIG_S_DRIVER_OK) || q->resets > 0,
+	RULE(m, !(m->status & VIRTIO_CONFIG_S_DRIVER_OK) || q->resets > 0 || q->disables > 0,
 		"queue %u is set up while the device runs", m->select);
 	return q;
 }
@@ -195,8 +197,11 @@ static void write_vector(struct virtio_model *m, uint32_t value)
 
 static void write_enable(struct virtio_model *m, uint32_t value)
 {
-	struct model_queue *q = queue_to_set_up(m);
+	struct model_queue *q;
 
+	if (model_ifc_may_enable(m, m->select, value))
+		return;
+	q = queue_to_set_up(m);
 	RULE(m, value == 1, "queue_enable gets %u", value);
 	RULE(m, q->addresses[0] || q->addresses[1], "queue %u is enabled without a ring", m->select);
 	if (!m->forgets_enable)
@@ -288,6 +293,7 @@ static uint32_t read_enable(struct virtio_model *m)
 {
 	struct model_queue *q = selected(m);
 
+	model_ifc_look(m, m->select);
 	if (q->resets > 0 && q->reset == 0 && q->late_reads > 0 && --q->late_reads == 0)
 		q->enable = 0;
 	return q->enable;
@@ -446,6 +452,8 @@ static uint32_t model_read(struct pci_function *pci, unsigned int bar, uint64_t 
 		return common_read(m, offset - MODEL_COMMON, width);
 	if (bar == MODEL_BAR && offset >= MODEL_DEVICE && offset < MODEL_NOTIFY)
 		return net_read(m, offset - MODEL_DEVICE, width);
+	if (bar == MODEL_IFC_BAR && m->ifc.there)
+		return model_ifc_read(m, offset, width);
 	model_complain(m, "a read at %u of BAR %u", (unsigned int)offset, bar);
 	return ALL_ONES(width);
 }
@@ -462,6 +470,8 @@ static void model_write(struct pci_function *pci, unsigned int bar, uint64_t off
 		common_write(m, offset - MODEL_COMMON, width, value);
 	else if (bar == MODEL_BAR && offset >= MODEL_NOTIFY && offset < MODEL_BAR_SIZE)
 		notify_write(m, offset - MODEL_NOTIFY, width, value);
+	else if (bar == MODEL_IFC_BAR && m->ifc.there)
+		model_ifc_write(m, offset, width, value);
 	else
 		model_complain(m, "a write at %u of BAR %u", (unsigned int)offset, bar);
 }

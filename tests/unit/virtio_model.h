@@ -17,7 +17,7 @@
 #define MODEL_MAX_QUEUES 9 /* four pairs and a control queue */
 
 /* Where the model has its structures; all but the MSI-X table in one BAR. */
-#define MODEL_BAR	  4
+#define MODEL_BAR	  2
 #define MODEL_BAR_SIZE	  0x4000
 #define MODEL_COMMON	  0x0000
 #define MODEL_ISR	  0x1000
@@ -26,6 +26,13 @@
 #define MODEL_MULTIPLIER  4
 #define MODEL_MSIX_BAR	  1
 #define MODEL_MSIX_VECTORS 5
+
+/* Registers of an IFC function, see drivers/ifc/ifc.c. */
+#define MODEL_IFC_BAR	      4
+#define MODEL_IFC_LOG_CONTROL 0x00
+#define MODEL_IFC_LOG_ADDRESS 0x10
+#define MODEL_IFC_LOG_END     0x18
+#define MODEL_IFC_PAIRS	      0x28
 
 /* Fields of its own configuration, which is the model's @net. */
 #define MODEL_NET_MAC	 0
@@ -55,6 +62,28 @@ struct model_queue {
 	unsigned int late_reads;  /* how often it reads as enabled after that */
 	uint32_t notified;	  /* the last value */
 	unsigned int notifications;
+	unsigned int disables; /* of an IFC function */
+};
+
+/**
+ * struct model_ifc - registers that only an IFC function has.
+ * @state:       of a queue: available index, and used index above it
+ * @has_state:   it was written since the queue was enabled last
+ * @log_written: the four halves that say where the log is, since the log was on last
+ * @disable_reads: how often a queue that is disabled reads as enabled still; UINT32_MAX: for ever
+ * @keeps_log:   a reset does not end the log
+ */
+struct model_ifc {
+	bool there;
+	uint32_t log_control;
+	uint32_t log_address[2], log_end[2];
+	uint8_t log_written;
+	uint32_t pairs;
+	uint32_t state[MODEL_MAX_QUEUES];
+	bool has_state[MODEL_MAX_QUEUES];
+	uint32_t reads_left[MODEL_MAX_QUEUES];
+	uint32_t disable_reads;
+	bool keeps_log;
 };
 
 struct virtio_model {
@@ -76,6 +105,7 @@ struct virtio_model {
 	uint16_t n_vectors;
 	uint8_t net[12]; /* mac, status, max_virtqueue_pairs, mtu */
 	unsigned int resets;
+	struct model_ifc ifc;
 
 	/* How it misbehaves. */
 	bool gone;			/* all ones */
@@ -107,6 +137,24 @@ void model_set_pairs(struct virtio_model *m, uint16_t pairs);
 
 /** model_set_vectors() - another number of MSI-X vectors; 1 or more. */
 void model_set_vectors(struct virtio_model *m, uint16_t n);
+
+/** model_add_ifc() - make it an IFC function. */
+void model_add_ifc(struct virtio_model *m);
+
+/** model_ifc_log_address(), model_ifc_log_size() - where the log is; 0 bytes: it is off. */
+uint64_t model_ifc_log_address(const struct virtio_model *m);
+uint64_t model_ifc_log_size(const struct virtio_model *m);
+
+/* For virtio_model.c. */
+uint32_t model_ifc_read(struct virtio_model *m, uint64_t offset, unsigned int width);
+void model_ifc_write(struct virtio_model *m, uint64_t offset, unsigned int width, uint32_t value);
+void model_ifc_forget(struct virtio_model *m);
+
+/** model_ifc_may_enable() - queue_enable is written. Return: true: that was all, the queue stops. */
+bool model_ifc_may_enable(struct virtio_model *m, uint16_t queue, uint32_t value);
+
+/** model_ifc_look() - queue_enable is read. */
+void model_ifc_look(struct virtio_model *m, uint16_t queue);
 
 /** model_complain() - keep a rule that was broken, unless one was before. */
 void __attribute__((format(printf, 2, 3))) model_complain(struct virtio_model *m, const char *format,

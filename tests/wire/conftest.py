@@ -124,7 +124,7 @@ def stand(make_stand):
 
 @pytest.fixture
 def own_nic_stand(request, aftermath):
-    """Its simnic is nobody else's; the parameter: whether that has a dirty log."""
+    """Its simnic is nobody else's; the parameter: whether that has a dirty log, or of which kind."""
     with Simnic(BUILD, dirty_log=getattr(request, "param", False)) as nic:
         make, end = made(aftermath, nic)
         yield make()

@@ -53,7 +53,7 @@ class Simnic:
         with open(os.path.join(self.folder, "simnic.log"), "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "--name", "nic0", "--listen", self.path, "--uplink", self.uplink,
-                 "--dirty-log", "yes" if self.dirty_log else "no",
+                 "--dirty-log", {True: "yes", False: "no"}.get(self.dirty_log, self.dirty_log),
                  "--completion", "shuffled" if self.shuffled else "in-order"]
                 + self.options + (["--test-socket", self.test_path] if self.test_path else []),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec_fn,

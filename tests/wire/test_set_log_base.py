@@ -192,7 +192,35 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on_relaying(stand, guest, 
     guest.exchange(3)
 
 
-@pytest.mark.parametrize("own_nic_stand", [False, True], ids=["relay", "device"], indirect=True)
+def ring_pages(guest):
+    """Where used rings begin."""
+    return {guest.memory.gpa + ring.used >> 12 for ring in guest.rings}
+
+
+@pytest.mark.parametrize("own_nic_stand", ["buffers"], indirect=True)
+def test_rings_of_a_device_that_marks_buffers_are_in_each_log_that_ends(own_nic_stand):
+    guest = own_nic_stand.guest().setup()
+    logs = [Log(guest) for _ in range(2)]
+    assert answer(guest.fe, logs[0]) == 0
+    log_all(guest)
+    guest.exchange(3)
+    assert logs[0].marked() and not logs[0].marked() & ring_pages(guest)
+    assert answer(guest.fe, logs[1]) == 0
+    assert ring_pages(guest) <= logs[0].marked() and not logs[1].marked()
+    guest.exchange(3)
+    assert logs[1].marked() and not logs[1].marked() & ring_pages(guest)
+    log_all(guest, False)
+    assert ring_pages(guest) <= logs[1].marked()
+    log_all(guest)
+    os.pwrite(logs[1].fd, bytes(logs[1].size), logs[1].offset)
+    guest.fe.ask("GET_VRING_BASE", state(0, 0))
+    assert ring_pages(guest) <= logs[1].marked()
+    for log in logs:
+        os.close(log.fd)
+
+
+@pytest.mark.parametrize("own_nic_stand", [False, True, "buffers"],
+                         ids=["relay", "device", "device-that-marks-buffers"], indirect=True)
 def test_a_device_that_was_replaced_is_logged_as_the_one_before(own_nic_stand):
     stand = own_nic_stand
     guest = stand.guest().setup()

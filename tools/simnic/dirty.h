@@ -11,6 +11,7 @@
 struct dirty_bits {
 	uint8_t *bits; /* NULL: nothing is marked */
 	uint64_t end;  /* IOVAs below have a bit */
+	bool rings;    /* what is written of rings is marked, too */
 	struct iommu_region file;
 };
 

@@ -339,6 +339,7 @@ int function_set_log(struct function *f, const struct sim_log *log, int fd)
 	if (r < 0)
 		return r;
 
+	new.rings = f->nic->options.dirty_log == LOG_ALL;
 	nic_pause(f->nic); /* between bursts: what was written is marked */
 	old = f->log;
 	f->log = new;

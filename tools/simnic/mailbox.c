@@ -54,6 +54,7 @@ static uint32_t hello_flags(const struct nic *nic)
 	const struct options *o = &nic->options;
 
 	return SIM_HELLO_SETS | SIM_HELLO_IOTLB | SIM_HELLO_DOORBELL | (o->dirty_log ? SIM_HELLO_DIRTY_LOG : 0U) |
+	       (o->dirty_log == LOG_BUFFERS ? SIM_HELLO_LOG_BUFFERS : 0U) |
 	       (o->shuffled ? SIM_HELLO_SHUFFLED : 0U) |
 	       (o->start_initial ? SIM_HELLO_START_INITIAL : 0U) |
 	       (o->silent_stop ? SIM_HELLO_SILENT_STOP : 0U) |

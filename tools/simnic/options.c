@@ -129,7 +129,19 @@ static int read_choice(const char *value, const char *off, const char *on, bool 
 
 static int read_dirty_log(struct options *o, const char *value)
 {
-	return read_choice(value, "no", "yes", &o->dirty_log);
+	static const char *const kinds[] = {
+		[LOG_NONE] = "no",
+		[LOG_BUFFERS] = "buffers",
+		[LOG_ALL] = "yes",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (strcmp(value, kinds[i]) == 0) {
+			o->dirty_log = (enum log_kind)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
 }
 
 static int read_completion(struct options *o, const char *value)
@@ -205,8 +217,9 @@ static const struct option_desc descs[] = {
 	{ "poll", NULL, read_poll, "data threads never sleep" },
 	{ "hugepages", NULL, read_hugepages, "take packet memory from huge pages" },
 	{ "memory", "MB", read_memory, "memory for packets (default 32, more threads need more)" },
-	{ "dirty-log", "yes|no", read_dirty_log,
-		"functions can mark the pages they write, for migration (default no)" },
+	{ "dirty-log", "KIND", read_dirty_log,
+		"no (default); yes: functions can mark the pages they write, for migration; or\n"
+		"                         buffers: they can mark buffers, and nothing of rings, for tests" },
 	{ "completion", "ORDER", read_completion,
 		"in-order (default), or shuffled: chains come back in any order, for tests" },
 	{ "start-position", "WHERE", read_start_position,

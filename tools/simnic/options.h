@@ -17,6 +17,13 @@ enum uplink_kind {
 	UPLINK_DEV,
 };
 
+/* What functions mark in a log of theirs. */
+enum log_kind {
+	LOG_NONE,    /* they have none */
+	LOG_BUFFERS, /* nothing of rings */
+	LOG_ALL,
+};
+
 struct options {
 	const char *name;
 	int listen_fd;		 /* -1: bind @listen_path */
@@ -28,7 +35,7 @@ struct options {
 	unsigned int threads;
 	bool poll;
 	bool hugepages;
-	bool dirty_log;		  /* functions have one */
+	enum log_kind dirty_log;
 	bool shuffled;		  /* chains come back in any order */
 	bool start_initial;	  /* queues begin in fresh rings only */
 	bool silent_stop;	  /* a stop does not say where queues stand */

@@ -183,6 +183,14 @@ static inline const struct dirty_bits *ring_log(const struct vq *q)
 	return log;
 }
 
+/** ring_areas_log() - the same for what was written of the ring itself. */
+static inline const struct dirty_bits *ring_areas_log(const struct vq *q)
+{
+	const struct dirty_bits *log = ring_log(q);
+
+	return log && log->rings ? log : NULL;
+}
+
 /** ring_mark_entries() - mark @n of the ring's entries of @size bytes, from @first on, around. */
 void ring_mark_entries(const struct vq *q, const struct dirty_bits *log, uint64_t iova,
 	uint32_t size, uint32_t first, uint32_t n);

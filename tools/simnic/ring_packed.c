@@ -221,7 +221,7 @@ static void write_used(struct vq *q, uint32_t at, uint64_t word)
 /* From the first entry to where the next one will be; those in between may be chains' rests. */
 static void mark_used(const struct vq *q, struct queue_position before, struct queue_position after)
 {
-	const struct dirty_bits *log = ring_log(q);
+	const struct dirty_bits *log = ring_areas_log(q);
 	uint32_t n = after.used > before.used ? (uint32_t)after.used - before.used :
 						q->size + after.used - before.used;
 
@@ -283,7 +283,7 @@ static void write_event_flags(struct vq *q, uint16_t flags)
 	const struct dirty_bits *log;
 
 	*(volatile uint16_t *)&event->flags = htole16(flags);
-	log = ring_log(q);
+	log = ring_areas_log(q);
 	if (log)
 		dirty_mark(log, q->device_iova, sizeof(*event));
 }

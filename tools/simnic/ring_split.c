@@ -174,7 +174,7 @@ static bool wants_call(const struct vq *q, uint16_t before, uint16_t after)
 /* Entries from the free-running @index on, and the index behind them. */
 static void mark_used(const struct vq *q, uint16_t index, uint32_t n)
 {
-	const struct dirty_bits *log = ring_log(q);
+	const struct dirty_bits *log = ring_areas_log(q);
 
 	if (!log)
 		return;
@@ -217,7 +217,7 @@ static void write_hint(struct vq *q, uint16_t *at, uint16_t value)
 	const struct dirty_bits *log;
 
 	write16(at, value);
-	log = ring_log(q);
+	log = ring_areas_log(q);
 	if (log)
 		dirty_mark(log, q->device_iova + (uint64_t)((uint8_t *)at - (uint8_t *)q->device),
 			sizeof(*at));

@@ -109,6 +109,23 @@ static int read_switch(struct parser *p, const struct key *key, const char *valu
 	return 0;
 }
 
+const char *const config_dirty_logs[] = {
+	[CONFIG_LOG_NO] = "no",
+	[CONFIG_LOG_BUFFERS] = "buffers",
+	[CONFIG_LOG_YES] = "yes",
+};
+
+static int read_dirty_log(struct parser *p, const struct key *key, const char *value)
+{
+	for (size_t i = 0; i < CONFIG_LOG_N_KINDS; i++) {
+		if (strcmp(value, config_dirty_logs[i]) == 0) {
+			*(enum config_dirty_log *)target_of(p, key) = (enum config_dirty_log)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 /* As simnic takes it: the name becomes part of DPDK's arguments. */
 static bool is_interface(const char *name)
 {
@@ -224,7 +241,7 @@ static const struct key nic_keys[] = {
 	{ .name = "poll", .allowed = "yes or no", .read = read_switch, .offset = OF_NIC(poll) },
 	{ .name = "hugepages", .allowed = "yes or no", .read = read_switch,
 		.offset = OF_NIC(hugepages) },
-	{ .name = "dirty_log", .allowed = "yes or no", .read = read_switch,
+	{ .name = "dirty_log", .allowed = "yes, no or buffers", .read = read_dirty_log,
 		.offset = OF_NIC(dirty_log) },
 	{ .name = "completion", .allowed = "in-order or shuffled", .read = read_switch,
 		.offset = OF_NIC(shuffled), .on = "shuffled", .off = "in-order" },

@@ -14,6 +14,16 @@
 #define CONFIG_TEXT_SIZE    200
 #define CONFIG_NO_GROUP	    ((gid_t)-1)
 
+enum config_dirty_log {
+	CONFIG_LOG_NO,
+	CONFIG_LOG_BUFFERS,
+	CONFIG_LOG_YES,
+	CONFIG_LOG_N_KINDS,
+};
+
+/* In the file, and as simnic takes them. */
+extern const char *const config_dirty_logs[CONFIG_LOG_N_KINDS];
+
 /* One [simnic NAME]. */
 struct config_nic {
 	char name[CONFIG_NIC_NAME_MAX + 1]; /* without "sim/" */
@@ -24,7 +34,7 @@ struct config_nic {
 	uint32_t flood_limit; /* frames a second; 0: no limit */
 	bool poll;
 	bool hugepages;
-	bool dirty_log;
+	enum config_dirty_log dirty_log;
 	bool shuffled;
 	bool start_initial;
 };

@@ -264,7 +264,7 @@ static int run_simnic(struct nic *nic, int listener, struct failure *why)
 		argv[n++] = "--hugepages";
 	if (c->dirty_log) {
 		argv[n++] = "--dirty-log";
-		argv[n++] = "yes";
+		argv[n++] = config_dirty_logs[c->dirty_log];
 	}
 	if (c->shuffled) {
 		argv[n++] = "--completion";

@@ -36,7 +36,7 @@ struct pci_host {
  * @driver:   of the kernel; "": none
  * @pf:       the function that this one is a VF of; "": it is none
  * @group:    of the IOMMU; "": none
- * @worker_driver: ours, in the worker's words; NULL: known, but there is no driver yet
+ * @worker_driver: ours, in the worker's words
  * @has_features, @features: as the kernel's driver found them; else not known
  */
 struct pci_nic {

@@ -106,13 +106,8 @@ static int check_module(const struct pci_host *host, const struct pci_nic *nic, 
 
 int pci_check(const struct pci_host *host, const struct pci_nic *nic, bool bind, struct failure *why)
 {
-	int r;
+	int r = check_module(host, nic, why);
 
-	if (!nic->worker_driver)
-		return failure_set(why, FAILURE_UNAVAILABLE,
-			PCI_BUS "/%s is of the kind %s, for which this vdpad has no driver", nic->name,
-			nic->kind);
-	r = check_module(host, nic, why);
 	if (r == 0)
 		r = check_binding(nic, bind, why);
 	if (r == 0)

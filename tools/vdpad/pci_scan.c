@@ -36,10 +36,11 @@ struct numbers {
 static const struct {
 	struct numbers numbers;
 	const char *kind;
-	const char *worker_driver; /* NULL: there is none yet */
+	const char *worker_driver;
 } known[] = {
-	{ { VENDOR_VIRTIO, VIRTIO_NET, VENDOR_INTEL, 0x0001 }, "Intel IFC", NULL },
-	{ { VENDOR_VIRTIO, VIRTIO_NET, VENDOR_INTEL, 0x001a }, "Intel IFC", NULL },
+	{ { VENDOR_VIRTIO, VIRTIO_NET, VENDOR_INTEL, 0x0001 }, "Intel IFC", "ifc" },
+	{ { VENDOR_VIRTIO, VIRTIO_NET, VENDOR_INTEL, 0x001a }, "Intel IFC", "ifc" },
+	{ { VENDOR_VIRTIO, VIRTIO_TRANSITIONAL, VENDOR_INTEL, VIRTIO_TYPE_NET }, "Intel IFC", "ifc" },
 	{ { VENDOR_VIRTIO, VIRTIO_NET, ANY, ANY }, "virtio-net", "virtio" },
 	{ { VENDOR_VIRTIO, VIRTIO_TRANSITIONAL, ANY, VIRTIO_TYPE_NET }, "virtio-net", "virtio" },
 };
