@@ -3,6 +3,7 @@
 (pci_host.py), VFIO too (vfio_fake.c), and the test plays the worker."""
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -19,7 +20,14 @@ from waiting import alive, wait_for
 
 PF, VF, CARD, IFC, OLD = ("0000:05:00.0", "0000:05:00.1", "0000:06:00.0", "0000:07:00.0", "0000:08:00.0")
 MAC = "52:54:00:00:aa:01"
-SANITIZED = "san" in os.environ.get("VDPAD_BUILD", "")
+
+
+def runtime_first(library):
+    """What LD_PRELOAD has to be: a sanitizer's runtime wants to be loaded before anything else."""
+    needed = subprocess.run(["ldd", BUILD / "tools/vdpad/vdpad"], capture_output=True, text=True, check=True,
+                            stdin=subprocess.DEVNULL).stdout
+    runtimes = re.findall(r"=> (\S*/lib[at]san\.so\S*)", needed)
+    return ":".join([*runtimes, str(library)])
 
 
 @pytest.fixture
@@ -64,7 +72,7 @@ def open_vdpad(make_vdpad, host, program):
     host.with_vfio()
     (host.opened / "limit").touch()
     made = make_vdpad(start=False, config=config(host))
-    made.environment = {"LD_PRELOAD": str(BUILD / "tests/system/libvfio_fake.so"),
+    made.environment = {"LD_PRELOAD": runtime_first(BUILD / "tests/system/libvfio_fake.so"),
                         "VFIO_FAKE": str(host.opened), "FAKE_WORKER": program.meet}
     made.words = ["--libexec-dir", libexec]
     return made.start()
@@ -290,10 +298,6 @@ def cmdline(pid):
         return f.read()
 
 
-needs_preload = pytest.mark.skipif(SANITIZED, reason="a sanitizer's runtime has to be loaded first")
-
-
-@needs_preload
 def test_the_worker_gets_container_and_device_and_may_lock_memory(open_vdpad, program, host):
     served = Served(open_vdpad, program, VF).serve()
     assert served.device_files() == [str(host.vfio / "vfio"), str(host.opened / VF)]
@@ -305,7 +309,6 @@ def test_the_worker_gets_container_and_device_and_may_lock_memory(open_vdpad, pr
     assert host.written == [] and records(open_vdpad) == []  # it was bound already
 
 
-@needs_preload
 def test_a_limit_of_locked_memory_that_can_t_be_raised_is_told_and_all_is_undone(open_vdpad, host):
     (host.opened / "limit").unlink()
     answer = refusal(open_vdpad, "dev", "add", "name", "a", "mgmtdev", f"pci/{PF}", "bind", "on")
@@ -314,7 +317,6 @@ def test_a_limit_of_locked_memory_that_can_t_be_raised_is_told_and_all_is_undone
     assert host.driver_of(PF) == "virtio-pci"
 
 
-@needs_preload
 def test_what_is_shown_is_the_function_s_own(open_vdpad, program):
     Served(open_vdpad, program, VF).serve()
     assert open_vdpad.json("dev", "show")["dev"]["a"] == {
@@ -325,7 +327,6 @@ def test_what_is_shown_is_the_function_s_own(open_vdpad, program):
     assert status[f"pci/{VF}"]["devices"] == 1
 
 
-@needs_preload
 @pytest.mark.parametrize("words, facts, says", [
     (["mac", "52:54:00:00:00:99"], {}, f"mac 52:54:00:00:00:99: the function's own is {MAC}"),
     (["mtu", "9000"], {}, "mtu 9000: the function's own is 1500"),
@@ -344,13 +345,11 @@ def test_facts_that_the_function_does_not_have_are_refused(open_vdpad, program, 
     assert host.driver_of(PF) == "virtio-pci" and open_vdpad.json("dev", "show")["dev"] == {}
 
 
-@needs_preload
 def test_facts_that_are_the_function_s_own_are_taken(open_vdpad, program):
     Served(open_vdpad, program, VF, "mac", MAC, "mtu", "1500", "max_vqp", "2", "device_features",
            "0x100000020").serve(max_pairs=2)
 
 
-@needs_preload
 def test_a_worker_that_gives_up_ends_the_attempt_with_its_reason(open_vdpad, program):
     served = Served(open_vdpad, program, VF)
     for _ in range(6):
@@ -368,7 +367,6 @@ def test_a_worker_that_gives_up_ends_the_attempt_with_its_reason(open_vdpad, pro
     assert f"its worker can't serve pci/{VF}: crashed" in refused.value.stderr
 
 
-@needs_preload
 def test_a_function_that_was_taken_is_given_back_when_the_device_is_deleted(open_vdpad, program, host):
     Served(open_vdpad, program, PF, "bind", "on").serve()
     assert (host.driver_of(PF), host.override_of(PF)) == ("vfio-pci", "vfio-pci")
@@ -379,14 +377,12 @@ def test_a_function_that_was_taken_is_given_back_when_the_device_is_deleted(open
     assert records(open_vdpad) == []
 
 
-@needs_preload
 def test_a_function_that_was_bound_already_stays_bound(open_vdpad, program, host):
     Served(open_vdpad, program, VF, "bind", "on").serve()
     open_vdpad.cli("dev", "del", "a")
     assert host.driver_of(VF) == "vfio-pci" and host.written == []
 
 
-@needs_preload
 def test_another_vdpad_finds_the_device_and_gives_its_function_back(open_vdpad, program, host):
     served = Served(open_vdpad, program, PF, "bind", "on").serve()
     pid = shim_pid(open_vdpad)
@@ -403,7 +399,6 @@ def test_another_vdpad_finds_the_device_and_gives_its_function_back(open_vdpad, 
     assert records(open_vdpad) == []
 
 
-@needs_preload
 def test_after_a_start_of_the_host_a_function_is_waited_for_and_taken_again(open_vdpad, program, host):
     served = Served(open_vdpad, program, PF, "bind", "on").serve()
     open_vdpad.kill9()
@@ -426,7 +421,6 @@ def test_after_a_start_of_the_host_a_function_is_waited_for_and_taken_again(open
     assert json.loads(record.read_text())["driver"] == "virtio-pci"
 
 
-@needs_preload
 @pytest.mark.parametrize("change", [
     {"mtu": 60000000}, {"mtu": -1}, {"max_vqp": 129}, {"mgmtdev": "pci/../../x"}, {"driver": "x" * 16},
     {"driver": 1}, {"bind": 1}])
@@ -444,7 +438,6 @@ def test_a_state_file_with_facts_that_no_function_has_is_left_alone(open_vdpad, 
     open_vdpad.start()
 
 
-@needs_preload
 @pytest.mark.parametrize("numbers, driver", [
     (VIRTIO_NET, "virtio"), (TRANSITIONAL, "virtio"), (INTEL_IFC, "ifc"),
     (INTEL_IFC | {"subsystem_device": 1}, "ifc"),
@@ -456,7 +449,6 @@ def test_functions_of_a_kind_have_its_driver(open_vdpad, program, host, numbers,
     assert SPEC.unpack(served.worker.spec)[1].rstrip(b"\0").decode() == driver
 
 
-@needs_preload
 def test_a_function_is_one_device_s_and_so_is_its_group(open_vdpad, program, host):
     host.add("0000:05:00.2", VIRTIO_NET, driver="vfio-pci", group=12)
     Served(open_vdpad, program, VF).serve()
@@ -466,7 +458,6 @@ def test_a_function_is_one_device_s_and_so_is_its_group(open_vdpad, program, hos
         open_vdpad, "dev", "add", "name", "b", "mgmtdev", "pci/0000:05:00.2")
 
 
-@needs_preload
 @pytest.mark.parametrize("words, what", [
     (["mac", "52:54:00:00:00:01"], "mac"), (["mtu", "9000"], "mtu"), (["link", "down"], "link"),
     (["spoof_check", "on"], "spoof_check")])
@@ -476,14 +467,12 @@ def test_what_is_the_function_s_can_t_be_set(open_vdpad, program, words, what):
     assert f"a: {what} is that of pci/{VF}, and can't be changed from here" in answer
 
 
-@needs_preload
 def test_its_log_level_can_be_set(open_vdpad, program):
     served = Served(open_vdpad, program, VF).serve()
     open_vdpad.cli("dev", "set", "name", "a", "log_level", "debug")
     assert served.worker.receive()[0] == shim_worker.SPEC_CHANGED
 
 
-@needs_preload
 def test_a_function_that_went_away_is_let_go_of_and_opened_when_it_is_back(open_vdpad, program, host):
     served = Served(open_vdpad, program, PF, "bind", "on").serve()
     served.say(lost=1)
