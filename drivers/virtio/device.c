@@ -397,6 +397,7 @@ void virtio_device_let_go(struct driver_device *device)
 	}
 	virtio_rings_forget(v);
 	v->transport->ops->free(v->transport);
+	virtio_events_forget(v);
 	v->transport = &virtio_absent;
 	v->function.pci = virtio_absent.pci;
 	v->dma.ops = virtio_absent.dma;

@@ -168,6 +168,9 @@ int virtio_control_set_pairs(struct virtio_device *v, uint16_t pairs);
 int virtio_events_init(struct virtio_device *v);
 void virtio_events_free(struct virtio_device *v);
 
+/** virtio_events_forget() - what a function that is gone said last is not about the next one. */
+void virtio_events_forget(struct virtio_device *v);
+
 /** virtio_event_note() - as if @config_fd or @removal_fd had been signalled. */
 void virtio_event_note(int fd);
 

@@ -254,6 +254,13 @@ static void on_source(struct virtio_device *v, uint64_t source)
 	}
 }
 
+void virtio_events_forget(struct virtio_device *v)
+{
+	take(v->config_fd);
+	take(v->removal_fd);
+	take(v->shared_fd);
+}
+
 static void take_all(struct virtio_device *v)
 {
 	struct epoll_event events[EVENTS];

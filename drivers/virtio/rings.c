@@ -199,11 +199,12 @@ static int check_queue(struct virtio_device *v, const struct driver_queue *q)
 
 static int prepare_one(struct virtio_device *v, const struct driver_queue *q)
 {
-	struct virtio_kept_queue *kept = kept_queue(v, q->index);
+	struct virtio_kept_queue *kept;
 	int r = check_queue(v, q);
 
 	if (r < 0)
 		return r;
+	kept = kept_queue(v, q->index);
 	if (kept->state == VIRTIO_QUEUE_RUNNING) {
 		r = replace_kick(v, q->index, q->kick_fd);
 		return r < 0 ? r : replace_call(v, q->index, q->call_fd);

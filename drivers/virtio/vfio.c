@@ -77,17 +77,20 @@ static const struct vfio_info_cap_header *capability_in(const void *info, size_t
 
 static int parse_ranges(const struct vfio_iommu_type1_info *info, size_t size, size_t at, uint64_t *ret)
 {
-	const struct vfio_iommu_type1_info_cap_iova_range *ranges =
-		(const void *)capability_in(info, size, sizeof(*info), at, sizeof(*ranges));
+	struct vfio_iommu_type1_info_cap_iova_range ranges;
+	const char *said = (const void *)capability_in(info, size, sizeof(*info), at, sizeof(ranges));
 
-	if (!ranges || ranges->nr_iovas == 0 ||
-		ranges->nr_iovas > (size - at - sizeof(*ranges)) / sizeof(ranges->iova_ranges[0]))
+	if (!said)
+		return -EPROTO;
+	memcpy(&ranges, said, sizeof(ranges));
+	if (ranges.nr_iovas == 0 ||
+		ranges.nr_iovas > (size - at - sizeof(ranges)) / sizeof(struct vfio_iova_range))
 		return -EPROTO;
 	*ret = 0;
-	for (uint32_t i = 0; i < ranges->nr_iovas; i++) {
+	for (uint32_t i = 0; i < ranges.nr_iovas; i++) {
 		struct vfio_iova_range range;
 
-		memcpy(&range, (const char *)ranges + sizeof(*ranges) + i * sizeof(range), sizeof(range));
+		memcpy(&range, said + sizeof(ranges) + i * sizeof(range), sizeof(range));
 		if (range.end > *ret)
 			*ret = range.end;
 	}
@@ -148,19 +151,21 @@ static const struct vfio_info_cap_header *capability(const struct vfio_region_in
 static int parse_areas(const struct vfio_region_info *info, size_t size, size_t at,
 	struct vfio_region *region)
 {
-	const struct vfio_region_info_cap_sparse_mmap *sparse =
-		(const void *)capability(info, size, at, sizeof(*sparse));
+	struct vfio_region_info_cap_sparse_mmap sparse;
+	const char *said = (const void *)capability(info, size, at, sizeof(sparse));
 
-	if (!sparse ||
-		sparse->nr_areas > (size - at - sizeof(*sparse)) / sizeof(sparse->areas[0]))
+	if (!said)
+		return -EPROTO;
+	memcpy(&sparse, said, sizeof(sparse));
+	if (sparse.nr_areas > (size - at - sizeof(sparse)) / sizeof(struct vfio_region_sparse_mmap_area))
 		return -EPROTO;
 	region->n_areas = 0;
-	for (uint32_t i = 0; i < sparse->nr_areas && i < VFIO_MAX_AREAS; i++) {
-		struct vfio_region_sparse_mmap_area said;
+	for (uint32_t i = 0; i < sparse.nr_areas && i < VFIO_MAX_AREAS; i++) {
+		struct vfio_region_sparse_mmap_area mmaps;
 		struct vfio_area area;
 
-		memcpy(&said, (const char *)sparse + sizeof(*sparse) + i * sizeof(said), sizeof(said));
-		area = (struct vfio_area){ said.offset, said.size };
+		memcpy(&mmaps, said + sizeof(sparse) + i * sizeof(mmaps), sizeof(mmaps));
+		area = (struct vfio_area){ mmaps.offset, mmaps.size };
 
 		if (area.size > region->size || area.offset > region->size - area.size)
 			return -EPROTO;
