@@ -168,12 +168,21 @@ def command_line(pid):
         return ""
 
 
-def kill_all(pids):
+def kill_all(pids, number=signal.SIGKILL):
     for pid in pids:
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass
+
+
+def kill_tree(root):
+    """A process and all below it. They are stopped first: one that forked meanwhile would leave its child."""
+    found = set()
+    while fresh := (descendants(root) | {root}) - found:
+        kill_all(fresh, signal.SIGSTOP)
+        found |= fresh
+    kill_all(found)
 
 
 class Run:
@@ -261,7 +270,7 @@ class Run:
                 say(f"{running.job.name} is not done after {running.job.seconds} s, and is told to end")
                 running.end()
             elif over > GRACE:
-                kill_all(descendants(running.process.pid) | {running.process.pid})
+                kill_tree(running.process.pid)
 
     def stop(self):
         """Told to end by somebody; told again, or after a while, no more questions are asked."""
