@@ -15,7 +15,7 @@ import pytest
 from machine import REPO, Function, Machine
 
 INSIDE = Path(__file__).parent / "inside"
-SECONDS = int(os.environ.get("LAB_SECONDS", "600"))
+SECONDS = int(os.environ.get("LAB_SECONDS", "1500"))
 ONLY = ["-k", os.environ["LAB_ONLY"]] if "LAB_ONLY" in os.environ else []  # for who looks for something
 PAIRS = 4
 
