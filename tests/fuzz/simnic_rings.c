@@ -446,6 +446,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(dirty_open(&(struct sim_log){ .size = lab.log_size }, lab.log_fd,
 			     &function->log) == 0,
 			"no log");
+	function->log.rings = true;
 	done = cut = false;
 	q = begin_queue(&in);
 	if (how & 0x40)
