@@ -452,9 +452,9 @@ def test_frames_with_another_source_address_are_dropped_and_named(vdpad, checks)
 
 def test_a_device_without_a_given_address_is_not_checked(vdpad):
     vdpad.cli("dev", "add", "name", "x", "mgmtdev", "sim/nic0")
-    assert vdpad.status("x")["spoof_check"] is False
+    vdpad.wait_status("x", lambda status: status.get("spoof_check") is False)
     vdpad.cli("dev", "add", "name", "y", "mgmtdev", "sim/nic0", "spoof_check", "on")
-    assert vdpad.status("y")["spoof_check"] is True
+    vdpad.wait_status("y", lambda status: status.get("spoof_check") is True)
 
 
 def test_the_log_level_of_a_device_changes_while_it_runs(vdpad):
