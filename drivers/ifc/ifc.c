@@ -47,12 +47,6 @@ static struct pci_window window_of(uint16_t pairs)
 /* How far accesses go is seen to by @present. */
 static const struct pci_window all = { .bar = IFC_BAR, .size = (uint64_t)STRIDE * (QUEUE_MAX / 2) };
 
-static bool overlap(const struct pci_window *a, const struct pci_window *b)
-{
-	return a->size > 0 && b->size > 0 && a->bar == b->bar && a->offset < b->offset + b->size &&
-	       b->offset < a->offset + a->size;
-}
-
 static bool ifc_present(struct virtio_function *f, uint16_t pairs)
 {
 	const struct pci_window window = window_of(pairs);
@@ -60,7 +54,7 @@ static bool ifc_present(struct virtio_function *f, uint16_t pairs)
 		&f->layout.device, &f->msix.table };
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
-		if (overlap(&window, others[i]))
+		if (pci_windows_meet(&window, others[i]))
 			return false;
 	}
 	if (f->pci->ops->bar_size(f->pci, IFC_BAR) < window.size)

@@ -72,6 +72,13 @@ static inline bool pci_window_has(const struct pci_window *window, uint64_t offs
 	return size <= window->size && offset <= window->size - size;
 }
 
+/** pci_windows_meet() - true when two windows, whose sums don't wrap, share a byte. */
+static inline bool pci_windows_meet(const struct pci_window *a, const struct pci_window *b)
+{
+	return a->size > 0 && b->size > 0 && a->bar == b->bar && a->offset < b->offset + b->size &&
+	       b->offset < a->offset + a->size;
+}
+
 /** pci_read() - a register of a window; all ones when it is not in it. */
 static inline uint32_t pci_read(struct pci_function *pci, const struct pci_window *window,
 	uint64_t offset, unsigned int width)

@@ -137,18 +137,12 @@ static struct pci_window pages_of(struct pci_window window)
 	return window;
 }
 
-static bool windows_meet(const struct pci_window *a, const struct pci_window *b)
-{
-	return a->size > 0 && b->size > 0 && a->bar == b->bar && a->offset < b->offset + b->size &&
-	       b->offset < a->offset + a->size;
-}
-
 /* A BAR may be less than a page, and is alone in its page then. */
 static bool may_be_mapped(const struct vfio_pci *vfio, const struct pci_window *pages)
 {
 	const struct vfio_region *region = &vfio->regions.bars[pages->bar];
 
-	if (windows_meet(pages, &vfio->msix.table))
+	if (pci_windows_meet(pages, &vfio->msix.table))
 		return false;
 	for (size_t i = 0; i < region->n_areas; i++) {
 		const struct vfio_area *area = &region->areas[i];
