@@ -64,33 +64,90 @@ int vfio_group_device(int group, const char *name, int *ret_fd)
 }
 
 /*
- * Of @size bytes that the kernel said, the first @head of which are no capabilities. Kernels before 6.6 put
- * one behind the other without a gap, so what is in them may lie anywhere that 4 divides.
+ * Asks a question whose first word is its size, and how much there is to say if that is more than fits.
+ * @ret: the whole answer, of @ret_size bytes; the caller's
  */
-static const struct vfio_info_cap_header *capability_in(const void *info, size_t size, size_t head,
-	size_t at, size_t cap_size)
+static int ask_all(int fd, unsigned long request, const void *question, size_t size, void **ret,
+	size_t *ret_size)
 {
-	if (at < head || at % 4 != 0 || at > size || size - at < cap_size)
-		return NULL;
-	return (const void *)((const char *)info + at);
+	_cleanup_free_ void *answer = calloc(1, MOST_INFO);
+	uint32_t said;
+	int r;
+
+	if (!answer)
+		return -ENOMEM;
+	memcpy(answer, question, size);
+	r = call(fd, request, answer);
+	if (r < 0)
+		return r;
+	memcpy(&said, answer, sizeof(said));
+	if (said > MOST_INFO)
+		return -EPROTO;
+	if (said < size)
+		said = (uint32_t)size;
+	memcpy(answer, question, size);
+	memcpy(answer, &said, sizeof(said));
+	r = call(fd, request, answer);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(answer);
+	*ret_size = said;
+	return 0;
 }
 
-static int parse_ranges(const struct vfio_iommu_type1_info *info, size_t size, size_t at, uint64_t *ret)
+/* What the kernel said of something: @size bytes, the first @head of which are no capabilities. */
+struct said {
+	const char *bytes;
+	size_t size, head;
+};
+
+/*
+ * The capability at @at, of which @cap_size bytes have to be there. Kernels before 6.6 put one behind the
+ * other without a gap, so what is in them may lie anywhere that 4 divides.
+ */
+static const char *capability(const struct said *said, size_t at, size_t cap_size)
+{
+	if (at < said->head || at % 4 != 0 || at > said->size || said->size - at < cap_size)
+		return NULL;
+	return said->bytes + at;
+}
+
+/* Looks for the one capability @id in the list that begins at @at; *@ret is where it is, 0: nowhere. */
+static int find_capability(const struct said *said, size_t at, uint16_t id, size_t *ret)
+{
+	*ret = 0;
+	for (size_t n = 0; at != 0; n++) {
+		struct vfio_info_cap_header cap;
+		const char *bytes = capability(said, at, sizeof(cap));
+
+		if (!bytes || n == said->size / sizeof(cap))
+			return -EPROTO;
+		memcpy(&cap, bytes, sizeof(cap));
+		if (cap.id == id && *ret != 0)
+			return -EPROTO;
+		if (cap.id == id)
+			*ret = at;
+		at = cap.next;
+	}
+	return 0;
+}
+
+static int parse_ranges(const struct said *said, size_t at, uint64_t *ret)
 {
 	struct vfio_iommu_type1_info_cap_iova_range ranges;
-	const char *said = (const void *)capability_in(info, size, sizeof(*info), at, sizeof(ranges));
+	const char *bytes = capability(said, at, sizeof(ranges));
 
-	if (!said)
+	if (!bytes)
 		return -EPROTO;
-	memcpy(&ranges, said, sizeof(ranges));
+	memcpy(&ranges, bytes, sizeof(ranges));
 	if (ranges.nr_iovas == 0 ||
-		ranges.nr_iovas > (size - at - sizeof(ranges)) / sizeof(struct vfio_iova_range))
+		ranges.nr_iovas > (said->size - at - sizeof(ranges)) / sizeof(struct vfio_iova_range))
 		return -EPROTO;
 	*ret = 0;
 	for (uint32_t i = 0; i < ranges.nr_iovas; i++) {
 		struct vfio_iova_range range;
 
-		memcpy(&range, said + sizeof(ranges) + i * sizeof(range), sizeof(range));
+		memcpy(&range, bytes + sizeof(ranges) + i * sizeof(range), sizeof(range));
 		if (range.end > *ret)
 			*ret = range.end;
 	}
@@ -99,129 +156,83 @@ static int parse_ranges(const struct vfio_iommu_type1_info *info, size_t size, s
 
 int vfio_iommu_parse(const struct vfio_iommu_type1_info *info, size_t size, struct vfio_iommu_facts *ret)
 {
+	const struct said said = { (const char *)info, size, sizeof(*info) };
 	struct vfio_iommu_facts facts = { .pages = info->iova_pgsizes, .last = LAST_OF_ALL };
 	size_t at = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0;
+	int r;
 
 	if (!(info->flags & VFIO_IOMMU_INFO_PGSIZES) || info->iova_pgsizes == 0)
 		return -EPROTO;
-	for (size_t n = 0; at != 0; n++) {
-		const struct vfio_info_cap_header *cap =
-			capability_in(info, size, sizeof(*info), at, sizeof(*cap));
-		int r = 0;
-
-		if (!cap || n == size / sizeof(*cap))
-			return -EPROTO;
-		if (cap->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
-			r = parse_ranges(info, size, at, &facts.last);
-		if (r < 0)
-			return r;
-		at = cap->next;
-	}
+	r = find_capability(&said, at, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, &at);
+	if (r == 0 && at != 0)
+		r = parse_ranges(&said, at, &facts.last);
+	if (r < 0)
+		return r;
 	*ret = facts;
 	return 0;
 }
 
 int vfio_iommu_read(int container, struct vfio_iommu_facts *ret)
 {
-	struct vfio_iommu_type1_info head = { .argsz = sizeof(head) };
-	_cleanup_free_ struct vfio_iommu_type1_info *info = NULL;
+	const struct vfio_iommu_type1_info question = { .argsz = sizeof(question) };
+	_cleanup_free_ void *info = NULL;
 	size_t size;
-	int r = call(container, VFIO_IOMMU_GET_INFO, &head);
+	int r = ask_all(container, VFIO_IOMMU_GET_INFO, &question, sizeof(question), &info, &size);
 
-	if (r < 0)
-		return r;
-	/* It has more to say than fits: how much is in argsz now. */
-	size = head.argsz > sizeof(head) ? head.argsz : sizeof(head);
-	if (size > MOST_INFO)
-		return -EPROTO;
-	info = calloc(1, size);
-	if (!info)
-		return -ENOMEM;
-	info->argsz = (uint32_t)size;
-	r = call(container, VFIO_IOMMU_GET_INFO, info);
 	return r < 0 ? r : vfio_iommu_parse(info, size, ret);
 }
 
-static const struct vfio_info_cap_header *capability(const struct vfio_region_info *info,
-	size_t size, size_t at, size_t cap_size)
-{
-	return capability_in(info, size, sizeof(*info), at, cap_size);
-}
-
-static int parse_areas(const struct vfio_region_info *info, size_t size, size_t at,
-	struct vfio_region *region)
+static int parse_areas(const struct said *said, size_t at, struct vfio_region *region)
 {
 	struct vfio_region_info_cap_sparse_mmap sparse;
-	const char *said = (const void *)capability(info, size, at, sizeof(sparse));
+	const char *bytes = capability(said, at, sizeof(sparse));
 
-	if (!said)
+	if (!bytes)
 		return -EPROTO;
-	memcpy(&sparse, said, sizeof(sparse));
-	if (sparse.nr_areas > (size - at - sizeof(sparse)) / sizeof(struct vfio_region_sparse_mmap_area))
+	memcpy(&sparse, bytes, sizeof(sparse));
+	if (sparse.nr_areas > (said->size - at - sizeof(sparse)) / sizeof(struct vfio_region_sparse_mmap_area))
 		return -EPROTO;
 	region->n_areas = 0;
 	for (uint32_t i = 0; i < sparse.nr_areas && i < VFIO_MAX_AREAS; i++) {
-		struct vfio_region_sparse_mmap_area mmaps;
-		struct vfio_area area;
+		struct vfio_region_sparse_mmap_area area;
 
-		memcpy(&mmaps, said + sizeof(sparse) + i * sizeof(mmaps), sizeof(mmaps));
-		area = (struct vfio_area){ mmaps.offset, mmaps.size };
-
+		memcpy(&area, bytes + sizeof(sparse) + i * sizeof(area), sizeof(area));
 		if (area.size > region->size || area.offset > region->size - area.size)
 			return -EPROTO;
-		region->areas[region->n_areas++] = area;
+		region->areas[region->n_areas++] = (struct vfio_area){ area.offset, area.size };
 	}
 	return 0;
 }
 
 int vfio_region_parse(const struct vfio_region_info *info, size_t size, struct vfio_region *ret)
 {
+	const struct said said = { (const char *)info, size, sizeof(*info) };
 	struct vfio_region region = { .size = info->size, .offset = info->offset };
 	size_t at = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0;
+	int r = 0;
 
 	if (region.size > INT64_MAX || region.offset > INT64_MAX - region.size)
 		return -EPROTO;
 	if (info->flags & VFIO_REGION_INFO_FLAG_MMAP) {
 		region.n_areas = 1;
 		region.areas[0] = (struct vfio_area){ 0, region.size };
+		r = find_capability(&said, at, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &at);
+		if (r == 0 && at != 0)
+			r = parse_areas(&said, at, &region);
 	}
-	for (size_t n = 0; at != 0 && region.n_areas > 0; n++) {
-		const struct vfio_info_cap_header *cap =
-			capability(info, size, at, sizeof(*cap));
-
-		if (!cap || n == size / sizeof(*cap))
-			return -EPROTO;
-		if (cap->id == VFIO_REGION_INFO_CAP_SPARSE_MMAP) {
-			int r = parse_areas(info, size, at, &region);
-
-			if (r < 0)
-				return r;
-		}
-		at = cap->next;
-	}
+	if (r < 0)
+		return r;
 	*ret = region;
 	return 0;
 }
 
 int vfio_region_read(int device, uint32_t index, struct vfio_region *ret)
 {
-	struct vfio_region_info head = { .argsz = sizeof(head), .index = index };
-	_cleanup_free_ struct vfio_region_info *info = NULL;
+	const struct vfio_region_info question = { .argsz = sizeof(question), .index = index };
+	_cleanup_free_ void *info = NULL;
 	size_t size;
-	int r = call(device, VFIO_DEVICE_GET_REGION_INFO, &head);
+	int r = ask_all(device, VFIO_DEVICE_GET_REGION_INFO, &question, sizeof(question), &info, &size);
 
-	if (r < 0)
-		return r;
-	/* It has more to say than fits: how much is in argsz now. */
-	size = head.argsz > sizeof(head) ? head.argsz : sizeof(head);
-	if (size > MOST_INFO)
-		return -EPROTO;
-	info = calloc(1, size);
-	if (!info)
-		return -ENOMEM;
-	info->argsz = (uint32_t)size;
-	info->index = index;
-	r = call(device, VFIO_DEVICE_GET_REGION_INFO, info);
 	return r < 0 ? r : vfio_region_parse(info, size, ret);
 }
 
