@@ -257,7 +257,11 @@ static int go_on(struct virtio_device *v)
 	int r = virtio_function_check(&v->function);
 
 	note_caps(v);
-	return r < 0 && r != -EIO ? r : virtio_rings_adopt(v);
+	if (r < 0 && r != -EIO)
+		return r;
+	if (v->variant && !v->variant->present(&v->function, v->kept->max_pairs))
+		return -EPROTO;
+	return virtio_rings_adopt(v);
 }
 
 /* ------------------------------------------------------------------------------- life */
