@@ -15,6 +15,7 @@
 #include "protocol/handlers.h"
 #include "protocol/inband.h"
 #include "protocol/notifier.h"
+#include "vdpa/base/eventfd.h"
 #include "vdpa/base/log.h"
 #include "vdpa/ring.h"
 
@@ -146,12 +147,10 @@ int on_set_vring_kick(struct session *s, struct message *m, uint32_t ring)
 /* One signal, so that what went to the old descriptor meanwhile is not missed. */
 static void signal_once(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	const uint64_t one = 1;
+	int r = eventfd_signal_lent(fd);
 
-	if (fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & POLLOUT &&
-		write(fd, &one, sizeof(one)) < 0)
-		log_debug("call eventfd: %s", strerror(errno));
+	if (r < 0)
+		log_debug("call eventfd: %s", strerror(-r));
 }
 
 int on_set_vring_call(struct session *s, struct message *m, uint32_t ring)

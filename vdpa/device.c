@@ -14,13 +14,13 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "vdpa/base/clock.h"
+#include "vdpa/base/eventfd.h"
 #include "vdpa/base/log.h"
 #include "vdpa/device_internal.h"
 #include "vdpa/position.h"
@@ -174,15 +174,12 @@ int device_check(struct device *d, int r, const char *what)
 	return r;
 }
 
-/* The descriptor is the front-end's and hostile, so nothing here may block. */
 static void signal_eventfd(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	uint64_t one = 1;
+	int r = eventfd_signal_lent(fd);
 
-	if (fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) &&
-		write(fd, &one, sizeof(one)) < 0)
-		log_debug("eventfd: %s", strerror(errno));
+	if (r < 0)
+		log_debug("eventfd: %s", strerror(-r));
 }
 
 void device_ring_failed(struct device *d, uint32_t index)

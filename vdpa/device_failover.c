@@ -430,7 +430,7 @@ void failover_announce(struct device *d)
 	if (!d->announce_due || d->lost || !device_runs(d))
 		return;
 	d->announce_due = false;
-	if (d->driver->ops->caps(d->driver)->announces && device_net_config(d, &config) == 0)
+	if (device_can_announce(d) && device_net_config(d, &config) == 0)
 		device_announce(d, config.mac);
 }
 

@@ -22,13 +22,13 @@
  * of one frame together, and so does the relay.
  */
 #include <linux/virtio_config.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/eventfd.h"
 #include "vdpa/relay_internal.h"
 #include "vdpa/ring.h"
 
@@ -41,16 +41,10 @@ static void signal_device(struct relay *r)
 		return; /* full: signalled already */
 }
 
-/* The guest's descriptor is hostile: nothing here may block. */
 static void signal_guest(struct relay *r)
 {
-	struct pollfd p = { .fd = r->setup.call_fd, .events = POLLOUT };
-	uint64_t one = 1;
-
 	r->stats.calls++;
-	if (p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) &&
-		write(p.fd, &one, sizeof(one)) < 0)
-		return;
+	eventfd_signal_lent(r->setup.call_fd);
 }
 
 static void *area(struct relay *r, uint64_t gpa, uint64_t size, uint64_t align)

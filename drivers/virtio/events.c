@@ -8,7 +8,6 @@
  * each POLL_MS, and whoever offers something waits so long at most.
  */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -18,6 +17,7 @@
 #include "drivers/virtio/device_internal.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
+#include "vdpa/base/eventfd.h"
 #include "vdpa/base/log.h"
 
 #define EVENTS	    32
@@ -143,21 +143,11 @@ static void kick_polled(struct virtio_device *v)
 
 /* ------------------------------------------------------------------------------- sources */
 
-/* The descriptor is the front-end's and hostile, so nothing here may block. */
-static void call_guest(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	uint64_t one = 1;
-
-	if (fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(fd, &one, sizeof(one)) < 0)
-		return; /* full: the guest has yet to look */
-}
-
 static void call_all(struct virtio_device *v)
 {
 	for (uint32_t i = 0; i < v->caps.n_queues; i++) {
 		if (runs(v, i))
-			call_guest(v->queues[i].call_fd);
+			eventfd_signal_lent(v->queues[i].call_fd);
 	}
 }
 
