@@ -50,6 +50,16 @@ enum rig_call {
 
 #define RIG_ALL_CALLS (BIT(RIG_N_CALLS) - 1)
 
+/** rig_device() - as all rigs make their device @number. */
+static inline struct rig_device rig_device(unsigned int number, uint16_t pairs)
+{
+	return (struct rig_device){
+		.mac = { 0x52, 0x54, 0, 0, (uint8_t)(number >> 8), (uint8_t)number },
+		.pairs = pairs,
+		.mtu = 1500,
+	};
+}
+
 /**
  * struct driver_rig - a test stand. Its functions end the test when they fail.
  * @driver:     under test

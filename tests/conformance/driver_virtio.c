@@ -137,11 +137,7 @@ static struct rig_device *device_new(uint16_t pairs)
 	while (at < MAX_DEVICES && stand.devices[at])
 		at++;
 	assert_true(at < MAX_DEVICES);
-	d->device = (struct rig_device){
-		.mac = { 0x52, 0x54, 0, 0, (uint8_t)(number >> 8), (uint8_t)number },
-		.pairs = pairs,
-		.mtu = 1500,
-	};
+	d->device = rig_device(number, pairs);
 	add_place(d);
 	stand.devices[at] = d;
 	return &d->device;

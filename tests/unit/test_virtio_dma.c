@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "drivers/virtio/dma.h"
+#include "mappings.h"
 
 #define PAGE 4096ULL
 
@@ -269,28 +270,15 @@ static void a_range_may_begin_within_a_page_of_its_file(void **state)
 	assert_int_equal(iommu.ranges[0].size, 2 * part);
 }
 
-static unsigned int count_mappings(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	unsigned int n = 0;
-	char line[512];
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps))
-		n += strstr(line, "memfd:memory") != NULL;
-	fclose(maps);
-	return n;
-}
-
 static void memory_that_was_pinned_is_not_mapped_here_any_more(void **state)
 {
 	struct driver_map map = pages(200, 1, 0);
 
 	map_ok(100, 2, 5);
-	assert_int_equal(count_mappings(), 0);
+	assert_int_equal(count_mappings("memory"), 0);
 	iommu.map_error = -ENOMEM;
 	assert_int_equal(dma_map(&dma, &map), -ENOMEM);
-	assert_int_equal(count_mappings(), 0);
+	assert_int_equal(count_mappings("memory"), 0);
 }
 
 static void a_file_that_is_not_open_for_writing_is_refused(void **state)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "drivers/virtio/vfio_pci.h"
+#include "mappings.h"
 #include "virtio_model.h"
 
 #define REGION(i) ((uint64_t)(i) << 20)
@@ -284,26 +285,13 @@ static void a_function_without_configuration_space_is_refused(void **state)
 	assert_int_equal(vfio_pci_open(file, &regions, &other), -EPROTO);
 }
 
-static unsigned int count_mappings(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	unsigned int n = 0;
-	char line[512];
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof(line), maps))
-		n += strstr(line, "memfd:device") != NULL;
-	fclose(maps);
-	return n;
-}
-
 static void what_was_mapped_is_not_when_it_is_closed(void **state)
 {
 	assert_non_null(map(MODEL_BAR, MODEL_COMMON, 16));
 	assert_non_null(map(MODEL_BAR, MODEL_DEVICE, 16));
-	assert_int_equal(count_mappings(), 2);
+	assert_int_equal(count_mappings("device"), 2);
 	vfio_pci_close(&vfio);
-	assert_int_equal(count_mappings(), 0);
+	assert_int_equal(count_mappings("device"), 0);
 }
 
 int main(void)
