@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The device's control queue, which the driver keeps to itself: a device with several pairs uses one
- * until it is told, here or by a register of its maker's. (The guest's own commands end at its front-end.) One command at a time, in a ring of
- * our own at the end of what the IOMMU translates, where no guest has memory; it lies in the kept file,
- * so that a successor goes on in it. What the device writes there is believed only as an answer.
+ * until it is told, here or by a register of its maker's. (The guest's own commands end at its
+ * front-end.) One command at a time, in a ring of our own at the end of what the IOMMU translates, where
+ * no guest has memory; it lies in the kept file, so that a successor goes on in it. What the device
+ * writes there is believed only as an answer.
  *
  * Source: virtio 1.2, 5.1.6.5 and 5.1.6.5.6.
  */
