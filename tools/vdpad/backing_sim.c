@@ -19,27 +19,10 @@
 #include "tools/vdpad/views.h"
 #include "vdpa/base/cleanup.h"
 
-/* In the NIC's words. */
-static void describe(const struct device *dev, struct sim_function *ret)
-{
-	const struct device_spec *spec = &dev->spec;
-
-	*ret = (struct sim_function){
-		.mtu = spec->mtu,
-		.max_pairs = spec->max_pairs,
-		.flags = (spec->link_up ? SIM_FUNCTION_LINK_UP : 0) |
-			 (spec->spoof_check ? SIM_FUNCTION_SPOOF_CHECK : 0),
-		.features = spec->features,
-	};
-	memcpy(ret->name, spec->name, sizeof(spec->name));
-	memcpy(ret->mac, spec->mac, sizeof(ret->mac));
-}
-
 static int call(struct device *dev, enum sim_command command, channel_done done, void *arg)
 {
-	struct sim_function function;
+	const struct sim_function function = device_as_function(&dev->spec);
 
-	describe(dev, &function);
 	return nic_call(dev->nic, command, &function, done, arg);
 }
 

@@ -547,3 +547,18 @@ bool devices_use(const struct nic *nic)
 	}
 	return !SLIST_EMPTY(&nic->vdpad->skipped);
 }
+
+struct sim_function device_as_function(const struct device_spec *spec)
+{
+	struct sim_function function = {
+		.mtu = spec->mtu,
+		.max_pairs = spec->max_pairs,
+		.flags = (spec->link_up ? SIM_FUNCTION_LINK_UP : 0) |
+			 (spec->spoof_check ? SIM_FUNCTION_SPOOF_CHECK : 0),
+		.features = spec->features,
+	};
+
+	memcpy(function.name, spec->name, sizeof(spec->name));
+	memcpy(function.mac, spec->mac, sizeof(function.mac));
+	return function;
+}

@@ -51,6 +51,9 @@ struct device_spec {
 		BIT_ULL(VIRTIO_NET_F_CTRL_MAC_ADDR) |                                              \
 		BIT_ULL(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
 
+/** device_as_function() - a device in simnic's words. */
+struct sim_function device_as_function(const struct device_spec *spec);
+
 /** device_wants_control() - is the device asked to serve a control queue? */
 static inline bool device_wants_control(const struct device_spec *spec)
 {

@@ -100,32 +100,28 @@ int standby_read(struct vdpad *v, json_t *params, struct device_spec *spec, bool
 /* ------------------------------------------------------------------------------- its NIC */
 
 /* The device's facts, as far as this NIC has them; what the device's function decides is the NIC's most. */
-static void describe(const struct device *dev, struct sim_function *ret)
+static struct sim_function describe(const struct device *dev)
 {
 	const struct device_spec *spec = &dev->spec;
+	struct sim_function function = device_as_function(spec);
 	const struct sim_nic_info *info = &dev->standby_nic->info;
-	uint64_t features = spec->features & info->features;
 	uint16_t most = device_wants_control(spec) && info->max_pairs > SIM_MAX_CONTROL_PAIRS ?
 				SIM_MAX_CONTROL_PAIRS : (uint16_t)info->max_pairs;
 
+	function.features &= info->features;
 	if (!device_wants_control(spec))
-		features &= ~(uint64_t)DEVICE_CONTROL_FEATURES;
-	*ret = (struct sim_function){
-		.mtu = spec->mtu ? spec->mtu : DEFAULT_MTU,
-		.max_pairs = spec->max_pairs && spec->max_pairs < most ? spec->max_pairs : most,
-		.flags = (spec->link_up ? SIM_FUNCTION_LINK_UP : 0) |
-			 (spec->spoof_check ? SIM_FUNCTION_SPOOF_CHECK : 0),
-		.features = features,
-	};
-	memcpy(ret->name, spec->name, sizeof(spec->name));
-	memcpy(ret->mac, spec->mac, sizeof(ret->mac));
+		function.features &= ~(uint64_t)DEVICE_CONTROL_FEATURES;
+	if (function.mtu == 0)
+		function.mtu = DEFAULT_MTU;
+	if (function.max_pairs == 0 || function.max_pairs > most)
+		function.max_pairs = most;
+	return function;
 }
 
 static int call(struct device *dev, enum sim_command command, channel_done done)
 {
-	struct sim_function function;
+	const struct sim_function function = describe(dev);
 
-	describe(dev, &function);
 	return nic_call(dev->standby_nic, command, &function, done, dev);
 }
 
