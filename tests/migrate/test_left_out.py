@@ -75,9 +75,10 @@ STOPPED_RING = worker("vdpa/device.c", """\
 """)
 
 # What is written when a device falls asleep lies beside what it wrote last. To be told from it, it has
-# to come later than a copy of that.
-WAKEFUL_RELAY = worker("tools/worker/relay_link.c", "SPIN_NS (50 *", "SPIN_NS (2000 *")
-WAKEFUL_NIC = simnic("tools/simnic/thread.c", "SPIN_US		50 ", "SPIN_US		2000 ")
+# to come later than a copy of that, on a busy host too; and the next copy waits for it.
+WAKEFUL_RELAY = worker("tools/worker/relay_link.c", "SPIN_NS (50 *", "SPIN_NS (50000 *")
+WAKEFUL_NIC = simnic("tools/simnic/thread.c", "SPIN_US		50 ", "SPIN_US		50000 ")
+WAKEFUL_NAP = 0.2  # seconds
 
 # Name: what is left out, how pages become known, the guests that notice, and where.
 LEFT_OUT = {
@@ -133,7 +134,8 @@ def catches(kind):
 
 @pytest.mark.parametrize("method, wakeful", [("relay", WAKEFUL_RELAY), ("simnic", WAKEFUL_NIC)],
                          ids=["relay", "simnic"])
-def test_with_nothing_left_out_all_pages_are_named(method, wakeful):
+def test_with_nothing_left_out_all_pages_are_named(method, wakeful, monkeypatch):
+    monkeypatch.setattr(migration, "NAP", WAKEFUL_NAP)
     folder = make_patched(f"{method}-wakeful", wakeful)
     for changes, shape in {(wakeful in changes, shape): None
                            for changes, by, shapes, _ in LEFT_OUT.values() if by == method
@@ -144,6 +146,7 @@ def test_with_nothing_left_out_all_pages_are_named(method, wakeful):
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_one_call_left_out_is_caught(name, monkeypatch):
     monkeypatch.setattr(migration, "REST", 2)  # nobody is going to mark it, wait as long as you like
+    monkeypatch.setattr(migration, "NAP", WAKEFUL_NAP)
     changes, method, shapes, kind = LEFT_OUT[name]
     folder = make_patched(name, *changes)
     for shape in shapes:

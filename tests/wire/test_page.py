@@ -32,3 +32,19 @@ def test_a_page_that_names_a_slot_of_the_shims_is_begun_anew(stand, fe, slot):
     again.accepted("SET_VRING_KICK", u64(0), [kick])
     assert not stand.shim.errors
     os.close(kick)
+
+
+def test_a_page_that_names_a_descriptor_that_nobody_has_is_begun_anew(stand):
+    """Rings would never run again, and nobody would be told."""
+    guest = stand.guest()
+    before = set(stand.shim.slots)
+    guest.setup().exchange(2)
+    stand.shim.dump()
+    stand.shim.kill()
+    lost = max(set(stand.shim.slots) - before)
+    os.close(stand.shim.slots.pop(lost))
+    stand.shim.start()
+    assert "beginning anew" in stand.shim.log()
+    assert guest.fe.is_closed()
+    stand.guest().setup().exchange(2)
+    assert not stand.shim.errors

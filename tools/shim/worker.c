@@ -196,7 +196,7 @@ void worker_exited(struct shim *s)
 	siginfo_t info = { 0 };
 
 	/* What it said before its end counts; who else has its socket may go on for ever. */
-	for (int i = 0; i < MAX_LAST_WORDS && worker_receive(s) > 0; i++)
+	for (int i = 0; i < MAX_LAST_WORDS && worker_receive(s) != 0; i++)
 		;
 	waitid(P_PID, (id_t)s->worker.pid, &info, WEXITED);
 	describe_end(&info, end, sizeof(end));

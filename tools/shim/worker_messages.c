@@ -144,8 +144,12 @@ int worker_receive(struct shim *s)
 	if (n == -EAGAIN)
 		return 0;
 	if (n <= 0 && n != -EBADMSG) {
-		/* Its end is told by the pidfd; until then there is nothing to read. */
-		s->poll_fd[SOURCE_WORKER] = close_keep_errno(s->poll_fd[SOURCE_WORKER]);
+		/*
+		 * Its end is told by the pidfd. An error does not mean that there is nothing more to
+		 * read: one that died without reading all of ours leaves ECONNRESET before its own words.
+		 */
+		if (n == 0)
+			s->poll_fd[SOURCE_WORKER] = close_keep_errno(s->poll_fd[SOURCE_WORKER]);
 		worker_kill(s, false);
 		return n == 0 ? -ECONNRESET : (int)n;
 	}

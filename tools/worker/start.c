@@ -19,15 +19,33 @@
 
 enum section_id { SECTION_DEVICE = 1, SECTION_SESSION = 2 };
 
+static void named_slots(const struct worker *w, uint8_t used[FDSTORE_MAX_SLOTS])
+{
+	memset(used, 0, FDSTORE_MAX_SLOTS);
+	device_section_slots(&w->device_section, used);
+	session_section_slots(&w->session_section, used);
+}
+
 /* What belongs to the shim is in no state; a predecessor that says so wants it closed. */
 static bool names_shims_slots(const struct worker *w)
 {
 	static uint8_t used[FDSTORE_MAX_SLOTS];
 
-	memset(used, 0, sizeof(used));
-	device_section_slots(&w->device_section, used);
-	session_section_slots(&w->session_section, used);
+	named_slots(w, used);
 	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
+}
+
+/* A descriptor that was lost on its way to the shim. Without it nothing would ever run again. */
+static bool names_what_is_missing(const struct worker *w)
+{
+	static uint8_t used[FDSTORE_MAX_SLOTS];
+
+	named_slots(w, used);
+	for (int32_t slot = SHIM_SLOT_FREE; slot < FDSTORE_MAX_SLOTS; slot++) {
+		if (used[slot] && fdstore_get(&w->fds, slot) < 0)
+			return true;
+	}
+	return false;
 }
 
 /* A standby that serves, and the specification knows of none. */
@@ -53,7 +71,7 @@ static int load_page(struct worker *w)
 		ARRAY_SIZE(sections), &fresh);
 	if (r == 0 && (device_section_check(&w->device_section) < 0 ||
 			      session_section_check(&w->session_section) < 0 || names_shims_slots(w) ||
-			      names_no_side(w))) {
+			      names_what_is_missing(w) || names_no_side(w))) {
 		page_close(&w->page);
 		r = -EBADMSG;
 	}
@@ -106,9 +124,7 @@ static void drop_unnamed_slots(struct worker *w)
 {
 	static uint8_t used[FDSTORE_MAX_SLOTS];
 
-	memset(used, 0, sizeof(used));
-	device_section_slots(&w->device_section, used);
-	session_section_slots(&w->session_section, used);
+	named_slots(w, used);
 	fdstore_retain(&w->fds, used);
 }
 
