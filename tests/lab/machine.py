@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ class Machine:
         self.functions = functions
         self.memory, self.processors = memory, processors
         self.space = f"vdpad-lab-{os.getpid()}"
-        self.process = None
+        self.process = self.reflector = None
         self.console = self.folder / "console"
 
     # ---- the network
@@ -124,6 +125,7 @@ class Machine:
             if self.process:
                 self.process.kill()
                 self.process.wait()
+            self.end_reflector()
             run("ip", "netns", "del", self.space)
         return self.console.read_text(errors="replace")
 
@@ -157,6 +159,29 @@ class Machine:
 
     def do_frames(self, number):
         return self.frames(number)
+
+    def do_reflect(self, numbers):
+        """These functions get back what they send, and are on no bridge."""
+        taps = [self.functions[number - 1].tap for number in numbers]
+        for tap in taps:
+            self.inside("ip", "link", "set", tap, "nomaster")
+        self.reflector = subprocess.Popen(
+            ["ip", "netns", "exec", self.space, sys.executable, REPO / "tests/lab/reflector.py", *taps],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        return self.reflector.stdout.readline().decode().strip()
+
+    def do_bridge(self, numbers):
+        """They reach the others again."""
+        self.end_reflector()
+        for number in numbers:
+            self.inside("ip", "link", "set", self.functions[number - 1].tap, "master", WIRE)
+
+    def end_reflector(self):
+        if self.reflector:
+            self.reflector.kill()
+            self.reflector.wait()
+            self.reflector.stdout.close()
+            self.reflector = None
 
     def do_plug(self, number):
         """Put a function that was pulled out back into its place."""

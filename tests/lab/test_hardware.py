@@ -19,7 +19,7 @@ SECONDS = int(os.environ.get("LAB_SECONDS", "1500"))
 ONLY = ["-k", os.environ["LAB_ONLY"]] if "LAB_ONLY" in os.environ else []  # for who looks for something
 PAIRS = 4
 # DPDK's packets, of which the wire keeps some for later, come last: our own front-ends look at each frame.
-FILES = [str(INSIDE / name) for name in ("test_worker.py", "test_vdpad.py")]
+FILES = [str(INSIDE / name) for name in ("test_worker.py", "test_migrations.py", "test_vdpad.py")]
 
 
 def names():

@@ -16,7 +16,8 @@ class Journey:
 
     def __init__(self, stand, shape, rng):
         self.memories = [Memory(uva) for uva in UVA]
-        self.guest = Guest(shape, self.memories[0], rng, stand.hurried and shape.indirect)
+        self.guest = Guest(shape, self.memories[0], rng, stand.hurried and shape.indirect,
+                           stand.patient)
         self.devices = [stand.device(which, shape) for which in (0, 1)]
         self.here, self.there = 0, 1
 

@@ -24,7 +24,7 @@ METHODS = {
 class TestpmdStand:
     """DPDK's own back-end, librte_vhost: two ports of one testpmd."""
     __test__ = False
-    hurried = False
+    hurried = patient = False
     log_offsets = (0,)  # with another one it writes behind its mapping
 
     def __init__(self, pairs):
@@ -60,7 +60,7 @@ class TestpmdStand:
 
 class SimnicStand:
     """Two NICs without any vdpad: their own log."""
-    hurried = False
+    hurried = patient = False
     log_offsets = (0, 4096)
     method = "simnic"
 
@@ -82,7 +82,7 @@ class SimnicStand:
 class VdpadStand:
     """Two NICs of one vdpad, each with a device; `method` is one of METHODS."""
     log_offsets = (0, 4096)
-    hurried = False
+    hurried = patient = False
 
     def __init__(self, pairs, method, build=BUILD):
         self.pairs, self.method = pairs, method

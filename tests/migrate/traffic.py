@@ -27,12 +27,13 @@ SMALLEST_CHAIN = 512     # bytes of room in a receive chain
 CHAINS_A_FRAME = -(-(HEADER + GREATEST) // SMALLEST_CHAIN)
 FLOWS_A_QUEUE = 4
 MAC = b"\x52\x54\0\0\0\1"
+NAMELESS = bytes(3)
 DEADLINE = 60
 MARK_AGAIN = 0.1  # seconds
 
 
-def build_frame(flow, number, size, filler):
-    head = b"\2\x0f\0\0\0" + bytes([flow]) + MAC + FIELDS.pack(TYPE, flow, size, number)
+def build_frame(flow, number, size, filler, name=NAMELESS):
+    head = b"\2\x0f" + name + bytes([flow]) + MAC + FIELDS.pack(TYPE, flow, size, number)
     at = number * 61 % 1024
     body = head + filler[at:at + size - len(head) - 4]
     return body + zlib.crc32(body[FIRST_BYTE:]).to_bytes(4, "little")
@@ -57,10 +58,12 @@ class Flow:
     hurried:  a relay has no room for all buffers of all tables: some are handed over a moment after the
               guest offered them, and the loop answers in less; a frame that finds none is dropped, as
               it is by any NIC. n_missed counts those
+    missing:  where the wire keeps frames for a device that is stopped: the lost ones, which may come yet
     """
 
-    def __init__(self, number, hurried=False):
+    def __init__(self, number, hurried=False, patient=False):
         self.number = number
+        self.missing = set() if patient else None
         self.hurried = hurried
         self.n_sent = self.expected = self.under_way_at_stop = self.n_missed = 0
         self.marked = 0
@@ -76,6 +79,9 @@ class Flow:
     def arrived(self, number):
         """Return: how many before it were lost."""
         assert number < self.n_sent, f"flow {self.number}: frame {number} was never sent"
+        if self.missing and number in self.missing:
+            self.missing.remove(number)
+            return -1
         assert number >= self.expected, (
             f"flow {self.number}: frame {number} came twice or too late, the next one would be "
             f"{self.expected}")
@@ -85,6 +91,8 @@ class Flow:
             f"before {self.doubtful} were under way when a device stopped")
         if number > self.under_way_at_stop:
             self.n_missed += lost
+        if self.missing is not None:
+            self.missing.update(range(self.expected, number))
         self.expected = number + 1
         return lost
 
@@ -176,7 +184,8 @@ class TransmitQueue:
         if not self.spare or not self.ring.has_room(n):
             return False
         size = size or rng.randrange(SMALLEST, 200 if rng.random() < 0.5 else GREATEST + 1)
-        data = bytes(HEADER) + build_frame(flow.number, flow.n_sent, size, self.guest.filler)
+        data = bytes(HEADER) + build_frame(flow.number, flow.n_sent, size, self.guest.filler,
+                                          self.guest.name)
         slot = self.spare.popleft()
         cuts = sorted(rng.sample(range(HEADER, len(data)), n - 1))
         pieces = []
@@ -196,10 +205,12 @@ class TransmitQueue:
 
 
 class Shape:
-    """What kind of guest: the axes of the matrix that a guest sees."""
+    """What kind of guest: the axes of the matrix that a guest sees; `largest` is what a ring may have."""
 
-    def __init__(self, packed=False, indirect=False, event_idx=False, pairs=1):
+    def __init__(self, packed=False, indirect=False, event_idx=False, pairs=1, largest=512):
         self.packed, self.indirect, self.event_idx, self.pairs = packed, indirect, event_idx, pairs
+        self.sizes = [size for size in ((128, 200, 300, 512) if packed else (128, 256, 512))
+                      if size <= largest]
 
     def __str__(self):
         words = ["packed" if self.packed else "split"]
@@ -209,13 +220,17 @@ class Shape:
 
 
 class Guest:
-    """`device` is what serves it now; None while it doesn't run."""
+    """`device` is what serves it now; None while it doesn't run.
 
-    def __init__(self, shape, memory, rng, hurried=False):
+    patient: the wire keeps frames for a device that is stopped: they come later, another guest's too
+    """
+
+    def __init__(self, shape, memory, rng, hurried=False, patient=False):
         self.shape, self.rng = shape, rng
+        self.name = rng.randbytes(3) if patient else NAMELESS
         self.ram = GuestRam(memory, rng)
         self.filler = rng.randbytes(1024 + GREATEST)
-        self.flows = [Flow(i, hurried) for i in range(FLOWS_A_QUEUE * shape.pairs)]
+        self.flows = [Flow(i, hurried, patient) for i in range(FLOWS_A_QUEUE * shape.pairs)]
         self.receive, self.transmit = [], []
         for pair in range(shape.pairs):
             ring = self._make_ring(2 * pair)
@@ -231,7 +246,7 @@ class Guest:
 
     def _make_ring(self, index):
         kind = PackedRing if self.shape.packed else SplitRing
-        size = self.rng.choice((128, 300, 512) if self.shape.packed else (128, 256, 512))
+        size = self.rng.choice(self.shape.sizes)
         high = bool(index & 2) if self.shape.pairs > 1 else self.rng.random() < 0.5
         ring = kind(self.ram, self.rng, index, size, self.shape.indirect, self.shape.event_idx,
                     HIGH_REGION if high else LOW_REGION)
@@ -285,6 +300,8 @@ class Guest:
             queue.collect()
         for queue in self.receive:
             for frame in queue.frames():
+                if self.name != NAMELESS and frame[8:11] != self.name:
+                    continue
                 flow, number = parse_frame(frame)
                 assert flow < len(self.flows), f"there is no flow {flow}"
                 self.n_lost += self.flows[flow].arrived(number)

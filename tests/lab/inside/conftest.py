@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-for folder in ("../../common", "../../system", "../../wire"):
+for folder in ("../../migrate", "../../common", "../../system", "../../wire"):
     sys.path.insert(0, str(HERE / folder))
 
 PCI = Path("/sys/bus/pci")

@@ -15,18 +15,13 @@ import tempfile
 import pytest
 from dirty import Log
 from frontend import F_LOG_ALL, F_MQ, OFFERED_PF, Guest, Memory, state, table, u64
-from shimside import Shim
 from stand import WORKER
 from test_host_notifier import ALLOWED, NOTIFIER, SEND_FD, Notifiers
-from vfio import open_function
+from vfio import VirtioShim, open_function
 from waiting import wait_for
 
 OFFERED = OFFERED_PF & ~(1 << 8 | 1 << 2)  # neither postcopy nor RARP
 LAYOUTS = pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
-
-
-class VirtioShim(Shim):
-    driver = b"virtio"
 
 
 class Stand:

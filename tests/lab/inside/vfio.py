@@ -3,9 +3,15 @@
 import ctypes
 import os
 
+from shimside import Shim
+
 GROUP_SET_CONTAINER, SET_IOMMU, GROUP_GET_DEVICE_FD = 0x3b68, 0x3b66, 0x3b6a
 TYPE1V2 = 3
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+class VirtioShim(Shim):
+    driver = b"virtio"
 
 
 def ioctl(fd, request, arg):
