@@ -18,7 +18,6 @@ WITHOUT_GUESTS = ["test_vdpad.py", "test_control.py", "test_front_end.py", "test
                   "test_shim.py", "test_shim_client.py", "test_shim_hostile.py", "test_shim_upgrade.py",
                   "test_shim_vdpad.py"]
 DEMO = ["test_demo.py"]
-MIGRATIONS = ["test_migrations.py", "test_switches.py"]
 HOUR = 3600
 
 
@@ -123,11 +122,9 @@ def jobs():
                                           tells=r"lines reached|together: |coverage is")),
         unit("build-tsan"),
         unit("build-asan"),
-        unit("build-clang"),
         unit("build", QUICK),
         suite("cli", "build-asan"),
         suite("cli", "build", QUICK),
-        suite("migrate", "build-asan", only=MIGRATIONS),
         *long_jobs(guests),
     ]
 
@@ -147,7 +144,8 @@ def long_jobs(guests):
           for program in ("worker-log", "worker-any-order", "simnic-log", "simnic-any-order")),
         *when_there("tests/fault", suite("fault", "build-asan", ALL)),
         suite("system", "build-asan", ALL, but=WITHOUT_GUESTS, needs=guests),
-        suite("migrate", "build-asan", ALL, but=MIGRATIONS),
+        suite("migrate", "build-asan", ALL),
+        unit("build-clang", ALL),
         suite("wire", "build-asan", ALL, only=CRASH_POINTS),
         suite("wire", "build-tsan", ALL, only=CRASH_POINTS),
         suite("wire", "build-clang", ALL),
