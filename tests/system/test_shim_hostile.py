@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """vdpa-shim: workers that say what none says."""
 import os
+import signal
 import struct
 import threading
 import time
@@ -74,6 +75,20 @@ def test_a_worker_that_says_what_none_says_is_killed_and_changes_nothing(stand, 
     status = stand.link.hello()
     assert (status.state, status.restarts) == (vdpad.WORKING, 1)
     assert stand.shim_fds() == before
+
+
+def test_after_what_no_worker_says_nothing_of_it_is_believed_nor_logged(stand):
+    first = stand.working(memory_file("device"))
+    os.kill(stand.device.process.pid, signal.SIGSTOP)
+    for _ in range(8):
+        first.send_raw(message(200))
+    stored = memory_file("stored")
+    first.store({9: stored})
+    os.close(stored)
+    os.kill(stand.device.process.pid, signal.SIGCONT)
+    first.wait_gone()
+    assert set(stand.program.serving().slots) == set(first.slots)
+    assert stand.device.log().count("said something that no worker says") == 1
 
 
 def test_a_flood_of_events_is_cut_and_vdpad_is_served(stand):

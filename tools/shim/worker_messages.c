@@ -162,6 +162,8 @@ int worker_receive(struct shim *s)
 					       ? in.message.header.kind
 					       : 0,
 			n);
+		/* Nothing that follows is believed, nor logged. */
+		s->poll_fd[SOURCE_WORKER] = close_keep_errno(s->poll_fd[SOURCE_WORKER]);
 		worker_kill(s, false);
 		return r;
 	}
