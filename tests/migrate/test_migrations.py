@@ -8,11 +8,11 @@ from campaign import migrate_often
 from stands import METHODS, VdpadStand
 from traffic import Shape
 
-# Of each of 16 kinds of guests: 704 in all, or ten times as many. A NIC that shuffles takes its time, and
+# Of each of 16 kinds of guests: 576 in all, or ten times as many. A NIC that shuffles takes its time, and
 # one that logs buffers only does else what one with a log does.
 TIMES = 10 if os.environ.get("VDPAD_ALL") else 1
 FEWER = ("relay of a shuffling NIC", "shuffling hardware log", "log of buffers")
-MIGRATIONS = {method: TIMES * (4 if method in FEWER else 16) for method in METHODS}
+MIGRATIONS = {method: TIMES * (4 if method in FEWER else 12) for method in METHODS}
 
 
 @pytest.fixture(scope="module", params=[(method, pairs) for method in METHODS for pairs in (1, 4)],
