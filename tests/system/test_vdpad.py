@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -301,6 +302,20 @@ def test_vdpad_may_be_killed_at_any_time_while_devices_come_and_go(vdpad, what):
     assert seen == {True, False}
     add(vdpad, "a")
     traffic_works(vdpad)
+
+
+def test_a_strangers_socket_that_is_about_to_end_is_removed_then(vdpad):
+    """As a worker's that was told to end by the vdpad before."""
+    vdpad.kill9()
+    path = vdpad.run_dir / "vhost/gone.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        vdpad.start()
+        wait_for(lambda: select.select([listener], [], [], 0)[0], "it to be looked at")
+        vdpad.cli("dev", "show")
+        assert path.exists()
+    wait_for(lambda: not path.exists(), "the file to be removed")
 
 
 def test_a_second_vdpad_on_the_same_folders_is_refused(vdpad, make_vdpad):

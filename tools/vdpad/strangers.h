@@ -9,7 +9,10 @@ struct vdpad;
 /** strangers_remove_shims() - end shims in RUN that no device has. After devices_load(). */
 void strangers_remove_shims(struct vdpad *v);
 
-/** strangers_remove_sockets() - remove sockets in RUN/vhost that no device and nobody else has. */
+/**
+ * strangers_remove_sockets() - remove sockets in RUN/vhost that no device and nobody else has: those that
+ * are still served now, by what is about to end, within half a minute.
+ */
 void strangers_remove_sockets(struct vdpad *v);
 
 /** strangers_remove_functions() - remove functions of a found NIC that no device has. */

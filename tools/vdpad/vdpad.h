@@ -50,6 +50,9 @@ struct vdpad {
 	unsigned int n_starting; /* devices */
 	uint64_t started_ns;
 	sd_event_source *ready_timer;
+	sd_event_source *socket_timer; /* strangers.c: when sockets that were served are looked at again */
+	unsigned int served_strangers;
+	uint64_t socket_wait_ms;
 	void (*ready)(struct vdpad *v); /* NULL: it was called */
 };
 
