@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The supervisor: devices come, stay and go as they should, whatever happens to vdpad."""
+import fcntl
 import grp
 import json
 import os
@@ -316,6 +317,22 @@ def test_a_strangers_socket_that_is_about_to_end_is_removed_then(vdpad):
         vdpad.cli("dev", "show")
         assert path.exists()
     wait_for(lambda: not path.exists(), "the file to be removed")
+
+
+def test_a_lock_that_a_child_of_a_dead_vdpad_still_has_is_waited_for(vdpad):
+    vdpad.kill9()
+    with open(vdpad.run_dir / "vdpad.lock", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a child that is not another program yet
+        vdpad.spawn()
+        wait_for(lambda: vdpad.process.poll() is not None or has_open(vdpad, "vdpad.lock"), "the lock to be tried")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    wait_for(lambda: vdpad.process.poll() is not None or vdpad.try_cli("dev", "show").returncode == 0, "vdpad to serve")
+    assert "dev" in vdpad.json("dev", "show")
+
+
+def has_open(vdpad, name):
+    folder = f"/proc/{vdpad.process.pid}/fd"
+    return any(os.readlink(f"{folder}/{fd}").endswith(name) for fd in os.listdir(folder))
 
 
 def test_a_second_vdpad_on_the_same_folders_is_refused(vdpad, make_vdpad):

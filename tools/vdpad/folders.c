@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * RUN and STATE. Each is locked, so that there is one vdpad for it: the lock belongs to a descriptor
- * that stays open until the process ends and that no child gets.
+ * that stays open until the process ends and that no program of its own gets.
  */
 #include "tools/vdpad/folders.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tools/vdpad/vdpad.h"
 #include "vdpa/base/log.h"
+
+#define NAP_NS 20000000 /* 20 ms */
+#define N_NAPS 250
 
 static int make_folder(const char *path, mode_t mode)
 {
@@ -40,6 +46,37 @@ static int make_subfolder(const char *parent, const char *name, mode_t mode)
 	return make_folder(path, mode);
 }
 
+/* The process that a lock names, as text; "" if it names none. */
+static void read_holder(int fd, char *pid, size_t size)
+{
+	ssize_t n = pread(fd, pid, size - 1, 0);
+
+	pid[n > 0 ? (size_t)n : 0] = '\0';
+	pid[strcspn(pid, "\n")] = '\0';
+}
+
+/*
+ * A vdpad that was killed while it started a program leaves a child that has its lock until it is that
+ * program: that is waited for.
+ */
+static bool lock_or_wait(int fd, char *pid, size_t size)
+{
+	const struct timespec nap = { .tv_nsec = NAP_NS };
+
+	for (int i = 0; i < N_NAPS; i++) {
+		int holder;
+
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+		read_holder(fd, pid, size);
+		holder = atoi(pid);
+		if (holder <= 0 || kill(holder, 0) == 0 || errno != ESRCH)
+			return false;
+		nanosleep(&nap, NULL);
+	}
+	return false;
+}
+
 static int lock_folder(const char *folder)
 {
 	char path[VDPAD_PATH_SIZE], pid[16] = "";
@@ -51,10 +88,7 @@ static int lock_folder(const char *folder)
 		log_error("%s can't be opened: %s", path, strerror(errno));
 		return -errno;
 	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		ssize_t n = read(fd, pid, sizeof(pid) - 1);
-
-		pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
+	if (!lock_or_wait(fd, pid, sizeof(pid))) {
 		log_error("%s belongs to another vdpad that runs, process %s; end that one, or choose "
 			"other folders with --run-dir and --state-dir", folder, pid);
 		close(fd);
