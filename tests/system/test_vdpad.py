@@ -326,7 +326,7 @@ def test_a_lock_that_a_child_of_a_dead_vdpad_still_has_is_waited_for(vdpad):
         vdpad.spawn()
         wait_for(lambda: vdpad.process.poll() is not None or has_open(vdpad, "vdpad.lock"), "the lock to be tried")
         fcntl.flock(lock, fcntl.LOCK_UN)
-    wait_for(lambda: vdpad.process.poll() is not None or vdpad.try_cli("dev", "show").returncode == 0, "vdpad to serve")
+    vdpad.wait_until_it_serves()
     assert "dev" in vdpad.json("dev", "show")
 
 

@@ -58,8 +58,9 @@ class Vdpad:
 
     def start(self):
         """Start it and wait until it serves: it lets nobody in before it has found all."""
-        self.spawn()
+        return self.spawn().wait_until_it_serves()
 
+    def wait_until_it_serves(self):
         def serves():
             assert self.process.poll() is None, f"vdpad ended:\n{self.log_text()}"
             return self.try_cli("mgmtdev", "show").returncode == 0

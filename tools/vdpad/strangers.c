@@ -133,17 +133,6 @@ void strangers_remove_shims(struct vdpad *v)
 	each_stranger(v, "shim", end_shim);
 }
 
-/* Most are removed with their shims, whose listening sockets they are; these were not handed over. */
-static void remove_socket(struct vdpad *v, const char *name, const char *path)
-{
-	if (device_with_socket(v, path))
-		return;
-	if (listener_is_served(path, SOCK_STREAM))
-		v->served_strangers++;
-	else
-		listener_remove(path);
-}
-
 static int on_socket_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct vdpad *v = arg;
@@ -153,22 +142,35 @@ static int on_socket_timer(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-/*
- * A shim or worker that is about to end still has the socket: what is served is looked at again. A shim
- * that was never configured can't say which one it was given.
- */
-void strangers_remove_sockets(struct vdpad *v)
+/* Sockets that are served now are looked at once more, and again, but not for ever. */
+static void look_again(struct vdpad *v)
 {
-	v->served_strangers = 0;
-	each_stranger(v, "vhost", remove_socket);
-	if (v->served_strangers == 0 || v->socket_wait_ms > LAST_WAIT_MS)
+	if (v->socket_timer || v->socket_wait_ms >= LAST_WAIT_MS)
 		return;
-	v->socket_wait_ms = v->socket_wait_ms ? v->socket_wait_ms : FIRST_WAIT_MS;
+	v->socket_wait_ms = v->socket_wait_ms ? 2 * v->socket_wait_ms : FIRST_WAIT_MS;
 	if (sd_event_add_time_relative(v->event, &v->socket_timer, CLOCK_MONOTONIC,
 		    v->socket_wait_ms * 1000, 1000, on_socket_timer, v) < 0)
 		log_error("no timer can be made: sockets that nobody needs may be left in %s/vhost",
 			v->run_dir);
-	v->socket_wait_ms *= 2;
+}
+
+/*
+ * Most are removed with their shims, whose listening sockets they are; these were not handed over, or a shim
+ * or worker that is about to end still has them: a shim that was never configured can't say what it was given.
+ */
+static void remove_socket(struct vdpad *v, const char *name, const char *path)
+{
+	if (device_with_socket(v, path))
+		return;
+	if (listener_is_served(path, SOCK_STREAM))
+		look_again(v);
+	else
+		listener_remove(path);
+}
+
+void strangers_remove_sockets(struct vdpad *v)
+{
+	each_stranger(v, "vhost", remove_socket);
 }
 
 void strangers_remove_functions(struct nic *nic)

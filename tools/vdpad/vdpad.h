@@ -51,8 +51,7 @@ struct vdpad {
 	uint64_t started_ns;
 	sd_event_source *ready_timer;
 	sd_event_source *socket_timer; /* strangers.c: when sockets that were served are looked at again */
-	unsigned int served_strangers;
-	uint64_t socket_wait_ms;
+	uint64_t socket_wait_ms;       /* the last wait; 0: none yet */
 	void (*ready)(struct vdpad *v); /* NULL: it was called */
 };
 

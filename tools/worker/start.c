@@ -26,23 +26,17 @@ static void named_slots(const struct worker *w, uint8_t used[FDSTORE_MAX_SLOTS])
 	session_section_slots(&w->session_section, used);
 }
 
-/* What belongs to the shim is in no state; a predecessor that says so wants it closed. */
-static bool names_shims_slots(const struct worker *w)
+/*
+ * What belongs to the shim is in no state; a predecessor that says so wants it closed. What was lost on its
+ * way to the shim is not there, and without it nothing would ever run again.
+ */
+static bool names_wrong_slots(const struct worker *w)
 {
 	static uint8_t used[FDSTORE_MAX_SLOTS];
 
 	named_slots(w, used);
-	return memchr(used, 1, SHIM_SLOT_FREE) != NULL;
-}
-
-/* A descriptor that was lost on its way to the shim. Without it nothing would ever run again. */
-static bool names_what_is_missing(const struct worker *w)
-{
-	static uint8_t used[FDSTORE_MAX_SLOTS];
-
-	named_slots(w, used);
-	for (int32_t slot = SHIM_SLOT_FREE; slot < FDSTORE_MAX_SLOTS; slot++) {
-		if (used[slot] && fdstore_get(&w->fds, slot) < 0)
+	for (int32_t slot = 0; slot < FDSTORE_MAX_SLOTS; slot++) {
+		if (used[slot] && (slot < SHIM_SLOT_FREE || fdstore_get(&w->fds, slot) < 0))
 			return true;
 	}
 	return false;
@@ -70,8 +64,8 @@ static int load_page(struct worker *w)
 	r = page_open(&w->page, fdstore_get(&w->fds, SHIM_SLOT_PAGE), SHIM_PAGE_SIZE, sections,
 		ARRAY_SIZE(sections), &fresh);
 	if (r == 0 && (device_section_check(&w->device_section) < 0 ||
-			      session_section_check(&w->session_section) < 0 || names_shims_slots(w) ||
-			      names_what_is_missing(w) || names_no_side(w))) {
+			      session_section_check(&w->session_section) < 0 || names_wrong_slots(w) ||
+			      names_no_side(w))) {
 		page_close(&w->page);
 		r = -EBADMSG;
 	}
