@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hostile import hostile
+from open_files import open_files
 from vdpad_fixture import BUILD
 from virtio_user import PktCheck
 from waiting import alive, wait_for
@@ -121,8 +122,7 @@ def test_a_worker_holds_no_descriptor_of_another_device(vdpad):
 
     def sockets(pid):
         found = set()
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        for target in open_files(pid).values():
             assert target.startswith(("socket:", "/memfd:", "anon_inode:", "/dev/null",
                                       str(vdpad.folder))), target
             if target.startswith(("socket:",)):
@@ -331,8 +331,7 @@ def test_a_lock_that_a_child_of_a_dead_vdpad_still_has_is_waited_for(vdpad):
 
 
 def has_open(vdpad, name):
-    folder = f"/proc/{vdpad.process.pid}/fd"
-    return any(os.readlink(f"{folder}/{fd}").endswith(name) for fd in os.listdir(folder))
+    return any(target.endswith(name) for target in open_files(vdpad.process.pid).values())
 
 
 def test_a_second_vdpad_on_the_same_folders_is_refused(vdpad, make_vdpad):

@@ -9,6 +9,7 @@ import threading
 import time
 
 from frontend import Guest
+from open_files import open_files
 from stand import BUILD, Stand
 from waiting import wait_for
 
@@ -46,12 +47,7 @@ class Footprint:
             self.memory = 1024 * sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
 
     def _fds(self):
-        folder = f"/proc/{self.pid}/fd"
-        for fd in os.listdir(folder):
-            try:
-                yield re.sub(r"\[\d+\]|^/tmp/.*/", "", os.readlink(f"{folder}/{fd}"))
-            except FileNotFoundError:
-                pass  # closed meanwhile
+        return (re.sub(r"\[\d+\]|^/tmp/.*/", "", target) for target in open_files(self.pid).values())
 
     def excess(self, before, slack):
         """What there is more of than @before, in words; empty when there is nothing."""

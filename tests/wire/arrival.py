@@ -9,6 +9,7 @@ import struct
 import threading
 
 from frontend import REPLY, Guest, Memory, table, u64
+from open_files import open_files
 
 PAGE = 4096
 UFFDIO_WAKE = 0x8010AA02
@@ -35,12 +36,7 @@ def advise(fe):
 def footprint(nic):
     """What simnic has of postcopy: userfaultfds, threads, mappings of guests' memory."""
     proc = f"/proc/{nic.process.pid}"
-    kinds = []
-    for fd in os.listdir(f"{proc}/fd"):
-        try:
-            kinds.append(os.readlink(f"{proc}/fd/{fd}"))
-        except FileNotFoundError:
-            pass  # it was closed meanwhile
+    kinds = list(open_files(nic.process.pid).values())
     with open(f"{proc}/maps", encoding="ascii") as maps:
         return (kinds.count("anon_inode:[userfaultfd]"), len(os.listdir(f"{proc}/task")),
                 sum("memfd:guest" in line for line in maps))

@@ -13,6 +13,7 @@ import time
 import pytest
 from frontend import F_LOG_ALL, ID, Closed, FrontEnd, eventfd, u64
 from hostile import hostile
+from open_files import open_files
 from shimside import REFRESH
 from rows import ROWS
 from test_hostile_framing import cpu_seconds
@@ -334,10 +335,12 @@ def test_a_thousand_back_end_channels_are_one(stand, fe):
 
 
 def flags_of_fds(pid):
-    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
-        with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
-            flags = int(next(line for line in f if line.startswith("flags:")).split()[1], 8)
-        yield int(fd), os.readlink(f"/proc/{pid}/fd/{fd}"), flags
+    for fd, target in open_files(pid).items():
+        try:
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
+                yield fd, target, int(next(line for line in f if line.startswith("flags:")).split()[1], 8)
+        except FileNotFoundError:
+            pass  # closed meanwhile
 
 
 @hostile(41)
