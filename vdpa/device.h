@@ -473,6 +473,14 @@ bool device_relay_run(struct device *d, struct queue_set *ret_failed);
 bool device_says_positions(const struct device *d);
 
 /**
+ * device_next_available() - where the next buffers of a ring will be put, by the ring that the device works on:
+ * the guest's, or a relay's. See @next_available of struct driver_keeper.
+ * @ret: @avail and @avail_wrap are written on success
+ * Return: 0; -ENOENT no such ring was described, or it is a packed one of the guest's; -EBUSY; -EFAULT.
+ */
+int device_next_available(const struct device *d, uint32_t index, struct queue_position *ret);
+
+/**
  * device_relay_position() - where a relayed ring stands in the guest's ring; the device knows its shadow only.
  * Return: false: this process relays no such ring, @ret is untouched.
  */

@@ -536,6 +536,25 @@ bool device_relay_sleep(struct device *d)
 	return may_sleep;
 }
 
+int device_next_available(const struct device *d, uint32_t index, struct queue_position *ret)
+{
+	struct ring_words words;
+	int r;
+
+	if (index >= d->n_queues)
+		return -ENOENT;
+	if (d->relays && d->relays->rings[index].relay) {
+		*ret = relay_next_offered(d->relays->rings[index].relay);
+		return 0;
+	}
+	if (device_is_packed(d))
+		return -ENOENT;
+	r = ring_read_words(d, index, &words);
+	if (r == 0)
+		*ret = (struct queue_position){ .avail = words.driver[1] };
+	return r;
+}
+
 bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret)
 {
 	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;

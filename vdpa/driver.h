@@ -238,13 +238,17 @@ struct driver_event {
 };
 
 /**
- * struct driver_keeper - what outlives the worker, offered by the core.
+ * struct driver_keeper - what the core does for a driver: it keeps what outlives the worker, and knows rings.
  * @state: bytes that the next worker finds again; changes count from the core's next commit
  * @state_size: how many; at least 256; zero for a new device
  * @keep_fd: hand a duplicate of @fd over for safekeeping.
  *           Return: a number >= 0 to put into @state, or a negative errno
  * @get_fd:  the kept descriptor for that number, lent; -1 when there is none
  * @drop_fd: not needed any more
+ * @next_available: where the next buffers of a queue that runs will be put, by the ring that the device works
+ *           on: for devices that want to hear so with each kick. NULL: this core knows no rings.
+ *           Return: 0 with @avail and @avail_wrap of @ret; -ENOENT nobody knows; -EBUSY, -EFAULT the ring
+ *           can't be read
  */
 struct driver_keeper {
 	void *state;
@@ -252,6 +256,7 @@ struct driver_keeper {
 	int (*keep_fd)(struct driver_keeper *keeper, int fd);
 	int (*get_fd)(struct driver_keeper *keeper, int number);
 	void (*drop_fd)(struct driver_keeper *keeper, int number);
+	int (*next_available)(struct driver_keeper *keeper, uint16_t queue, struct queue_position *ret);
 };
 
 struct driver_ops {

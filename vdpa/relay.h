@@ -178,6 +178,9 @@ int relay_finish(struct relay *r, const struct queue_position *device, struct qu
 /** relay_position() - where the relay stands in the guest's ring. */
 struct queue_position relay_position(const struct relay *r);
 
+/** relay_next_offered() - where the next chain will be offered in the shadow ring: @avail, and packed @avail_wrap. */
+struct queue_position relay_next_offered(const struct relay *r);
+
 void relay_stats(const struct relay *r, struct relay_stats *ret);
 
 #endif

@@ -76,6 +76,20 @@ void relay_kept_locate(struct relay *r, void *kept)
 }
 
 /* A device can go on where it stopped completing, unless it left something out before. */
+/* Where a mark is in the shadow ring, for who has nothing in flight. */
+static struct queue_position shadow_position(const struct relay *r, const struct relay_mark *mark)
+{
+	uint16_t at = r->packed ? mark->shadow : (uint16_t)mark->chains;
+	bool wrap = r->packed && mark->shadow_wrap;
+
+	return (struct queue_position){ .avail = at, .used = at, .avail_wrap = wrap, .used_wrap = wrap };
+}
+
+struct queue_position relay_next_offered(const struct relay *r)
+{
+	return shadow_position(r, &r->offered);
+}
+
 int relay_device_queue(const struct relay *r, struct driver_queue *q)
 {
 	struct shadow parts = shadow_parts(r->size, r->packed);
@@ -86,9 +100,7 @@ int relay_device_queue(const struct relay *r, struct driver_queue *q)
 	q->desc = r->setup.shadow_iova;
 	q->driver = r->setup.shadow_iova + parts.driver;
 	q->device = r->setup.shadow_iova + parts.device;
-	q->position.avail = r->packed ? r->returned.shadow : (uint16_t)r->returned.chains;
-	q->position.used = q->position.avail;
-	q->position.avail_wrap = q->position.used_wrap = r->packed && r->returned.shadow_wrap;
+	q->position = shadow_position(r, &r->returned);
 	return 0;
 }
 

@@ -60,7 +60,7 @@ struct ring_words {
 };
 
 /**
- * ring_read_words() - as they stand in the guest's memory now. For people: nothing depends on them.
+ * ring_read_words() - as they stand in the guest's memory now.
  * Return: 0; -ENOENT the ring is not described; -EBUSY memory is on its way, and nobody may touch it;
  * -EFAULT.
  */

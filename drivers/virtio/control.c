@@ -170,6 +170,16 @@ static int wait_back(struct virtio_device *v, uint16_t at)
 	return 0;
 }
 
+/* Behind the command @at, for a device that hears it. */
+static struct queue_position next_after(const struct virtio_device *v, uint16_t at)
+{
+	uint16_t next = (uint16_t)(at + 1);
+
+	if (!is_packed(v))
+		return (struct queue_position){ .avail = next };
+	return (struct queue_position){ .avail = next * N_DESCS % RING_SIZE, .avail_wrap = wrap_of(next) };
+}
+
 static int run_command(struct virtio_device *v, const struct command *command, uint8_t *ret_answer)
 {
 	struct command *at = (void *)(v->control + COMMAND);
@@ -184,7 +194,7 @@ static int run_command(struct virtio_device *v, const struct command *command, u
 	else
 		offer_split(v);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	virtio_doorbell_ring(&v->function, &bell, (struct queue_position){ 0 });
+	virtio_doorbell_ring(&v->function, &bell, next_after(v, v->kept->control_next));
 	r = wait_back(v, v->kept->control_next);
 	v->kept->control_next++;
 	*ret_answer = *(volatile uint8_t *)&at->answer;

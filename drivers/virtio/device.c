@@ -9,7 +9,8 @@
  * the sizes of its queues can be read no other way.
  *
  * Between the device and us more is negotiated than the guest hears of: that addresses go through the
- * IOMMU, that single queues can be reset, and a control queue where there are several pairs.
+ * IOMMU, that single queues can be reset, that kicks say where a ring stands, and a control queue where there
+ * are several pairs.
  */
 #include "drivers/virtio/device.h"
 
@@ -463,10 +464,22 @@ int virtio_reset(struct driver_device *device)
 
 /* ------------------------------------------------------------------------------- features */
 
+/*
+ * With each kick the device hears where the driver will put its next buffers. A guest that writes to a doorbell
+ * page itself does not say so, and of a direct packed ring only the guest knows.
+ */
+static bool may_say_positions(const struct virtio_device *v)
+{
+	return offers(v, VIRTIO_BIT_NOTIFICATION_DATA) && v->keeper->next_available && !v->variant &&
+	       !v->kept->doorbell_pages;
+}
+
 int virtio_negotiate(struct virtio_device *v)
 {
 	uint64_t features = v->kept->features | (v->function.offered & OWN_FEATURES);
 
+	if (may_say_positions(v))
+		features |= BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA);
 	if (features & BIT_ULL(VIRTIO_NET_F_MQ))
 		features |= BIT_ULL(VIRTIO_NET_F_CTRL_VQ);
 	return virtio_function_negotiate(&v->function, features);

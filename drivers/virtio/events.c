@@ -91,9 +91,15 @@ void virtio_events_free(struct virtio_device *v)
 
 /* ------------------------------------------------------------------------------- kicks */
 
+/* What can't be read now, the device can't read either. */
 void virtio_kick(struct virtio_device *v, uint16_t queue)
 {
-	virtio_doorbell_ring(&v->function, &v->queues[queue].bell, (struct queue_position){ 0 });
+	struct queue_position next = { 0 };
+
+	if (virtio_function_has(&v->function, VIRTIO_BIT_NOTIFICATION_DATA) &&
+		v->keeper->next_available(v->keeper, queue, &next) < 0)
+		return;
+	virtio_doorbell_ring(&v->function, &v->queues[queue].bell, next);
 }
 
 static bool runs(const struct virtio_device *v, uint32_t queue)

@@ -120,6 +120,15 @@ static void drop_fd(struct driver_keeper *keeper, int number)
 	g->kept[number] = close_keep_errno(g->kept[number]);
 }
 
+static int next_available(struct driver_keeper *keeper, uint16_t queue, struct queue_position *ret)
+{
+	struct guest *g = guest_of(keeper);
+
+	assert_true(queue < g->n_queues);
+	*ret = g->rings[queue].at;
+	return 0;
+}
+
 /* ----------------------------------------------------------------------------- device */
 
 void *guest_at(struct guest *g, uint64_t iova)
@@ -222,7 +231,7 @@ struct guest *guest_new_sized(const struct driver_rig *rig, enum guest_layout la
 	g->packed = layout == GUEST_PACKED;
 	g->n_queues = (uint16_t)(2 * pairs);
 	g->keeper = (struct driver_keeper){ g->kept_state, sizeof(g->kept_state), keep_fd, get_fd,
-		drop_fd };
+		drop_fd, next_available };
 	for (int i = 0; i < GUEST_KEPT; i++)
 		g->kept[i] = -1;
 	make_memory(g);

@@ -80,11 +80,21 @@ static void round_trip(struct lab *lab, bool audit)
 	lab_get(lab);
 }
 
+/* A device that has taken all stands where the relay puts the next ones. */
+static void expect_next_offered(struct lab *lab)
+{
+	struct queue_position next = relay_next_offered(lab->relay);
+
+	if (next.avail != lab->dev.at.avail || next.avail_wrap != lab->dev.at.avail_wrap)
+		fail_ring(lab, "is said to be next", next.avail);
+}
+
 static void drain(struct lab *lab)
 {
 	for (int i = 0; i < 200000 && lab_out(lab) > 0; i++) {
 		expect_run(lab);
 		lab_take(lab, lab->size);
+		expect_next_offered(lab);
 		lab_complete(lab, lab->size);
 		expect_run(lab);
 		lab_get(lab);

@@ -11,7 +11,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <string.h>
 
+#include "tests/fuzz/files.h"
 #include "tests/fuzz/play.h"
 #include "vdpa/base/bits.h"
 
@@ -107,6 +109,35 @@ static void a_ring_is_relayed(void **state)
 	PLAY(RELAYED);
 	assert_true(device()->rings[0].running);
 	assert_int_not_equal(device()->relays[0].kept_slot, RELAY_NO_SLOT);
+}
+
+#define A_RING                                                                                     \
+	MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM), MESSAGE(SET_VRING_BASE, .value = { OFF }),         \
+		MESSAGE(SET_VRING_ADDR), MESSAGE(SET_VRING_KICK), \
+		MESSAGE(SET_VRING_ENABLE)
+
+/* What a device hears with a kick, if it wants that. */
+static void where_the_next_buffers_go_is_known_of_split_rings_and_of_relays(void **state)
+{
+	const struct device *d = &play_stand()->device;
+	struct queue_position at = { .avail = 7 };
+
+	assert_int_equal(device_next_available(d, 0, &at), -ENOENT);
+	PLAY(MESSAGE(SET_FEATURES, .ring = 7), A_RING); /* split, direct */
+	assert_true(device()->rings[0].running && device()->relays[0].kept_slot == RELAY_NO_SLOT);
+	memcpy(files_memory() + 0x2002, &(uint16_t){ 4242 }, 2);
+	assert_int_equal(device_next_available(d, 0, &at), 0);
+	assert_true(queue_position_equal(at, (struct queue_position){ .avail = 4242 }));
+	assert_int_equal(device_next_available(d, d->n_queues, &at), -ENOENT);
+
+	PLAY({ .kind = STEP_CLOSE }, MESSAGE(SET_FEATURES, .ring = 1), A_RING); /* packed, direct */
+	assert_true(device()->rings[0].running && device()->relays[0].kept_slot == RELAY_NO_SLOT);
+	assert_int_equal(device_next_available(d, 0, &at), -ENOENT);
+
+	PLAY({ .kind = STEP_CLOSE }, RELAYED);
+	assert_true(device()->rings[0].running && device()->relays[0].kept_slot != RELAY_NO_SLOT);
+	assert_int_equal(device_next_available(d, 0, &at), 0);
+	assert_true(queue_position_equal(at, queue_position_initial(true)));
 }
 
 /* At each call of the way to a relay. */
@@ -328,6 +359,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_size_from_before_the_layout_was_known_does_not_spoil_the_page, begin, end),
 		cmocka_unit_test_setup_teardown(a_ring_is_relayed, begin, end),
+		cmocka_unit_test_setup_teardown(
+			where_the_next_buffers_go_is_known_of_split_rings_and_of_relays, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_device_that_goes_while_a_relay_begins_is_asked_nothing_more, begin, end),
 		cmocka_unit_test_setup_teardown(

@@ -70,7 +70,7 @@ static int setup(void **state)
 	int r;
 
 	stand.keeper = (struct driver_keeper){ stand.state, sizeof(stand.state), keep_fd, get_fd,
-		drop_fd };
+		drop_fd, NULL };
 	stand.bar_fd = memfd_create("bar", MFD_CLOEXEC);
 	if (stand.bar_fd < 0 || ftruncate(stand.bar_fd, SIM_BAR_SIZE) < 0 ||
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, stand.mailbox) < 0)

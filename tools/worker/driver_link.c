@@ -84,6 +84,17 @@ static void drop_fd(struct driver_keeper *keeper, int number)
 	slots[number] = none;
 }
 
+/* A driver that is being opened, or serves nobody, is told nothing. */
+static int next_available(struct driver_keeper *keeper, uint16_t queue, struct queue_position *ret)
+{
+	struct worker_side *side = side_of(keeper);
+	struct worker *w = worker_of(side);
+
+	if (!side->driver || w->device.driver != side->driver)
+		return -ENOENT;
+	return device_next_available(&w->device, queue, ret);
+}
+
 /* ---------------------------------------------------------------------------------- begin */
 
 void driver_link_init(struct worker *w)
@@ -147,6 +158,7 @@ static int open_driver(struct worker *w, struct worker_side *side, const char *n
 		.keep_fd = keep_fd,
 		.get_fd = get_fd,
 		.drop_fd = drop_fd,
+		.next_available = next_available,
 	};
 	for (;;) {
 		r = open_side(w, ops, side, &side->error);

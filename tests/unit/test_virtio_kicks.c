@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * VIRTIO_F_NOTIFICATION_DATA: with each kick a function hears where its driver will put the next buffers. The
+ * model's registers say what was written; that a kick is as wide as it has to be, it looks after itself.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "drivers/drivers.h"
+#include "drivers/virtio/device.h"
+#include "drivers/virtio/function.h"
+#include "tests/conformance/driver_guest.h"
+#include "tests/conformance/virtio_nic_parts.h"
+
+#define RING  16U
+#define TX    1
+#define PAIRS 2
+
+struct kicked_device {
+	struct rig_device device; /* first */
+	struct nic_function *function;
+};
+
+static struct virtio_nic *nic;
+static struct driver_ops driver;
+static uint64_t left_out; /* of the features that a function offers */
+
+static int kicked_open(const int *fds, size_t n_fds, struct driver_keeper *keeper, struct driver_device **ret)
+{
+	struct kicked_device *d;
+
+	memcpy(&d, fds, sizeof(d)); /* no descriptors: a pointer */
+	return virtio_device_open(&driver, NULL, nic_transport_new(d->function), keeper, ret);
+}
+
+static struct rig_device *device_new(uint16_t pairs)
+{
+	static unsigned int number;
+	struct kicked_device *d = calloc(1, sizeof(*d));
+	struct nic_facts facts = { .pairs = pairs, .mtu = 1500, .features = NIC_FEATURES & ~left_out };
+
+	assert_non_null(d);
+	d->device = rig_device(++number, pairs);
+	memcpy(facts.mac, d->device.mac, sizeof(facts.mac));
+	d->function = nic_function_new(nic, &facts);
+	memcpy(d->device.fds, &d, sizeof(d));
+	d->device.n_fds = 1;
+	return &d->device;
+}
+
+static void device_free(struct rig_device *device)
+{
+	nic_function_free(((struct kicked_device *)device)->function);
+	free(device);
+}
+
+static const struct driver_rig rig = {
+	.lacks = RIG_OWN_KICKS,
+	.driver = &driver,
+	.device_new = device_new,
+	.device_free = device_free,
+};
+
+static int setup(void **state)
+{
+	left_out = 0;
+	nic = virtio_nic_new();
+	driver = virtio_driver;
+	driver.open = kicked_open;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	virtio_nic_free(nic);
+	return 0;
+}
+
+static bool has_data(struct guest *g)
+{
+	return ((struct kicked_device *)g->nic_device)->function->model.accepted &
+	       BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA);
+}
+
+/* What queue @queue was told last. */
+static uint32_t told(struct guest *g, uint16_t queue)
+{
+	struct nic_function *f = ((struct kicked_device *)g->nic_device)->function;
+	uint32_t data;
+
+	nic_lock(f);
+	data = f->model.queues[queue].notified;
+	nic_unlock(f);
+	return data;
+}
+
+static uint32_t expected(struct guest *g, uint16_t queue)
+{
+	struct queue_position at = g->rings[queue].at;
+
+	return queue | (uint32_t)at.avail << 16 | (at.avail_wrap ? BIT(31) : 0);
+}
+
+static void each_kick_says_where_the_next_buffers_go(void **state)
+{
+	const uint8_t nobody[6] = { 0x52, 0x54, 9, 9, 9, 9 };
+
+	for (int layout = GUEST_SPLIT; layout <= GUEST_PACKED; layout++) {
+		struct guest *g = guest_new_sized(&rig, (enum guest_layout)layout, 1, RING);
+
+		guest_run(g);
+		assert_true(has_data(g));
+		assert_int_equal(told(g, TX), expected(g, TX));
+		for (uint32_t i = 0; i < 5 * RING + 3; i++) {
+			guest_send(g, 0, nobody, i);
+			assert_int_equal(told(g, TX), expected(g, TX));
+		}
+		guest_free(g);
+	}
+}
+
+/* The next instance is told the queues' eventfds, and kicks. */
+static void so_does_the_first_kick_of_a_worker_that_takes_over(void **state)
+{
+	const uint8_t nobody[6] = { 0x52, 0x54, 9, 9, 9, 9 };
+	struct guest *g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+
+	guest_run(g);
+	guest_send(g, 0, nobody, 1);
+	guest_close(g);
+	assert_true(guest_offer_frame(g, 0, nobody, 2) >= 0);
+	assert_int_equal(guest_open(g), 0);
+	assert_int_equal(told(g, TX), expected(g, TX));
+	assert_int_equal(told(g, TX) >> 16, 2);
+	guest_free(g);
+}
+
+/* How many pairs are used is a command of our own. */
+static void commands_of_the_control_queue_say_so_too(void **state)
+{
+	for (int layout = GUEST_SPLIT; layout <= GUEST_PACKED; layout++) {
+		struct guest *g = guest_new_sized(&rig, (enum guest_layout)layout, PAIRS, RING);
+		const struct queue_set second = guest_set(2, 3);
+		struct queue_position at[GUEST_MAX_QUEUES];
+
+		guest_run(g); /* 2 pairs; a command has two descriptors */
+		assert_int_equal(told(g, 2 * PAIRS), 2 * PAIRS | (layout ? BIT(31) | 2U << 16 : 1U << 16));
+		assert_int_equal(guest_stop_set(g, &second, at), 0);
+		assert_int_equal(told(g, 2 * PAIRS), 2 * PAIRS | (layout ? BIT(31) | 4U << 16 : 2U << 16));
+		guest_free(g);
+	}
+}
+
+static void nothing_is_said_to_a_function_that_does_not_offer_to_hear_it(void **state)
+{
+	struct guest *g;
+
+	left_out = BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA);
+	g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+	guest_run(g);
+	assert_false(has_data(g));
+	guest_send(g, 0, g->nic_device->mac, 1);
+	assert_int_equal(told(g, TX), TX);
+	guest_free(g);
+}
+
+static void nothing_is_said_where_nobody_knows_rings(void **state)
+{
+	struct guest *g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+
+	g->keeper.next_available = NULL;
+	assert_int_equal(g->ops->reset(g->device), 0);
+	assert_int_equal(guest_setup(g), 0);
+	guest_run(g);
+	assert_false(has_data(g));
+	guest_send(g, 0, g->nic_device->mac, 1);
+	assert_int_equal(told(g, TX), TX);
+	guest_free(g);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(each_kick_says_where_the_next_buffers_go),
+		TEST(so_does_the_first_kick_of_a_worker_that_takes_over),
+		TEST(commands_of_the_control_queue_say_so_too),
+		TEST(nothing_is_said_to_a_function_that_does_not_offer_to_hear_it),
+		TEST(nothing_is_said_where_nobody_knows_rings),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
