@@ -210,6 +210,27 @@ def test_several_threads_send_at_once_and_nothing_is_lost_or_kept(wire, make_gue
              "all packet memory back")
 
 
+def test_what_a_slow_interface_was_given_goes_out_also_when_nothing_follows(namespace, make_nic, make_guest):
+    """The kernel has each frame until the wire behind a bridge, which is slow, has taken it."""
+    ip("link", "add", "bridge", "type", "bridge", "mcast_snooping", "0")
+    for near, far in (("v0", "v1"), ("v2", "v3")):
+        ip("link", "add", near, "type", "veth", "peer", "name", far)
+    for name in ("v1", "v2"):
+        ip("link", "set", name, "master", "bridge")
+    for name in ("bridge", "v0", "v1", "v2", "v3"):
+        ip("link", "set", name, "up")
+    subprocess.run(["tc", "qdisc", "add", "dev", "v2", "root", "tbf", "rate", "8mbit", "burst", "2kb", "limit", "10mb"],
+                   check=True, stdin=subprocess.DEVNULL)
+    nic = make_nic("--uplink", "af_packet:v0", "--flood-limit", "0", "--uid", "812345")
+    sock = packet_socket("v3")
+    guest = make_guest(nic.add("a", mac=sim.mac(1)), MERGEABLE, size=256)
+    frames = [sim.frame(sim.mac(9), sim.mac(1), b"%d " % n + bytes(1300)) for n in range(250)]
+    for frame in frames[:-1]:
+        guest.send(frame, notify=False)
+    guest.send(frames[-1])
+    assert [receive_wanted(sock, is_ours) for _ in frames] == frames
+
+
 def test_the_state_of_the_link_is_told(wire):
     nic, _ = wire
     near, far = ("simtap0", "simtap0") if nic.uplink == "tap" else ("v0", "v1")

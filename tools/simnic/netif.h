@@ -23,6 +23,15 @@ int netif_open(struct netif *n, unsigned int index);
 
 void netif_close(struct netif *n);
 
+/**
+ * netif_let_all_be_sent() - make room in the send buffers of this process's packet sockets for all frames that a
+ * port's ring may have. Needs CAP_NET_ADMIN.
+ *
+ * What a buffer has no room for stays in the ring until the next frame, which may not come: DPDK's port asks the
+ * kernel to send at each burst, and never again.
+ */
+void netif_let_all_be_sent(void);
+
 /** netif_running() - whether it is up and has a carrier; false when it is gone. */
 bool netif_running(const struct netif *n);
 

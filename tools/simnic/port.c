@@ -81,6 +81,7 @@ static int open_queues(struct port *port, struct rte_mempool *pool)
 	if (r == 0)
 		r = rte_eth_dev_get_mtu(port->id, &mtu);
 	if (r == 0) {
+		netif_let_all_be_sent();
 		port->max_size = mtu + 18U; /* addresses, a VLAN tag, type */
 		r = rte_eth_dev_start(port->id);
 	}
