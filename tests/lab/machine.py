@@ -17,6 +17,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 GUEST = REPO / "build" / "guest"
+IMAGE = os.environ.get("LAB_KERNEL", GUEST / "vmlinuz")  # one of one's own has all that it needs built in
 KERNEL = ("console=ttyS0 panic=-1 loglevel=1 intel_iommu=on iommu=nopt mitigations=off nokaslr "
           "tsc=reliable no_timer_check")
 WIRE = "wire0"
@@ -91,7 +92,7 @@ class Machine:
                  "-m", self.memory, "-nodefaults", "-display", "none", "-no-reboot",
                  "-serial", f"file:{self.console}",
                  "-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48,device-iotlb=on",
-                 "-kernel", str(GUEST / "vmlinuz"), "-initrd", str(self.folder / "initrd.gz"),
+                 "-kernel", str(IMAGE), "-initrd", str(self.folder / "initrd.gz"),
                  "-append", KERNEL,
                  "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off",
                  "-chardev", f"socket,id=ask,path={self.folder}/ask,server=on,wait=off"]

@@ -19,6 +19,7 @@ FEATURES = (5, 16, 17, 22, 32)  # MAC, STATUS, CTRL_VQ, MQ, VERSION_1
 class PciHost:
     def __init__(self, folder):
         self.sysfs, self.vfio = Path(folder) / "sys", Path(folder) / "vfio"
+        self.iommu = Path(folder) / "iommu"  # not there, unless it is made
         self.pci = self.sysfs / "bus/pci"
         self.groups = self.sysfs / "kernel/iommu_groups"
         for path in (self.pci / "devices", self.pci / "drivers", self.groups, self.vfio,
@@ -76,6 +77,21 @@ class PciHost:
         """Let VFIO's container be there; groups are with their functions."""
         (self.vfio / "vfio").touch()
         return self
+
+    def with_iommufd(self):
+        """Let there be an iommufd, and a device file of its own for each function that VFIO has."""
+        self.iommu.touch()
+        (self.vfio / "devices").mkdir()
+        for number, device in enumerate(sorted((self.sysfs / "devices").iterdir())):
+            if self.driver_of(device.name) == "vfio-pci":
+                (device / "vfio-dev" / f"vfio{number}").mkdir(parents=True)
+                self.cdev(device.name).touch()
+        return self
+
+    def cdev(self, name):
+        """The device file of a function that VFIO has."""
+        made, = (self.sysfs / "devices" / name / "vfio-dev").iterdir()
+        return self.vfio / "devices" / made.name
 
     def driver_of(self, name):
         link = self.sysfs / "devices" / name / "driver"

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def host(tmp_path):
 
 
 def config(host):
-    return f"[pci]\nsysfs = {host.sysfs}\nvfio = {host.vfio}\n"
+    return f"[pci]\nsysfs = {host.sysfs}\nvfio = {host.vfio}\niommu = {host.iommu}\n"
 
 
 @pytest.fixture
@@ -307,6 +308,48 @@ def test_the_worker_gets_container_and_device_and_may_lock_memory(open_vdpad, pr
     assert features & 1 << 22 and not features & 1 << 17  # no control queue unless it is asked for
     assert (host.opened / "limit").read_text() == f"{shim_pid(open_vdpad)} -1 -1\n"
     assert host.written == [] and records(open_vdpad) == []  # it was bound already
+
+
+def test_a_function_with_a_file_of_its_own_is_opened_by_iommufd(open_vdpad, program, host):
+    host.with_iommufd()
+    served = Served(open_vdpad, program, VF).serve()
+    assert served.device_files() == [str(host.iommu), str(host.cdev(VF))]
+
+
+@pytest.mark.parametrize("missing", ["the iommufd", "the file"])
+def test_without_iommufd_or_a_file_of_its_own_groups_are_the_way(open_vdpad, program, host, missing):
+    host.with_iommufd()
+    if missing == "the file":
+        (host.sysfs / "devices" / VF / "vfio-dev" / host.cdev(VF).name).rmdir()
+    else:
+        host.iommu.unlink()
+    served = Served(open_vdpad, program, VF).serve()
+    assert served.device_files() == [str(host.vfio / "vfio"), str(host.opened / VF)]
+
+
+def test_a_worker_that_just_ended_is_waited_for(open_vdpad, program, host):
+    host.with_iommufd()
+    (host.opened / "taken").touch()
+    freed = threading.Timer(0.3, (host.opened / "taken").unlink)
+    freed.start()
+    served = Served(open_vdpad, program, VF).serve()
+    freed.join()
+    assert served.device_files() == [str(host.iommu), str(host.cdev(VF))]
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda host: (host.opened / "taken").touch(), ["another process has", "end it, and try again"]),
+    (lambda host: (host.opened / "unsafe").touch(), ["interrupts", "iommufd.allow_unsafe_interrupts=1"]),
+    (lambda host: host.cdev(VF).unlink(), ["there is no", "that of this host?"]),
+])
+def test_a_function_that_iommufd_can_t_have_is_refused_with_the_remedy(open_vdpad, host, change, says):
+    host.with_iommufd()
+    change(host)
+    answer = refusal(open_vdpad, "dev", "add", "name", "a", "mgmtdev", f"pci/{VF}")
+    assert f"pci/{VF}: " in answer
+    for part in says:
+        assert part in answer
+    assert host.driver_of(VF) == "vfio-pci" and open_vdpad.json("dev", "show")["dev"] == {}
 
 
 def test_a_limit_of_locked_memory_that_can_t_be_raised_is_told_and_all_is_undone(open_vdpad, host):

@@ -103,14 +103,16 @@ static void every_key_of_vdpad_is_read(void **state)
 
 static void every_key_of_pci_is_read(void **state)
 {
-	struct config c = read_good("[pci]\nsysfs = /a\nvfio = /b\n[vdpad]\nlog_level = debug\n");
+	struct config c = read_good("[pci]\nsysfs = /a\nvfio = /b\niommu = /c\n[vdpad]\nlog_level = debug\n");
 
 	assert_string_equal(c.pci_sysfs, "/a");
 	assert_string_equal(c.pci_vfio, "/b");
+	assert_string_equal(c.pci_iommu, "/c");
 	assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
 	c = read_good("");
 	assert_string_equal(c.pci_sysfs, "/sys");
 	assert_string_equal(c.pci_vfio, "/dev/vfio");
+	assert_string_equal(c.pci_iommu, "/dev/iommu");
 }
 
 static void every_key_of_a_simnic_is_read(void **state)
@@ -206,7 +208,7 @@ static const struct {
 	{ "[simnic a]\n[simnic b]\n[simnic a]\n", 3, "[simnic a] is there twice" },
 	{ "[simnic ]\n", 1, "not a name" },
 	{ "[pci]\nsysfs = sys\n", 2, "an absolute path" },
-	{ "[pci]\nuplink = none\n", 2, "possible are sysfs, vfio" },
+	{ "[pci]\nuplink = none\n", 2, "possible are sysfs, vfio, iommu" },
 	{ "[pci]\n[pci]\n", 2, "[pci] is there twice" },
 	{ "[simnic .a]\n", 1, "not a name" },
 	{ "[simnic a/b]\n", 1, "not a name" },

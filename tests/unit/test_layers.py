@@ -23,7 +23,7 @@ ALLOWED = [
     ("tools/simnic/", ["vdpa/base/", "vdpa/", "drivers/sim/mailbox.h",
                        "drivers/sim/position.h", "tools/simnic/"]),
     ("tools/vdpad/", ["vdpa/", "tools/vdpad/", "tools/shim/wire.h", "drivers/sim/mailbox.h",
-                      "drivers/virtio/vfio.h"]),
+                      "drivers/virtio/vfio.h", "drivers/virtio/iommufd.h"]),
     ("tools/worker/", ["vdpa/", "protocol/", "drivers/drivers.h", "tools/shim/wire.h",
                        "tools/worker/"]),
     ("tools/bench/", ["vdpa/", "drivers/sim/mailbox.h", "tools/bench/"]),

@@ -39,7 +39,8 @@ struct opening {
 
 struct pci_host pci_host(const struct vdpad *v)
 {
-	return (struct pci_host){ .sysfs = v->config.pci_sysfs, .vfio = v->config.pci_vfio };
+	return (struct pci_host){ .sysfs = v->config.pci_sysfs, .vfio = v->config.pci_vfio,
+		.iommu = v->config.pci_iommu };
 }
 
 static const char *function_of(const struct device *dev)

@@ -227,6 +227,8 @@ static const struct key pci_keys[] = {
 		.offset = OF_VDPAD(pci_sysfs) },
 	{ .name = "vfio", .allowed = "an absolute path", .read = read_path,
 		.offset = OF_VDPAD(pci_vfio) },
+	{ .name = "iommu", .allowed = "an absolute path", .read = read_path,
+		.offset = OF_VDPAD(pci_iommu) },
 };
 
 static const struct key nic_keys[] = {
@@ -410,6 +412,7 @@ void config_default(struct config *ret)
 		.n_nics = 1,
 		.pci_sysfs = "/sys",
 		.pci_vfio = "/dev/vfio",
+		.pci_iommu = "/dev/iommu",
 	};
 	default_nic(&ret->nics[0], "nic0");
 }

@@ -51,6 +51,7 @@ struct config {
 	unsigned int n_nics;
 	char pci_sysfs[CONFIG_TEXT_SIZE];
 	char pci_vfio[CONFIG_TEXT_SIZE];
+	char pci_iommu[CONFIG_TEXT_SIZE];
 };
 
 /** config_default() - what holds without a file: one simnic, "nic0". */

@@ -20,14 +20,15 @@
 #define PCI_HANDLE_SIZE (PCI_NAME_SIZE + sizeof(PCI_BUS "/"))
 #define PCI_DRIVER_SIZE 32
 #define PCI_VFIO_DRIVER "vfio-pci"
-#define PCI_N_FDS	2 /* of an open function: the container, the device */
+#define PCI_N_FDS	2 /* of an open function: the container, or an iommufd; the device */
 
 struct vdpad;
 
-/* Where sysfs and VFIO's device nodes are. */
+/* Where sysfs and the device nodes are. */
 struct pci_host {
 	const char *sysfs; /* "/sys" */
 	const char *vfio;  /* "/dev/vfio" */
+	const char *iommu; /* "/dev/iommu" */
 };
 
 /**
@@ -101,11 +102,12 @@ int pci_bind(const struct pci_host *host, const char *name, struct failure *why)
 int pci_give_back(const struct pci_host *host, const char *name, const char *driver,
 	struct failure *why);
 
-/* pci_open.c */
+/* pci_open.c, pci_iommufd.c */
 
 /**
  * pci_open() - open a function that vfio-pci has. Waits for its reset, and a while for others to let go.
- * @ret_fds: PCI_N_FDS, the caller's; the container, with the group and a type 1 IOMMU; the device
+ * @ret_fds: PCI_N_FDS, the caller's; the container, with the group and a type 1 IOMMU, or an iommufd that
+ *	     takes the same requests; the device
  */
 int pci_open(const struct pci_host *host, const struct pci_nic *nic, int *ret_fds,
 	struct failure *why);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * VFIO's descriptors of a function. The group's own is not kept: the device's keeps it open. A group is
- * open once at a time, so that of a worker that just ended is waited for.
+ * VFIO's descriptors of a function: by iommufd where the host has it (pci_iommufd.c), else by its group. The
+ * group's own descriptor is not kept: the device's keeps it open. A group is open once at a time, so that of a
+ * worker that just ended is waited for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,16 +13,22 @@
 
 #include "drivers/virtio/vfio.h"
 #include "tools/vdpad/pci.h"
+#include "tools/vdpad/pci_internal.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/clock.h"
 
-#define PATIENCE_MS 3000
-#define LOOK_MS	    20
-
-static int open_file(const char *path)
+int pci_open_file(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+void pci_look_later(void)
+{
+	const struct timespec look = { .tv_nsec = PCI_LOOK_MS * (long)NS_PER_MS };
+
+	nanosleep(&look, NULL);
 }
 
 static int open_container(const struct pci_host *host, const char *name, int *ret, struct failure *why)
@@ -31,7 +38,7 @@ static int open_container(const struct pci_host *host, const char *name, int *re
 	int r;
 
 	snprintf(path, sizeof(path), "%s/vfio", host->vfio);
-	fd = open_file(path);
+	fd = pci_open_file(path);
 	if (fd == -ENOENT)
 		return failure_set(why, FAILURE_UNAVAILABLE,
 			PCI_BUS "/%s: there is no %s; load VFIO with modprobe vfio-pci", name, path);
@@ -53,12 +60,11 @@ static int open_container(const struct pci_host *host, const char *name, int *re
 
 static int open_when_free(const char *path)
 {
-	const struct timespec look = { .tv_nsec = LOOK_MS * 1000000L };
-	int fd = open_file(path);
+	int fd = pci_open_file(path);
 
-	for (int ms = 0; fd == -EBUSY && ms < PATIENCE_MS; ms += LOOK_MS) {
-		nanosleep(&look, NULL);
-		fd = open_file(path);
+	for (int ms = 0; fd == -EBUSY && ms < PCI_PATIENCE_MS; ms += PCI_LOOK_MS) {
+		pci_look_later();
+		fd = pci_open_file(path);
 	}
 	return fd;
 }
@@ -106,7 +112,7 @@ static int attach(const struct pci_nic *nic, int group, int container, struct fa
 		     : 0;
 }
 
-int pci_open(const struct pci_host *host, const struct pci_nic *nic, int *ret_fds,
+static int open_by_group(const struct pci_host *host, const struct pci_nic *nic, int *ret_fds,
 	struct failure *why)
 {
 	_cleanup_close_ int container = -1, group = -1;
@@ -127,4 +133,11 @@ int pci_open(const struct pci_host *host, const struct pci_nic *nic, int *ret_fd
 	ret_fds[0] = TAKE_FD(container);
 	ret_fds[1] = device;
 	return 0;
+}
+
+int pci_open(const struct pci_host *host, const struct pci_nic *nic, int *ret_fds, struct failure *why)
+{
+	int r = pci_open_by_iommufd(host, nic, ret_fds, why);
+
+	return r == -EOPNOTSUPP ? open_by_group(host, nic, ret_fds, why) : r;
 }

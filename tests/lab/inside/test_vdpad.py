@@ -6,7 +6,9 @@ import signal
 import subprocess
 
 import pytest
+from open_files import open_files
 from vdpad_fixture import CliError, Vdpad
+from vfio import IOMMUFD, cdev_of
 from virtio_user import PktCheck
 from waiting import wait_for
 
@@ -79,6 +81,11 @@ def test_a_function_is_taken_on_request_and_given_back(vdpad, functions):
     assert function.driver == "vfio-pci"
     vdpad.wait_status("a", lambda status: status["state"] == "idle")
     assert vdpad.json("dev", "show", "a")["dev"]["a"]["mgmtdev"] == f"pci/{function.name}"
+    # By iommufd, if this kernel has that.
+    cdev = cdev_of(function)
+    opened = open_files(vdpad.worker_pid("a")).values()
+    assert (f"/dev/vfio/devices/{cdev}" if cdev else "anon_inode:[vfio-device]") in opened
+    assert (IOMMUFD if cdev else "/dev/vfio/vfio") in opened
     assert vdpad.json("dev", "config", "show", "a")["config"]["a"]["mac"] == function.mac
     with pytest.raises(CliError, match="a"):
         add(vdpad, "b", function)
