@@ -106,7 +106,7 @@ def jobs():
         suite("migrate", "build"),
         suite("system", "build", but=DEMO, needs=guests),
         *when_there("tests/fuzz/run", Job("fuzzing", "program", [
-            "tests/fuzz/run", "--jobs", "1", "--seconds", "60"], ("building build",))),
+            "tests/fuzz/run", "--jobs", "1", "--seconds", "60", "--seed", "1"], ("building build",))),
         build("build-asan"),
         build("build-tsan"),
         suite("wire", "build", QUICK),
