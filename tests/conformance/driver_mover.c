@@ -37,13 +37,15 @@ bool mover_has(const struct mover *m, uint64_t iova)
 	return lseek(m->target, at, SEEK_DATA) == at;
 }
 
-void mover_give(const struct mover *m, uint64_t iova)
+void mover_give(struct mover *m, uint64_t iova)
 {
 	uint64_t at = (iova - GUEST_BASE) & -(uint64_t)PAGE;
 	struct uffdio_range range = { .start = m->address + at, .len = PAGE };
 
+	pthread_mutex_lock(&m->giving);
 	if (!mover_has(m, iova))
 		assert_int_equal(pwrite(m->target, m->guest->memory + at, PAGE, (off_t)at), PAGE);
+	pthread_mutex_unlock(&m->giving);
 	assert_int_equal(ioctl(m->uffd, UFFDIO_WAKE, &range), 0);
 }
 
@@ -78,7 +80,8 @@ void mover_begin(struct mover *m, struct guest *g)
 {
 	struct driver_map map = guest_map(g);
 
-	*m = (struct mover){ .guest = g, .target = memfd_create("target", MFD_CLOEXEC) };
+	*m = (struct mover){ .guest = g, .target = memfd_create("target", MFD_CLOEXEC),
+		.giving = PTHREAD_MUTEX_INITIALIZER };
 	assert_true(m->target >= 0);
 	assert_int_equal(ftruncate(m->target, GUEST_MEMORY), 0);
 	assert_int_equal(g->ops->unmap(g->device, map.iova, map.size), 0);

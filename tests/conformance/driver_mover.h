@@ -20,6 +20,7 @@ struct mover {
 	atomic_bool deaf; /* nothing is provided */
 	atomic_bool stop;
 	pthread_t thread;
+	pthread_mutex_t giving; /* a page is provided once: its device may have written to it since */
 };
 
 /** mover_guest() - a guest as suite_guest(); skips the test when its device has no page faults. */
@@ -38,7 +39,7 @@ void mover_wait_asked(const struct mover *m, unsigned int n);
 bool mover_has(const struct mover *m, uint64_t iova);
 
 /** mover_give() - provide a page unasked. */
-void mover_give(const struct mover *m, uint64_t iova);
+void mover_give(struct mover *m, uint64_t iova);
 
 /** mover_land() - provide all that is missing, and let the guest go on in the new memory. */
 void mover_land(struct mover *m);

@@ -188,7 +188,7 @@ def test_an_address_is_not_the_drivers_to_set_while_sources_are_checked(pair):
     assert control.command(MAC, ADDR_SET, mac(2)) == OK, "its own is no change"
     b.send(frame(mac(1), mac(7)))
     b.sent()
-    assert b.function.register("spoof_drops") == 1
+    wait_for(lambda: b.function.register("spoof_drops") == 1, "the count")
 
 
 def test_an_address_that_is_anothers_is_refused(nic, make_guest, pair):
@@ -246,7 +246,10 @@ def queues_used(a, b, pairs, n=64):
     for i in range(n):
         a.send(flow(mac(2), i))
         a.sent()
-    after = [b.function.queue(2 * i)["completed_desc"] for i in range(pairs)]
+    def completed():
+        return [b.function.queue(2 * i)["completed_desc"] for i in range(pairs)]
+    wait_for(lambda: sum(completed()) >= sum(before) + n, "all frames")
+    after = completed()
     while any(b.queues[2 * i].ring.take_used() for i in range(pairs)):
         pass
     assert sum(after) - sum(before) == n

@@ -125,8 +125,8 @@ def test_a_frame_without_room_is_dropped_and_counted_and_leaves_the_ring_alone(
     a.send(sim.frame(sim.mac(2), sim.mac(1), b"short"))
     a.sent()
     assert b.receive()[1] == sim.frame(sim.mac(2), sim.mac(1), b"short")
+    wait_for(lambda: b.function.queue(0)["completed_desc"] == 1, "the counters")
     assert b.function.queue(0)["drops"] == 1
-    assert b.function.queue(0)["completed_desc"] == 1
 
 
 @hostile(171)
@@ -269,8 +269,14 @@ def test_the_driver_is_called_once_for_a_burst_and_not_when_it_does_not_want_to(
     a.queues[1].notify()
     for _ in range(3):
         a.sent()
-    wait_for(a.queues[1].called, "a call")
-    calls = a.function.queue(1)["calls"]
+    heard = [0]
+
+    def all_heard():
+        heard[0] += a.queues[1].called()
+        counted = a.function.queue(1)
+        return counted["completed_desc"] == 3 and 0 < counted["calls"] == heard[0]
+    wait_for(all_heard, "a call, and the counters")
+    calls = heard[0]
     a.queues[1].ring.suppress_calls()
     a.send(sim.frame(sim.mac(2), sim.mac(1)))
     a.sent()
@@ -418,8 +424,12 @@ def test_floods_are_limited_and_known_addresses_are_not(make_nic, make_guest):
     for _ in range(250):
         b.offer()
     for _ in range(100):
-        a.send(sim.frame(sim.BROADCAST, sim.mac(1)))
+        a.send(sim.frame(sim.BROADCAST, sim.mac(1)), notify=False)
+    a.queues[1].notify()
+    for _ in range(100):
         a.sent()
+    wait_for(lambda: a.function.register("flood_drops") + b.function.register("rx_frames") == 100,
+             "all to be counted")
     dropped = a.function.register("flood_drops")
     assert 50 <= dropped < 100
     for _ in range(100):
@@ -434,7 +444,7 @@ def test_a_function_without_receive_queues_counts_what_it_missed(nic, make_guest
     b = nic.add("b", mac=sim.mac(2))
     a.send(sim.frame(sim.mac(2), sim.mac(1)))
     a.sent()
-    assert b.register("no_queue_drops") == 1
+    wait_for(lambda: b.register("no_queue_drops") == 1, "the count")
 
 
 def test_a_link_that_is_down_carries_nothing_either_way(nic, make_guest):

@@ -329,7 +329,7 @@ def connected(stand):
 
     def serves():
         stand.shim.check()
-        if not stand.shim.ready and time.monotonic() > begun + 1 and not stand.revived:
+        if not stand.shim.ready and time.monotonic() > begun + 5 and not stand.revived:
             stand.revived = True
             stand.shim.device_changed(stand.nic.attach(stand.name))
         return stand.shim.ready

@@ -31,6 +31,7 @@ def names():
 
 
 NAMES = names()
+pytestmark = pytest.mark.timeout(SECONDS + 120)  # the first one waits for the whole run of the machine
 
 
 class Results:

@@ -47,7 +47,6 @@ class PciHost:
     def add(self, name, numbers, driver=None, group=None, kind=0x020000, pf=None, features=()):
         real = self.sysfs / "devices" / name
         real.mkdir()
-        (self.pci / "devices" / name).symlink_to(real)
         for key, value in ({"class": kind} | numbers).items():
             (real / key).write_text(f"0x{value:06x}\n" if key == "class" else f"0x{value:04x}\n")
         (real / "driver_override").write_text("(null)\n")
@@ -66,6 +65,7 @@ class PciHost:
             (real / "virtio0/features").write_text(
                 "".join("1" if bit in features else "0" for bit in range(64)) + "\n")
         (self.opened / name).touch()
+        (self.pci / "devices" / name).symlink_to(real)  # now it can be found, with all that it has
 
     def remove(self, name):
         (self.pci / "devices" / name).unlink()

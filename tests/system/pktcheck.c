@@ -7,7 +7,8 @@
  * A flow is a UDP source port. It is sent on the queue of its number, and whoever spreads flows
  * over receive queues must keep each flow in order. No more frames are under way than the
  * smallest ring holds, so nothing on the way has a reason to drop one; --lossy forgives gaps (not
- * changes, repeats or disorder) for tests that kill a part of the way.
+ * changes, repeats or disorder; what was given up after 3 s of silence may still come) for tests that kill a
+ * part of the way.
  *
  * Progress is told once a second, and at the end, in one line a port:
  *   port 0: sent 1000 right 1000 lost 0 bad 0 queues 250 250 250 250
@@ -56,6 +57,7 @@ struct port {
 	struct rte_ether_addr mac;
 	uint64_t next[N_FLOWS];	    /* number to send */
 	uint64_t expected[N_FLOWS]; /* number to receive, of the peer's flows */
+	uint64_t late[N_FLOWS], given_up[N_FLOWS]; /* from the one to the other they may come still, in order */
 	uint64_t sent, right, lost, bad;
 	uint64_t per_queue[MAX_QUEUES];
 	uint64_t quiet_since;	    /* TSC of the last frame received */
@@ -175,6 +177,10 @@ static void check_frame(uint16_t id, const uint8_t *frame, uint32_t size)
 		complain(port, id, "a frame was changed");
 		return;
 	}
+	if (stamp.number >= port->late[stamp.flow] && stamp.number < port->given_up[stamp.flow]) {
+		port->late[stamp.flow] = stamp.number + 1;
+		return;
+	}
 	if (stamp.number < port->expected[stamp.flow]) {
 		complain(port, id, "a frame came twice or late");
 		return;
@@ -245,7 +251,7 @@ static void send_some(uint16_t id)
 	}
 }
 
-/* What is under way and doesn't come for this long is lost. */
+/* What is under way and doesn't come for this long is lost, or late. */
 static void give_up(uint16_t id, uint64_t now, uint64_t patience)
 {
 	struct port *port = &run.ports[id], *peer = &run.ports[id ^ 1];
@@ -254,6 +260,9 @@ static void give_up(uint16_t id, uint64_t now, uint64_t patience)
 	if (under_way(id ^ 1) == 0 || now - port->quiet_since < patience)
 		return;
 	for (flow = 0; flow < N_FLOWS; flow++) {
+		if (port->late[flow] == port->given_up[flow])
+			port->late[flow] = port->expected[flow];
+		port->given_up[flow] = peer->next[flow];
 		port->lost += peer->next[flow] - port->expected[flow];
 		port->expected[flow] = peer->next[flow];
 	}

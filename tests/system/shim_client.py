@@ -96,6 +96,9 @@ class Link:
                 self._note(payload)
         return self.events
 
+    def forget_events(self):
+        self.take_events().clear()
+
     def wait_event(self, name, deadline=DEADLINE):
         def seen():
             for event, words in self.take_events():

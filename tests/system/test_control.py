@@ -105,7 +105,7 @@ def test_a_monitor_sees_what_happens(vdpad):
         vdpad.wait_status("a", lambda status: status["worker_restarts"] == 1)
         vdpad.cli("dev", "set", "name", "a", "link", "down")
         os.kill(vdpad.simnic_pid(), 9)
-        wait_for(lambda: vdpad.simnic_pid(), "simnic to come back")
+        wait_for(lambda: vdpad.log_text().count("sim/nic0: nic-up") == 2, "simnic to come back", tell=vdpad.log_text)
         vdpad.cli("dev", "del", "a")
         vdpad.cli("dev", "del", "b")
         seen = []

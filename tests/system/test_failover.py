@@ -112,7 +112,7 @@ def test_a_standby_that_dies_comes_back_to_its_device(vdpad, checks):
     check.wait_started().wait_more(1000)
     old = vdpad.simnic_pid("nic1")
     os.kill(old, signal.SIGKILL)
-    vdpad.wait_status("a", lambda status: status.get("standby_reason") == "the standby is away")
+    wait_for(lambda: "the standby is gone" in vdpad.log_text(), "its end to be noticed", tell=vdpad.log_text)
     vdpad.wait_status("a", lambda status: "standby_reason" not in status)
     for name in MACS:
         vdpad.cli("dev", "set", "name", name, "datapath", "sim")

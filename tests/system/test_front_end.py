@@ -56,7 +56,8 @@ def test_what_an_operator_changes_reaches_the_guest(vdpad, guest_of, words, now)
     view = vdpad.json("dev", "config", "show", "a")["config"]["a"]
     assert (view["mac"], view["link"] == "up", view["mtu"]) == (now[0], bool(now[1]), now[2])
     guest.transmit()  # as from the old address; without a link nobody looks
-    assert vdpad.status("a")["counters"]["spoof_drops"] == (now[0] != MAC and now[1] == 1)
+    dropped = now[0] != MAC and now[1] == 1
+    vdpad.wait_status("a", lambda status: status["counters"]["spoof_drops"] == dropped)
 
 
 def positions(queues):

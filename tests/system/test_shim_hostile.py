@@ -102,8 +102,8 @@ def test_a_flood_of_events_is_cut_and_vdpad_is_served(stand):
             except OSError:
                 return
     thread = threading.Thread(target=flood)
-    thread.start()
     begin = time.monotonic()
+    thread.start()
     for _ in range(20):
         assert stand.link.hello().worker_pid == first.pid
     stop.set()

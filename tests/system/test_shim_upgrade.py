@@ -17,7 +17,7 @@ def test_an_upgrade_is_answered_when_the_new_program_is_ready(stand):
     first = stand.working()
     kept = memory_file()
     first.store({8: kept})
-    stand.link.take_events()
+    stand.link.forget_events()
     path = stand.program.make("worker2")
     seq = stand.upgrade_to(path)
     second = stand.program.next()
@@ -104,6 +104,7 @@ def test_what_an_old_worker_says_does_not_make_the_new_program_good(stand):
 
     os.kill(stand.device.process.pid, signal.SIGSTOP)
     back.send(worker.READY)
+    stand.link.forget_events()
     seq = stand.link.post(vdpad.UPGRADE)
     os.kill(stand.device.process.pid, signal.SIGCONT)
     second = stand.program.next()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The supervisor: devices come, stay and go as they should, whatever happens to vdpad."""
+import contextlib
 import fcntl
 import grp
 import json
@@ -70,6 +71,7 @@ def test_a_device_s_socket_is_for_its_group(make_vdpad):
 def test_a_device_that_is_deleted_leaves_nothing(vdpad):
     add(vdpad, "a")
     vdpad.cli("dev", "del", "a")
+    wait_for(lambda: not any(b"vdpa-shim" in line for line in vdpad.command_lines()), "the end of the shim")
     fds, processes = fds_of(vdpad), len(vdpad.processes())
     for _ in range(10):
         add(vdpad, "a")
@@ -77,7 +79,7 @@ def test_a_device_that_is_deleted_leaves_nothing(vdpad):
         vdpad.cli("dev", "del", "a")
         vdpad.cli("dev", "del", "b")
     assert leftovers(vdpad) == []
-    assert fds_of(vdpad) == fds
+    wait_for(lambda: fds_of(vdpad) == fds, "the last ends to be noticed")
     wait_for(lambda: len(vdpad.processes()) == processes, "the end of shims and workers")
 
 
@@ -97,9 +99,16 @@ def privileges(pid):
         return dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
 
 
+def wait_serving(vdpad, *names):
+    """Until their workers are through their start; before, shims answer in their place."""
+    for name in names:
+        vdpad.wait_status(name, lambda status: status["state"] == "idle" and "stale" not in status)
+
+
 def test_workers_and_simnic_have_no_privileges_and_a_user_each(vdpad):
     add(vdpad, "a")
     add(vdpad, "b")
+    wait_serving(vdpad, "a", "b")
     pids = [vdpad.worker_pid("a"), vdpad.worker_pid("b"), vdpad.simnic_pid()]
     users = set()
     for pid in pids:
@@ -119,6 +128,7 @@ def test_workers_and_simnic_have_no_privileges_and_a_user_each(vdpad):
 def test_a_worker_holds_no_descriptor_of_another_device(vdpad):
     add(vdpad, "a")
     add(vdpad, "b")
+    wait_serving(vdpad, "a", "b")
 
     def sockets(pid):
         found = set()
@@ -206,7 +216,8 @@ def test_devices_come_back_after_the_host_was_started_again(vdpad):
     vdpad.kill9()
     killed = vdpad.processes()
     for pid in killed:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a worker ends with its shim
+            os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not vdpad.processes() and not any(map(alive, killed)), "the end of all")  # and of its sockets
     vdpad.start()
     traffic_works(vdpad)
@@ -234,13 +245,13 @@ def change_without_shim(vdpad):
     """Its shim dies while the NIC is told of a change. Return: the command, and simnic, stopped."""
     for name in MACS:
         add(vdpad, name)
-    simnic = vdpad.simnic_pid()
+    simnic, shim = vdpad.simnic_pid(), vdpad.shim_pid("a")
     os.kill(simnic, signal.SIGSTOP)
     command = subprocess.Popen([BUILD / "tools/vdpa/vdpa", "--socket",
                                 vdpad.run_dir / "control.sock", "dev", "set", "name", "a", "link",
                                 "down"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: "dev.set" in vdpad.log_text(), "the request")
-    os.kill(vdpad.shim_pid("a"), signal.SIGKILL)
+    os.kill(shim, signal.SIGKILL)
     return command, simnic
 
 
@@ -254,7 +265,7 @@ def check_unchanged(vdpad, command, words):
 
 def test_a_change_that_its_shim_can_t_take_says_so(vdpad):
     command, simnic = change_without_shim(vdpad)
-    vdpad.wait_status("a", lambda status: status["shim_pid"] == 0)
+    wait_for(lambda: "a: failed: its shim ended" in vdpad.log_text(), "vdpad to notice", tell=vdpad.log_text)
     os.kill(simnic, signal.SIGCONT)
     check_unchanged(vdpad, command, "its shim does not take the change")
 
@@ -441,6 +452,7 @@ def test_a_worker_that_dies_again_and_again_is_given_up_and_can_be_revived(vdpad
 def test_an_upgrade_to_a_program_that_does_not_work_goes_back(vdpad):
     for name in MACS:
         add(vdpad, name)
+    wait_serving(vdpad, "a")
     killed, text = vdpad.folder / "killed", vdpad.folder / "text"
     killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
     text.write_text("no program\n")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A vdpad of the test's own, in a folder of its own, and the CLI to talk to it."""
+import contextlib
 import json
 import os
 import shutil
@@ -109,7 +110,7 @@ class Vdpad:
         def right():
             status = self.status(name)
             return status if condition(status) else None
-        return wait_for(right, f"the status of {name}; it is {self.status(name)}", seconds)
+        return wait_for(right, f"the status of {name}", seconds, tell=lambda: self.status(name))
 
     def worker_pid(self, name):
         return self.status(name)["worker_pid"]
@@ -122,7 +123,7 @@ class Vdpad:
         request = struct.pack("=IIiI", 64, 1, 0, 0)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-                link.settimeout(5)
+                link.settimeout(60)
                 link.connect(str(self.run_dir / f"sim/{nic}.sock"))
                 link.send(request)
                 return struct.unpack_from("=I", link.recv(4096), 16 + 28)[0]
@@ -150,7 +151,11 @@ class Vdpad:
                  name not in self.json("dev", "show")["dev"], f"{name} to be deleted", tell=self.log_text)
 
     def command_lines(self):
-        return [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in self.processes()]
+        lines = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError):  # it has ended since
+                lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
+        return lines
 
     def stop(self):
         """End everything. Fails when something does not end, or a process broke on the way."""
@@ -165,7 +170,8 @@ class Vdpad:
             if self.process and self.process.poll() is None:
                 self.kill9()
             for pid in self.processes():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # a worker ends with its shim
+                    os.kill(pid, signal.SIGKILL)
             text = self.log_text()
             shutil.rmtree(self.folder, ignore_errors=True)
         assert_clean(text)

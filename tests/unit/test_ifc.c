@@ -27,6 +27,7 @@
 #define RING	  32U
 #define PAIRS	  2
 #define MOST_STEPS 2000
+#define SLACK_MS   10000 /* of a machine that does other things */
 #define BITMAP_SIZE ((GUEST_BASE + GUEST_MEMORY) / DRIVER_LOG_PAGE / 8) /* the least that will do */
 
 /*
@@ -446,7 +447,7 @@ static void a_queue_that_never_stops_fails_the_device_and_a_reset_ends_it(void *
 	begun = clock_now_ns();
 	assert_int_equal(guest_stop(s->guest, at), -ETIMEDOUT);
 	assert_in_range(clock_now_ns() - begun, DRIVER_DEADLINE_COMMAND / 2 * NS_PER_MS,
-		2 * DRIVER_DEADLINE_COMMAND * NS_PER_MS);
+		(DRIVER_DEADLINE_COMMAND + SLACK_MS) * NS_PER_MS);
 	model_of(s)->ifc.disable_reads = 0;
 	assert_int_equal(s->guest->ops->reset(s->guest->device), 0);
 	begin_at(s->guest, 0);

@@ -176,7 +176,8 @@ static void nothing_a_guest_rewrites_harms_anyone(void **state)
 static void nothing_a_front_end_rewrites_in_the_inflight_area_harms_anyone(void **state)
 {
 	n_refused = n_resubmitted = 0;
-	with_all_rings(true);
+	for (int i = 0; i < 5 && (n_refused < 10 || n_resubmitted < 100); i++)
+		with_all_rings(true);
 	if (n_refused < 10 || n_resubmitted < 100)
 		fail_msg("%lu areas refused, %lu chains taken from others: this tests nothing",
 			n_refused, n_resubmitted);

@@ -126,7 +126,7 @@ def test_what_takes_too_long_is_ended_and_fails(tmp_path):
 
 
 def test_it_says_what_runs_and_for_how_long(tmp_path):
-    lines = run(tmp_path, "sh('a', 'echo .. [ 45%]; sleep 1')", tell_every=0.3)[1]
+    lines = run(tmp_path, "sh('a', 'echo .. [ 45%]; sleep 5')", tell_every=0.3)[1]
     assert any(re.search(r"running: a \(\d+ s, 45%\)", line) for line in lines)
 
 

@@ -71,6 +71,8 @@ class IommuGuest(Guest):
                       for i in range(2 * pairs)]
         self.channel, self.theirs = socket.socketpair()
         self.asked = []  # (kind, address, perm) of all that came on the channel
+        self.hasty = []  # what was asked for again before it could be given up
+        self._asked_at = {}
         self.perm = READ | WRITE  # of what is answered
         self.silent = False
 
@@ -100,6 +102,10 @@ class IommuGuest(Guest):
             assert (request, flags, size, length, uva) == (1, 1, 32, 0, 0), data
             assert kind in (MISS, ACCESS_FAIL) and perm in (READ, WRITE, READ | WRITE)
             self.asked.append((kind, iova, perm))
+            now = time.monotonic()
+            if now - self._asked_at.get(self.asked[-1], -1000) < 0.9:
+                self.hasty.append(self.asked[-1])
+            self._asked_at[self.asked[-1]] = now
             any_came = True
             if kind == MISS and not self.silent:
                 assert self.tell(self.update(iova - iova % PAGE))

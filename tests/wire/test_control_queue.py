@@ -440,6 +440,6 @@ def test_its_chains_are_noted_in_flight_as_all_others(make_shuffled_stand, packe
     assert stand.shim.dump()["device"]["rings"][2]["running"] == 1
     for _ in range(20):
         assert guest.control.command(RX, PROMISC, b"\0") == OK
-        assert area.marks(2) == 0
+        wait_for(lambda: area.marks(2) == 0, "the note to be struck out")
     guest.exchange(3)
     area.close()

@@ -185,10 +185,10 @@ def test_a_primary_that_can_not_be_reset_was_stopped_all_the_same(make_pair):
     guest.exchange(3)
     pair.order("fail", command="RESET", errno=5, times=100)
     pair.order("fail", command="SET_MTU", errno=5, times=1)
-    pair.order("delay", command="STOP", ms=500, times=1)
+    pair.order("delay", command="STOP", ms=200, times=1)
     begin = time.monotonic()
     guest.fe.accepted("NET_SET_MTU", u64(1400))
-    assert time.monotonic() > begin + 0.5, "nobody asked it to stop"
+    assert time.monotonic() > begin + 0.2, "nobody asked it to stop"
     assert (pair.datapath(), pair.failover()["stale"]) == ("sim", 1)
     guest.exchange(70)
     pair.nic.order("clear")

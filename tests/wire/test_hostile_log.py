@@ -101,8 +101,8 @@ def test_all_marks_are_there_when_a_ring_s_end_is_told(own_nic_stand):
     guest = own_nic_stand.guest().setup()
     log = logging(guest)
     for _ in range(20):
-        before = bytes(guest.memory.map)
         os.pwrite(log.fd, bytes(log.size), log.offset)
+        before = bytes(guest.memory.map)  # what the NIC writes in between is marked and no change
         receive, transmit = guest.rings
         for _ in range(16):
             receive.offer(writable=2048)

@@ -121,8 +121,7 @@ def test_another_worker_goes_on(plain, packed):
     stand = plain()
     guest = stand.guest(packed=packed).setup()
     guest.exchange(9)
-    stand.shim.kill()
-    stand.shim.start()
+    stand.shim.restart()
     guest.exchange(9)
     for ring in guest.rings:
         assert guest.fe.vring_base(ring.index) == ring.position()

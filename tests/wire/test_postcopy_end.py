@@ -28,7 +28,7 @@ def test_after_it_all_is_as_ever(stand):
     arrival.start()
     arrival.guest.rings[1].notify()
     arrival.land()
-    assert footprint(stand.nic) == (before[0], before[1], before[2] + 1)
+    wait_for(lambda: footprint(stand.nic) == (before[0], before[1], before[2] + 1), "simnic's helpers to end")
     fe, guest = arrival.guest.fe, arrival.guest
     guest.rings[1].wait()
     fe.accepted("SET_MEM_TABLE", table(guest.memory), [guest.memory.fd])

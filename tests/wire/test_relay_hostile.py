@@ -161,7 +161,9 @@ def struggle(stand, packed, with_area):
     rng = random.Random(5)
     area, n, pid = None, 0, stand.shim.process.pid
     guest = stand.guest(packed=packed, extra=F_INDIRECT)
-    for _ in range(EPISODES):
+    for done in range(10 * EPISODES):
+        if done >= EPISODES and n > 2 * EPISODES:
+            break
         guest.features &= ~F_LOG_ALL
         begin(guest)
         if area:  # what it says of chains in flight was rewritten, too

@@ -34,7 +34,7 @@ def exchange(stand, packed, program):
         receive.offer(writable=2048)
         receive.notify()
         guest.transmit()
-        receive.wait(5)
+        receive.wait()
     assert transmit.take() is None
 
 
