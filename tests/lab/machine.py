@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parents[2]
 GUEST = REPO / "build" / "guest"
 IMAGE = os.environ.get("LAB_KERNEL", GUEST / "vmlinuz")  # one of one's own has all that it needs built in
 KERNEL = ("console=ttyS0 panic=-1 loglevel=1 intel_iommu=on iommu=nopt mitigations=off nokaslr "
-          "tsc=reliable no_timer_check")
+          "tsc=reliable no_timer_check maxcpus=1")  # see tests/guest/init
 WIRE = "wire0"
 
 

@@ -16,8 +16,8 @@ class Journey:
 
     def __init__(self, stand, shape, rng):
         self.memories = [Memory(uva) for uva in UVA]
-        self.guest = Guest(shape, self.memories[0], rng, stand.hurried and shape.indirect,
-                           stand.patient)
+        self.guest = Guest(shape, self.memories[0], rng,
+                           stand.patient or (stand.hurried and shape.indirect), stand.patient)
         self.devices = [stand.device(which, shape) for which in (0, 1)]
         self.here, self.there = 0, 1
 
@@ -81,7 +81,8 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
                 counts[plan.way] += 1
             guest.settle()
     missed = sum(flow.n_missed for flow in guest.flows)
-    assert missed * 200 <= guest.n_received, f"{missed} of {guest.n_received} frames found no buffer"
+    assert stand.patient or missed * 200 <= guest.n_received, (
+        f"{missed} of {guest.n_received} frames found no buffer")
     counts["frames"], counts["lost"] = guest.n_received, guest.n_lost
     counts["missed"] = missed
     counts["plugged memory"] = guest.ram.n_plugged

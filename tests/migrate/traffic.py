@@ -57,7 +57,8 @@ class Flow:
               may find no buffer either
     hurried:  a relay has no room for all buffers of all tables: some are handed over a moment after the
               guest offered them, and the loop answers in less; a frame that finds none is dropped, as
-              it is by any NIC. n_missed counts those
+              it is by any NIC. n_missed counts those. A real function also drops what it was just
+              about to receive when it is stopped, for a relay that begins as for any other reason
     missing:  where the wire keeps frames for a device that is stopped: the lost ones, which may come yet
     """
 

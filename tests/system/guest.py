@@ -132,7 +132,7 @@ class Guest:
         device += ",page-per-vq=on,disable-legacy=on" if self.paged else ""
         # Pages that the guest's kernel clears first would be sent for that, logged or not.
         kernel = ("console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable "
-                  "init_on_alloc=0"
+                  "init_on_alloc=0 maxcpus=1"  # see tests/guest/init
                   + (" intel_iommu=on iommu.strict=1 no_timer_check" if self.iommu else ""))
         return [
             QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max",
