@@ -54,6 +54,12 @@ struct device_relays {
 	struct ring_relay rings[QUEUE_MAX];
 };
 
+/* Of this process; NULL: the ring is not relayed, or not yet again. */
+static struct relay *relay_of(const struct device *d, uint32_t index)
+{
+	return d->relays ? d->relays->rings[index].relay : NULL;
+}
+
 /* ------------------------------------------------------------------------------- which */
 
 static bool logs_by_relay(const struct device *d)
@@ -402,7 +408,7 @@ void ring_relay_forget(struct device *d, uint32_t index)
 int ring_relay_stop(struct device *d, uint32_t index, const struct queue_position *device,
 	struct queue_position *ret)
 {
-	struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+	struct relay *relay = relay_of(d, index);
 	int r = relay ? relay_finish(relay, device, ret) : -EBADMSG;
 
 	if (r == -EPROTO && device) /* what the device says makes no sense: its ring tells */
@@ -444,7 +450,7 @@ void relays_sync_log(struct device *d)
 void ring_relay_set_fd(struct device *d, uint32_t index, enum driver_queue_fd which, int old_fd,
 	int fd)
 {
-	struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+	struct relay *relay = relay_of(d, index);
 
 	if (!relay)
 		return;
@@ -538,26 +544,28 @@ bool device_relay_sleep(struct device *d)
 
 int device_next_available(const struct device *d, uint32_t index, struct queue_position *ret)
 {
-	struct ring_words words;
+	const struct relay *relay;
+	uint16_t avail;
 	int r;
 
 	if (index >= d->n_queues)
 		return -ENOENT;
-	if (d->relays && d->relays->rings[index].relay) {
-		*ret = relay_next_offered(d->relays->rings[index].relay);
+	relay = relay_of(d, index);
+	if (relay) {
+		*ret = relay_next_offered(relay);
 		return 0;
 	}
 	if (device_is_packed(d))
 		return -ENOENT;
-	r = ring_read_words(d, index, &words);
+	r = ring_read_available(d, index, &avail);
 	if (r == 0)
-		*ret = (struct queue_position){ .avail = words.driver[1] };
+		*ret = (struct queue_position){ .avail = avail };
 	return r;
 }
 
 bool device_relay_position(const struct device *d, uint32_t index, struct queue_position *ret)
 {
-	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+	const struct relay *relay = relay_of(d, index);
 
 	if (relay)
 		*ret = relay_position(relay);
@@ -566,7 +574,7 @@ bool device_relay_position(const struct device *d, uint32_t index, struct queue_
 
 bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret)
 {
-	const struct relay *relay = d->relays ? d->relays->rings[index].relay : NULL;
+	const struct relay *relay = relay_of(d, index);
 
 	if (relay)
 		relay_stats(relay, ret);

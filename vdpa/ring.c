@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -192,15 +193,30 @@ int ring_copy_device_area(const struct device *d, uint32_t index, void **ret)
 	return r;
 }
 
+static int may_read(const struct device *d, const struct ring_state *ring)
+{
+	if (!ring->has_addr || ring->size == 0)
+		return -ENOENT;
+	return device_postcopy_listens(d) ? -EBUSY : 0;
+}
+
+int ring_read_available(const struct device *d, uint32_t index, uint16_t *ret)
+{
+	const struct ring_state *ring = &d->state->rings[index];
+	int r = may_read(d, ring);
+
+	if (r < 0)
+		return r;
+	return read_area(d, area_of(d, ring, AREA_DRIVER), offsetof(struct vring_avail, idx), ret, sizeof(*ret));
+}
+
 int ring_read_words(const struct device *d, uint32_t index, struct ring_words *ret)
 {
 	const struct ring_state *ring = &d->state->rings[index];
-	int r;
+	int r = may_read(d, ring);
 
-	if (!ring->has_addr || ring->size == 0)
-		return -ENOENT;
-	if (device_postcopy_listens(d))
-		return -EBUSY;
+	if (r < 0)
+		return r;
 	r = read_area(d, area_of(d, ring, AREA_DRIVER), 0, ret->driver, sizeof(ret->driver));
 	if (r == 0)
 		r = read_area(d, area_of(d, ring, AREA_DEVICE), 0, ret->device, sizeof(ret->device));

@@ -60,7 +60,13 @@ struct ring_words {
 };
 
 /**
- * ring_read_words() - as they stand in the guest's memory now.
+ * ring_read_available() - the available index of a split ring, as it stands in the guest's memory now.
+ * Return: as ring_read_words().
+ */
+int ring_read_available(const struct device *d, uint32_t index, uint16_t *ret);
+
+/**
+ * ring_read_words() - as they stand in the guest's memory now. For people: nothing depends on them.
  * Return: 0; -ENOENT the ring is not described; -EBUSY memory is on its way, and nobody may touch it;
  * -EFAULT.
  */

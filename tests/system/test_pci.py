@@ -16,7 +16,7 @@ import pytest
 import shim_worker
 from pci_host import E1000E, FEATURES, INTEL_IFC, TRANSITIONAL, VIRTIO_NET, PciHost, health_block
 from shim_client import REFRESH, SPEC, text
-from vdpad_fixture import BUILD, CliError
+from vdpad_fixture import BUILD, CliError, cmdline
 from waiting import alive, wait_for
 
 PF, VF, CARD, IFC, OLD = ("0000:05:00.0", "0000:05:00.1", "0000:06:00.0", "0000:07:00.0", "0000:08:00.0")
@@ -292,14 +292,6 @@ class Served:
 def shim_pid(vdpad):
     """Of device a. Its worker is not asked."""
     return next(pid for pid in vdpad.processes() if b"vdpa-shim" in cmdline(pid))
-
-
-def cmdline(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return f.read()
-    except OSError:
-        return b""  # it has ended since
 
 
 def test_the_worker_gets_container_and_device_and_may_lock_memory(open_vdpad, program, host):

@@ -27,6 +27,14 @@ class CliError(Exception):
         self.status, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
 
 
+def cmdline(pid):
+    """As /proc has it; empty when the process has ended since."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 class Vdpad:
     """One supervisor. start() and kill9() as often as one likes; stop() leaves nothing behind."""
 
@@ -151,11 +159,7 @@ class Vdpad:
                  name not in self.json("dev", "show")["dev"], f"{name} to be deleted", tell=self.log_text)
 
     def command_lines(self):
-        lines = []
-        for pid in self.processes():
-            with contextlib.suppress(OSError):  # it has ended since
-                lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
-        return lines
+        return [cmdline(pid).replace(b"\0", b" ") for pid in self.processes()]
 
     def stop(self):
         """End everything. Fails when something does not end, or a process broke on the way."""

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "drivers/virtio/iommufd.h"
+#include "tests/unit/ioctl_wrap.h"
 #include "vdpa/base/bits.h"
 
 #define IOMMUFD 1001
@@ -67,24 +68,11 @@ static int answer(int fd, unsigned long request, void *arg)
 	}
 }
 
-int __wrap_ioctl(int fd, unsigned long request, ...);
-
-int __wrap_ioctl(int fd, unsigned long request, ...)
+static int kernel_answers(int fd, unsigned long request, void *arg)
 {
-	va_list args;
-	void *arg;
-	int r;
-
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
 	assert_true(kernel.n_asked < ARRAY_SIZE(kernel.asked));
 	kernel.asked[kernel.n_asked++] = request;
-	r = request == kernel.fails ? -kernel.error : answer(fd, request, arg);
-	if (r >= 0)
-		return r;
-	errno = -r;
-	return -1;
+	return request == kernel.fails ? -kernel.error : answer(fd, request, arg);
 }
 
 static int setup(void **state)

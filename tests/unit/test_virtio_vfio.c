@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "drivers/virtio/vfio.h"
+#include "tests/unit/ioctl_wrap.h"
 
 #define CONTAINER 1001
 #define GROUP	  1002
@@ -171,22 +172,9 @@ static int answer(int fd, unsigned long request, void *arg)
 	}
 }
 
-int __wrap_ioctl(int fd, unsigned long request, ...);
-
-int __wrap_ioctl(int fd, unsigned long request, ...)
+static int kernel_answers(int fd, unsigned long request, void *arg)
 {
-	va_list args;
-	void *arg;
-	int r;
-
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
-	r = kernel.error ? kernel.error : answer(fd, request, arg);
-	if (r >= 0)
-		return r;
-	errno = -r;
-	return -1;
+	return kernel.error ? kernel.error : answer(fd, request, arg);
 }
 
 static int setup(void **state)
