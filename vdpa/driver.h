@@ -329,8 +329,10 @@ struct driver_ops {
 	 * From the return on, every write of the device to memory is marked, a receive buffer by
 	 * the length that was written: buffers, used entries and indices of split rings,
 	 * descriptors of packed ones, event suppression areas. Memory that is mapped meanwhile is
-	 * covered as well. A buffer is marked before it is given back; so of a device that was lost
-	 * (see @reopen) only the areas of rings may have pages that were written and not marked.
+	 * covered as well. A mark of a ring's area may come a moment after its write; all have come
+	 * when @stop or @set_log returns. A buffer is marked before it is given back; so of a device
+	 * that was lost (see @reopen) only the areas of rings may have pages that were written and
+	 * not marked.
 	 * With DRIVER_LOG_BUFFERS all this is so of buffers, and of nothing else.
 	 *
 	 * Afterwards the device writes nothing to the log of before. What it wrote during the call

@@ -55,7 +55,15 @@ bool marks_has(const struct marks *m, uint64_t iova)
 {
 	uint64_t n = iova / DRIVER_LOG_PAGE;
 
-	return m->bits[n / 8] & BIT(n % 8);
+	return __atomic_load_n(&m->bits[n / 8], __ATOMIC_ACQUIRE) & BIT(n % 8);
+}
+
+void marks_wait_for(const struct marks *m, uint64_t iova)
+{
+	uint64_t since = clock_now_ns();
+
+	while (!marks_has(m, iova))
+		guest_pause(since, "a mark");
 }
 
 bool marks_any(const struct marks *m)

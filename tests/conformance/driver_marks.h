@@ -25,6 +25,9 @@ struct driver_log marks_log(const struct marks *m);
 /** marks_set() - let the guest's device mark there, which must succeed; NULL: nowhere. */
 void marks_set(struct guest *g, const struct marks *m);
 
+/** marks_wait_for() - wait until the page of @iova is marked. */
+void marks_wait_for(const struct marks *m, uint64_t iova);
+
 /** marks_has() - is the page of @iova marked? */
 bool marks_has(const struct marks *m, uint64_t iova);
 
