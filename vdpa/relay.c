@@ -29,6 +29,7 @@
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/eventfd.h"
+#include "vdpa/base/ringareas.h"
 #include "vdpa/relay_internal.h"
 #include "vdpa/ring.h"
 
@@ -47,25 +48,24 @@ static void signal_guest(struct relay *r)
 	eventfd_signal_lent(r->setup.call_fd);
 }
 
-static void *area(struct relay *r, uint64_t gpa, uint64_t size, uint64_t align)
+static void *area(struct relay *r, enum ring_area which, uint64_t gpa)
 {
-	void *at = gpa % align == 0 ? guestmem_at(r->memory, gpa, size) : NULL;
+	const struct ring_area_facts facts = ring_area_facts(which, r->size, r->setup.features);
+	void *at = gpa % facts.align == 0 ? guestmem_at(r->memory, gpa, facts.size) : NULL;
 
-	return (uintptr_t)at % align == 0 ? at : NULL;
+	return (uintptr_t)at % facts.align == 0 ? at : NULL;
 }
 
-/* Source: as for ring_locate(). */
 int relay_bind_memory(struct relay *r)
 {
-	uint64_t n = r->size, event = r->event_idx ? 2 : 0;
 	const struct relay_setup *s = &r->setup;
 
 	if (guestmem_overlaps(
 		    r->memory, s->shadow_iova, relay_kept_layout(r->size, r->packed).shadow_size))
 		return -EEXIST;
-	r->desc = area(r, s->desc, 16 * n, 16);
-	r->driver = r->packed ? area(r, s->driver, 4, 4) : area(r, s->driver, 4 + 2 * n + event, 2);
-	r->device = r->packed ? area(r, s->device, 4, 4) : area(r, s->device, 4 + 8 * n + event, 4);
+	r->desc = area(r, RING_DESC, s->desc);
+	r->driver = area(r, RING_DRIVER, s->driver);
+	r->device = area(r, RING_DEVICE, s->device);
 	if (!r->desc || !r->driver || !r->device)
 		return -EFAULT;
 	r->generation = r->memory->generation;

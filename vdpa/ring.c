@@ -14,10 +14,9 @@
 
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/ringareas.h"
 #include "vdpa/device_internal.h"
 #include "vdpa/position.h"
-
-enum ring_area { AREA_DESC, AREA_DRIVER, AREA_DEVICE, N_AREAS };
 
 struct area {
 	uint64_t uva; /* or the driver's address, with device_translates() */
@@ -26,25 +25,17 @@ struct area {
 	uint32_t perm; /* DRIVER_PERM_, what the device does there */
 };
 
-/* Source: virtio 1.2, 2.7 "Split Virtqueues" and 2.8.10 "Driver and Device event suppression". */
-static struct area area_of(const struct device *d, const struct ring_state *ring,
-	enum ring_area which)
+static struct area area_of(const struct device *d, const struct ring_state *ring, enum ring_area which)
 {
-	const uint32_t read = DRIVER_PERM_READ, write = DRIVER_PERM_WRITE;
-	uint64_t n = ring->size;
-	uint64_t event = d->state->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX) ? 2 : 0;
-	bool packed = device_is_packed(d);
+	const uint64_t at[RING_AREAS] = { ring->desc_uva, ring->avail_uva, ring->used_uva };
+	const struct ring_area_facts facts = ring_area_facts(which, ring->size, d->state->features);
 
-	switch (which) {
-	case AREA_DESC:
-		return (struct area){ ring->desc_uva, 16 * n, 16, packed ? read | write : read };
-	case AREA_DRIVER:
-		return packed ? (struct area){ ring->avail_uva, 4, 4, read }
-			      : (struct area){ ring->avail_uva, 4 + 2 * n + event, 2, read };
-	default:
-		return packed ? (struct area){ ring->used_uva, 4, 4, write }
-			      : (struct area){ ring->used_uva, 4 + 8 * n + event, 4, write };
-	}
+	return (struct area){
+		.uva = at[which],
+		.size = facts.size,
+		.align = facts.align,
+		.perm = (facts.read ? DRIVER_PERM_READ : 0) | (facts.written ? DRIVER_PERM_WRITE : 0),
+	};
 }
 
 bool ring_size_ok(uint32_t size, bool packed)
@@ -54,12 +45,12 @@ bool ring_size_ok(uint32_t size, bool packed)
 
 uint64_t ring_used_size(const struct device *d, uint32_t index)
 {
-	return area_of(d, &d->state->rings[index], AREA_DEVICE).size;
+	return area_of(d, &d->state->rings[index], RING_DEVICE).size;
 }
 
 uint64_t ring_desc_size(const struct device *d, uint32_t index)
 {
-	return area_of(d, &d->state->rings[index], AREA_DESC).size;
+	return area_of(d, &d->state->rings[index], RING_DESC).size;
 }
 
 /* The region that has all of @area, and where it is there. Return: 0; -EFAULT. */
@@ -96,12 +87,12 @@ static int locate(const struct device *d, struct area area, uint64_t *ret)
 int ring_find(const struct device *d, uint32_t index, struct ring_place *ret)
 {
 	const struct ring_state *ring = &d->state->rings[index];
-	int r = locate(d, area_of(d, ring, AREA_DESC), &ret->desc);
+	int r = locate(d, area_of(d, ring, RING_DESC), &ret->desc);
 
 	if (r == 0)
-		r = locate(d, area_of(d, ring, AREA_DRIVER), &ret->driver);
+		r = locate(d, area_of(d, ring, RING_DRIVER), &ret->driver);
 	if (r == 0)
-		r = locate(d, area_of(d, ring, AREA_DEVICE), &ret->device);
+		r = locate(d, area_of(d, ring, RING_DEVICE), &ret->device);
 	return r;
 }
 
@@ -125,7 +116,7 @@ int ring_locate(const struct device *d, uint32_t index, struct driver_queue *q)
 
 void ring_ask_for(struct device *d, uint32_t index)
 {
-	for (int which = 0; which < N_AREAS && device_translates(d); which++) {
+	for (int which = 0; which < RING_AREAS && device_translates(d); which++) {
 		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
 
 		iotlb_ask_for(d, area.uva, area.size, area.perm);
@@ -134,7 +125,7 @@ void ring_ask_for(struct device *d, uint32_t index)
 
 bool ring_asks_in(const struct device *d, uint32_t index, uint64_t first, uint64_t last)
 {
-	for (int which = 0; which < N_AREAS; which++) {
+	for (int which = 0; which < RING_AREAS; which++) {
 		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
 
 		if (area.uva <= last && first <= area.uva + (area.size - 1))
@@ -172,7 +163,7 @@ int ring_position(const struct device *d, const struct driver_queue *q,
 
 	if (device_postcopy_listens(d)) /* the device finds it, when it has come */
 		return position_from_split(ring->base, (uint16_t)ring->base, ring->size, ret);
-	r = read_area(d, area_of(d, ring, AREA_DEVICE), offsetof(struct vring_used, idx), &used,
+	r = read_area(d, area_of(d, ring, RING_DEVICE), offsetof(struct vring_used, idx), &used,
 		sizeof(used));
 	return r < 0 ? r : position_from_split(ring->base, used, ring->size, ret);
 }
@@ -181,7 +172,7 @@ int ring_copy_device_area(const struct device *d, uint32_t index, void **ret)
 {
 	const struct ring_state *ring = &d->state->rings[index];
 	struct area area =
-		area_of(d, ring, device_is_packed(d) ? AREA_DESC : AREA_DEVICE);
+		area_of(d, ring, device_is_packed(d) ? RING_DESC : RING_DEVICE);
 	_cleanup_free_ void *copy = malloc(area.size);
 	int r;
 
@@ -207,7 +198,7 @@ int ring_read_available(const struct device *d, uint32_t index, uint16_t *ret)
 
 	if (r < 0)
 		return r;
-	return read_area(d, area_of(d, ring, AREA_DRIVER), offsetof(struct vring_avail, idx), ret, sizeof(*ret));
+	return read_area(d, area_of(d, ring, RING_DRIVER), offsetof(struct vring_avail, idx), ret, sizeof(*ret));
 }
 
 int ring_read_words(const struct device *d, uint32_t index, struct ring_words *ret)
@@ -217,15 +208,15 @@ int ring_read_words(const struct device *d, uint32_t index, struct ring_words *r
 
 	if (r < 0)
 		return r;
-	r = read_area(d, area_of(d, ring, AREA_DRIVER), 0, ret->driver, sizeof(ret->driver));
+	r = read_area(d, area_of(d, ring, RING_DRIVER), 0, ret->driver, sizeof(ret->driver));
 	if (r == 0)
-		r = read_area(d, area_of(d, ring, AREA_DEVICE), 0, ret->device, sizeof(ret->device));
+		r = read_area(d, area_of(d, ring, RING_DEVICE), 0, ret->device, sizeof(ret->device));
 	return r;
 }
 
 bool ring_lies_in(const struct device *d, uint32_t index, const struct memory_region *region)
 {
-	for (int which = 0; which < N_AREAS; which++) {
+	for (int which = 0; which < RING_AREAS; which++) {
 		struct area area = area_of(d, &d->state->rings[index], (enum ring_area)which);
 		const struct memory_region *found;
 		uint64_t gpa;

@@ -20,8 +20,7 @@
 #include "drivers/virtio/device_internal.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
-
-#define N_AREAS 3
+#include "vdpa/base/ringareas.h"
 
 static struct virtio_kept_queue *kept_queue(struct virtio_device *v, uint32_t index)
 {
@@ -138,32 +137,22 @@ int virtio_set_queue_fd(struct driver_device *device, uint16_t queue, enum drive
 
 /* ------------------------------------------------------------------------------- prepare */
 
-struct area {
-	uint64_t iova, size;
-	uint32_t perm;
-};
-
-/* Source: virtio 1.2, 2.7 and 2.8.10. */
-static void list_areas(const struct driver_queue *q, bool packed, struct area areas[N_AREAS])
-{
-	const uint32_t rw = DRIVER_PERM_READ | DRIVER_PERM_WRITE;
-	const uint64_t n = q->size;
-
-	areas[0] = (struct area){ q->desc, 16 * n, packed ? rw : DRIVER_PERM_READ };
-	areas[1] = (struct area){ q->driver, packed ? 4 : 6 + 2 * n, DRIVER_PERM_READ };
-	areas[2] = (struct area){ q->device, packed ? 4 : 6 + 8 * n, DRIVER_PERM_WRITE };
-}
-
 static int check_areas(const struct virtio_device *v, const struct driver_queue *q)
 {
-	struct area areas[N_AREAS];
-	bool packed = is_packed(v);
+	const uint64_t at[RING_AREAS] = { q->desc, q->driver, q->device };
 
-	if (q->desc % 16 || q->driver % (packed ? 4 : 2) || q->device % 4)
-		return -EINVAL;
-	list_areas(q, packed, areas);
-	for (size_t i = 0; i < N_AREAS; i++) {
-		if (!dma_reaches(&v->dma, areas[i].iova, areas[i].size, areas[i].perm))
+	for (enum ring_area i = RING_DESC; i < RING_AREAS; i++) {
+		const struct ring_area_facts facts = ring_area_facts(i, q->size, v->kept->features);
+
+		if (at[i] % facts.align)
+			return -EINVAL;
+	}
+	for (enum ring_area i = RING_DESC; i < RING_AREAS; i++) {
+		const struct ring_area_facts facts = ring_area_facts(i, q->size, v->kept->features);
+		const uint32_t perm = (facts.read ? DRIVER_PERM_READ : 0) |
+				      (facts.written ? DRIVER_PERM_WRITE : 0);
+
+		if (!dma_reaches(&v->dma, at[i], facts.size, perm))
 			return -EFAULT;
 	}
 	return 0;

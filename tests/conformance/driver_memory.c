@@ -120,6 +120,33 @@ static void memory_below_a_running_queues_ring_stays(void **state)
 	assert_int_equal(a->ops->unmap(a->device, GUEST_BASE, GUEST_MEMORY), 0);
 }
 
+/* Without the event index there is nothing behind a ring's entries, and nobody looks. */
+static void a_ring_may_end_where_memory_ends(void **state)
+{
+	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
+	const uint64_t end = GUEST_BASE + GUEST_MEMORY, size = a->rings[0].size;
+	const uint64_t driver = a->packed ? 4 : 4 + 2 * size, device = a->packed ? 4 : 4 + 8 * size;
+
+	a->rings[1].driver = end - driver + 4;
+	assert_int_equal(guest_prepare(a), -EFAULT);
+	a->rings[1].driver = end - driver;
+	a->rings[0].device = end - driver - device;
+	guest_run(a);
+	guest_exchange(a, b, 2 * (uint32_t)size);
+	guest_exchange(b, a, 2 * (uint32_t)size);
+	assert_int_equal(a->ops->reset(a->device), 0);
+
+	for (uint16_t i = 0; i < 2; i++)
+		guest_ring_init(a, i, 0);
+	a->rings[0].device = end - device;
+	a->rings[1].driver = end - driver - device;
+	memset(guest_at(a, a->rings[1].driver), 0, driver + device);
+	assert_int_equal(guest_setup(a), 0);
+	guest_run(a);
+	guest_exchange(a, b, 2 * (uint32_t)size);
+	guest_exchange(b, a, 2 * (uint32_t)size);
+}
+
 static void a_queue_whose_ring_was_unmapped_is_prepared_again(void **state)
 {
 	struct guest *a = suite_guest(state, 1), *b = suite_peer(state);
@@ -352,6 +379,7 @@ const struct suite_test driver_memory_tests[] = {
 	ONCE(a_file_that_is_no_memory_or_too_short_is_refused),
 	ONCE(files_stay_the_callers),
 	BOTH(memory_below_a_running_queues_ring_stays),
+	BOTH(a_ring_may_end_where_memory_ends),
 	BOTH(a_queue_whose_ring_was_unmapped_is_prepared_again),
 	BOTH(rings_outside_the_map_are_refused),
 	BOTH(a_ring_must_be_writable_where_the_device_writes),

@@ -18,6 +18,7 @@
 #include "tests/conformance/driver_guest.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
+#include "vdpa/base/ringareas.h"
 
 #define FRAME_SIZE  60U
 #define FRAME_PORT  34997 /* to which the suite's frames go */
@@ -26,10 +27,10 @@
 void guest_ring_init(struct guest *g, uint16_t queue, uint16_t split_index)
 {
 	struct guest_ring *r = &g->rings[queue];
+	const uint64_t areas[RING_AREAS] = { r->desc, r->driver, r->device };
 
-	memset(guest_at(g, r->desc), 0, 16ULL * r->size);
-	memset(guest_at(g, r->driver), 0, 6 + 2ULL * r->size);
-	memset(guest_at(g, r->device), 0, 6 + 8ULL * r->size);
+	for (enum ring_area i = RING_DESC; i < RING_AREAS; i++)
+		memset(guest_at(g, areas[i]), 0, ring_area_facts(i, r->size, g->features).size);
 	r->at = queue_position_initial(g->packed);
 	if (!g->packed) {
 		r->at.avail = r->at.used = split_index;

@@ -25,6 +25,7 @@
 #include "tools/simnic/translation.h"
 #include "vdpa/base/bits.h"
 #include "vdpa/base/cleanup.h"
+#include "vdpa/base/ringareas.h"
 
 struct area {
 	uint64_t iova, size;
@@ -32,24 +33,25 @@ struct area {
 	uint32_t perm;
 };
 
-#define N_AREAS 3
-
 static bool has(const struct function *f, unsigned int feature)
 {
 	return f->features & BIT_ULL(feature);
 }
 
-/* Source: virtio 1.2, 2.7 and 2.8.10. */
-static void list_areas(const struct sim_queue_setup *s, bool packed, struct area areas[N_AREAS])
+static void list_areas(const struct sim_queue_setup *s, uint64_t features, struct area areas[RING_AREAS])
 {
-	const uint32_t rw = SIM_PERM_READ | SIM_PERM_WRITE;
-	const uint64_t n = s->size;
+	const uint64_t at[RING_AREAS] = { s->desc, s->driver, s->device };
 
-	areas[0] = (struct area){ s->desc, 16 * n, 16, packed ? rw : SIM_PERM_READ };
-	areas[1] = packed ? (struct area){ s->driver, 4, 4, SIM_PERM_READ } :
-			    (struct area){ s->driver, 6 + 2 * n, 2, SIM_PERM_READ };
-	areas[2] = packed ? (struct area){ s->device, 4, 4, SIM_PERM_WRITE } :
-			    (struct area){ s->device, 6 + 8 * n, 4, SIM_PERM_WRITE };
+	for (enum ring_area i = RING_DESC; i < RING_AREAS; i++) {
+		const struct ring_area_facts facts = ring_area_facts(i, s->size, features);
+
+		areas[i] = (struct area){
+			.iova = at[i],
+			.size = facts.size,
+			.align = facts.align,
+			.perm = (facts.read ? SIM_PERM_READ : 0) | (facts.written ? SIM_PERM_WRITE : 0),
+		};
+	}
 }
 
 static bool size_ok(uint32_t size, bool packed)
@@ -132,17 +134,17 @@ static void write_regs(struct vq *q)
 
 /* Where the areas of a ring are. */
 struct places {
-	void *hosts[N_AREAS];
-	uint64_t addresses[N_AREAS]; /* in the function's memory */
+	void *hosts[RING_AREAS];
+	uint64_t addresses[RING_AREAS]; /* in the function's memory */
 };
 
 static void set_facts(struct vq *q, const struct sim_queue_setup *s, const struct places *places)
 {
 	const struct function *f = q->function;
 	bool modern = has(f, VIRTIO_F_VERSION_1);
-	struct area areas[N_AREAS];
+	struct area areas[RING_AREAS];
 
-	list_areas(s, has(f, VIRTIO_F_RING_PACKED), areas);
+	list_areas(s, f->features, areas);
 	q->setup = *s;
 	q->size = s->size;
 	q->desc_iova = places->addresses[0];
@@ -177,10 +179,10 @@ static void set_facts(struct vq *q, const struct sim_queue_setup *s, const struc
 /* Finds the areas in memory. Return: 0, -EINVAL, -EFAULT. */
 static int find_areas(struct function *f, const struct sim_queue_setup *s, struct places *ret)
 {
-	struct area areas[N_AREAS];
+	struct area areas[RING_AREAS];
 
-	list_areas(s, has(f, VIRTIO_F_RING_PACKED), areas);
-	for (int i = 0; i < N_AREAS; i++) {
+	list_areas(s, f->features, areas);
+	for (int i = 0; i < RING_AREAS; i++) {
 		if (areas[i].iova % areas[i].align)
 			return -EINVAL;
 		ret->hosts[i] = iommu_range(&f->iommu, areas[i].iova, areas[i].size, areas[i].perm,
@@ -500,12 +502,12 @@ void queue_clear(struct vq *q, bool keep_regs)
 
 static bool touches(const struct vq *q, const struct sim_queue_setup *s, uint64_t iova, uint64_t size)
 {
-	struct area areas[N_AREAS];
+	struct area areas[RING_AREAS];
 
 	if (q->status == SIM_QUEUE_DISABLED)
 		return false;
-	list_areas(s, q->packed, areas);
-	for (int i = 0; i < N_AREAS; i++) {
+	list_areas(s, q->function->features, areas);
+	for (int i = 0; i < RING_AREAS; i++) {
 		if (iommu_overlaps(areas[i].iova, areas[i].size, iova, size))
 			return true;
 	}
