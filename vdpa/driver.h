@@ -388,8 +388,9 @@ struct driver_ops {
 	 * none of prepared queues' rings.
 	 *
 	 * @iotlb_update: @entry holds from now on, whatever held before for its range. All queues that
-	 * wait look again. Return: 0; -EINVAL; -EBUSY a running queue's ring would lie elsewhere by it;
-	 * a prepared queue has to be prepared again then.
+	 * wait look again. Return: 0; -EINVAL; -EBUSY a running queue's ring would lie elsewhere by it, or
+	 * where the device may not do what it does; a prepared queue has to be prepared again then. Rings
+	 * that stay where they are run on.
 	 *
 	 * @iotlb_invalidate: nothing in [@iova, @iova + @size) is translated any more; @size may reach
 	 * beyond the end of the address space. From the return on the device uses nothing of it.

@@ -150,6 +150,23 @@ static void a_running_ring_is_not_moved_and_a_stopped_one_is_prepared_again(void
 	assert_int_equal(guest_start(g), -EINVAL);
 }
 
+/* Told by other pieces than before, as by a guest that maps large pages. */
+static void a_running_ring_that_stays_where_it_is_runs_on(void **state)
+{
+	struct guest *g = running_guest(state), *peer = suite_peer(state);
+
+	for (uint16_t i = 0; i < 2; i++) {
+		const struct guest_ring *r = &g->rings[i];
+
+		assert_int_equal(update(g, r->desc, PAGE, both), 0);
+		assert_int_equal(update(g, r->device, 2 * PAGE, both), 0);
+		assert_int_equal(update(g, r->device, PAGE, DRIVER_PERM_READ), -EBUSY);
+	}
+	assert_int_equal(update(g, GUEST_BASE, GUEST_MEMORY, both), 0);
+	guest_exchange(g, peer, 3);
+	guest_exchange(peer, g, 3);
+}
+
 static void a_queue_that_waits_can_be_stopped_and_says_nothing_any_more(void **state)
 {
 	struct guest *g = running_guest(state), *peer = suite_peer(state);
@@ -240,6 +257,7 @@ const struct suite_test driver_iotlb_tests[] = {
 	BOTH(a_frame_waits_for_its_buffer),
 	BOTH(what_was_taken_back_is_not_used),
 	BOTH(a_running_ring_is_not_moved_and_a_stopped_one_is_prepared_again),
+	BOTH(a_running_ring_that_stays_where_it_is_runs_on),
 	BOTH(a_queue_that_waits_can_be_stopped_and_says_nothing_any_more),
 	BOTH(whoever_opens_the_device_can_ask_what_a_queue_waits_for),
 	BOTH(what_is_not_permitted_gives_the_queue_up),

@@ -530,3 +530,20 @@ bool queue_asks_in(const struct vq *q, uint64_t iova, uint64_t size)
 {
 	return touches(q, &q->setup, iova, size);
 }
+
+bool queue_loses_by(const struct vq *q, const struct iotlb_entry *entry)
+{
+	const uint64_t places[RING_AREAS] = { q->desc_iova, q->driver_iova, q->device_iova };
+	struct area areas[RING_AREAS];
+
+	if (q->status == SIM_QUEUE_DISABLED)
+		return false;
+	list_areas(&q->setup, q->function->features, areas);
+	for (int i = 0; i < RING_AREAS; i++) {
+		if (!iommu_overlaps(areas[i].iova, areas[i].size, entry->iova, entry->size))
+			continue;
+		if (places[i] - areas[i].iova != entry->address - entry->iova || areas[i].perm & ~entry->perm)
+			return true;
+	}
+	return false;
+}

@@ -33,9 +33,11 @@ void queue_clear(struct vq *q, bool keep_regs);
 /**
  * queue_lies_in() - whether a prepared or running queue's areas touch the range of the function's memory.
  * queue_asks_in() - the same of the addresses that it was given.
+ * queue_loses_by() - whether some of its areas would be elsewhere by @entry, or not for what is done there.
  */
 bool queue_lies_in(const struct vq *q, uint64_t iova, uint64_t size);
 bool queue_asks_in(const struct vq *q, uint64_t iova, uint64_t size);
+bool queue_loses_by(const struct vq *q, const struct iotlb_entry *entry);
 
 /** queue_update_poll() - after its kick descriptor or the function's doorbell changed. Paused. */
 void queue_update_poll(struct vq *q);

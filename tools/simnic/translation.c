@@ -25,26 +25,32 @@ void waiting_over(struct vq *q)
 	backlog_drop(q);
 }
 
-/* Rings whose queues are stopped have to be prepared again. */
-static int release_rings(struct function *f, uint64_t iova, uint64_t size)
+/* Rings whose queues are stopped have to be prepared again. @loses: which are concerned. */
+static int release_rings(struct function *f, bool (*loses)(const struct vq *q, const struct iotlb_entry *entry),
+	const struct iotlb_entry *entry)
 {
 	for (uint16_t i = 0; i < f->n_queues; i++) {
-		if (f->queues[i].status >= SIM_QUEUE_RUNNING && queue_asks_in(&f->queues[i], iova, size))
+		if (f->queues[i].status >= SIM_QUEUE_RUNNING && loses(&f->queues[i], entry))
 			return -EBUSY;
 	}
 	for (uint16_t i = 0; i < f->n_queues; i++) {
-		if (queue_asks_in(&f->queues[i], iova, size))
+		if (loses(&f->queues[i], entry))
 			queue_disable(&f->queues[i]);
 	}
 	return 0;
 }
 
+static bool lies_in(const struct vq *q, const struct iotlb_entry *entry)
+{
+	return queue_asks_in(q, entry->iova, entry->size);
+}
+
 static bool is_known(const struct function *f, const struct iotlb_entry *e)
 {
-	uint64_t address;
+	const struct iotlb_entry *there = iotlb_find(&f->iommu.iotlb, e->iova);
 
-	return iotlb_translate(&f->iommu.iotlb, e->iova, e->size, e->perm, &address) == IOTLB_KNOWN &&
-	       address == e->address;
+	return there && there->perm == e->perm && there->address + (e->iova - there->iova) == e->address &&
+	       iotlb_last(e->iova, e->size) <= iotlb_last(there->iova, there->size);
 }
 
 static bool is_of_a_ring(void *arg, const struct iotlb_entry *e)
@@ -52,7 +58,7 @@ static bool is_of_a_ring(void *arg, const struct iotlb_entry *e)
 	const struct function *f = arg;
 
 	for (uint16_t i = 0; i < f->n_queues; i++) {
-		if (queue_asks_in(&f->queues[i], e->iova, e->size))
+		if (lies_in(&f->queues[i], e))
 			return true;
 	}
 	return false;
@@ -96,7 +102,7 @@ int translation_update(struct function *f, const struct sim_iotlb *update)
 		return -EINVAL;
 	nic_pause(f->nic);
 	if (!is_known(f, &entry)) {
-		r = release_rings(f, update->iova, update->size);
+		r = release_rings(f, queue_loses_by, &entry);
 		if (r == 0)
 			r = iotlb_insert(&f->iommu.iotlb, &entry, is_of_a_ring, f);
 		forget_hits(f);
@@ -113,13 +119,14 @@ int translation_update(struct function *f, const struct sim_iotlb *update)
 
 int translation_invalidate(struct function *f, uint64_t iova, uint64_t size)
 {
-	uint64_t last = iotlb_last(iova, size);
+	const uint64_t last = iotlb_last(iova, size);
+	const struct iotlb_entry gone = { .iova = iova, .size = last - iova + (last - iova < UINT64_MAX) };
 	int r;
 
 	if (!f->iommu.translates || size == 0)
 		return -EINVAL;
 	nic_pause(f->nic);
-	r = release_rings(f, iova, last - iova + (last - iova < UINT64_MAX));
+	r = release_rings(f, lies_in, &gone);
 	if (r == 0) {
 		iotlb_remove(&f->iommu.iotlb, iova, last);
 		forget_hits(f);
