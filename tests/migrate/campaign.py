@@ -86,5 +86,7 @@ def migrate_often(stand, shape, seed, n, failing=FAILING, **facts):
     counts["frames"], counts["lost"] = guest.n_received, guest.n_lost
     counts["missed"] = missed
     counts["plugged memory"] = guest.ram.n_plugged
+    for device in journey.devices:
+        counts.update(device.more_counts())
     counts["returned buffers"] = sum(ring.n_returned for ring in guest.rings)
     return counts

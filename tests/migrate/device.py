@@ -3,8 +3,8 @@
 import os
 import struct
 
-from frontend import (F_EVENT_IDX, F_INDIRECT, F_LOG_ALL, F_MQ, F_MRG_RXBUF, F_PACKED, F_PROTOCOL,
-                      F_VERSION_1, PF, FrontEnd, eventfd, state, u64)
+from frontend import (F_ACCESS_PLATFORM, F_EVENT_IDX, F_INDIRECT, F_LOG_ALL, F_MQ, F_MRG_RXBUF, F_PACKED,
+                      F_PROTOCOL, F_VERSION_1, PF, FrontEnd, eventfd, state, u64)
 
 WANTED_PF = sum(1 << PF[name] for name in ("MQ", "LOG_SHMFD", "REPLY_ACK", "STATUS"))
 VRING_LOG = 1
@@ -17,11 +17,14 @@ def features_of(shape):
     features |= F_INDIRECT if shape.indirect else 0
     features |= F_EVENT_IDX if shape.event_idx else 0
     features |= F_MQ if shape.pairs > 1 else 0
+    features |= F_ACCESS_PLATFORM if shape.iommu else 0
     return features
 
 
 class Device:
     """One connection at a time to a back-end, for a guest of `shape`."""
+
+    front_end = FrontEnd
 
     def __init__(self, path, shape):
         self.path, self.shape = path, shape
@@ -33,7 +36,7 @@ class Device:
     # ---- the connection
 
     def connect(self):
-        self.fe = fe = FrontEnd(self.path)
+        self.fe = fe = self.front_end(self.path)
         offered = fe.ask_u64("GET_FEATURES")
         missing = (features_of(self.shape) | F_LOG_ALL) & ~offered
         assert not missing, f"features {missing:#x} are not offered"
@@ -77,9 +80,12 @@ class Device:
 
     def ring_address(self, ram, ring, flags):
         """Of a packed ring, too, the log address is that of the device's area, as from QEMU."""
-        uva = ram.memory.uva_of
-        return struct.pack("=IIQQQQ", ring.index, flags, uva(ring.desc), uva(ring.device),
-                           uva(ring.driver), ring.device)
+        desc, device, driver = (self.address(ram, at) for at in (ring.desc, ring.device, ring.driver))
+        return struct.pack("=IIQQQQ", ring.index, flags, desc, device, driver, ram.iova_of(ring.device))
+
+    def address(self, ram, gpa):
+        """What rings are called in messages."""
+        return ram.memory.uva_of(gpa)
 
     def start_steps(self, guest, bases, logging=False):
         """Each message of a start. They are sent one by one, so that one may stop between them."""
@@ -151,3 +157,7 @@ class Device:
             except BlockingIOError:
                 continue
             raise AssertionError(f"the back-end says that queue {index} is broken")
+
+    def more_counts(self):
+        """What else a campaign tells of it, by name."""
+        return {}

@@ -14,6 +14,7 @@ import struct
 
 PAGE = 4096
 HIGH = 1 << 32
+IOVA_BASE = 0xffe0_0000_0000
 
 
 class Region:
@@ -102,10 +103,14 @@ class Area:
 
 
 class GuestRam:
-    """The guest's view: it moves from one Memory to the next, and its contents stay."""
+    """The guest's view: it moves from one Memory to the next, and its contents stay.
 
-    def __init__(self, memory, rng):
+    iova_base: what a guest behind an IOMMU adds to each address that it tells a device
+    """
+
+    def __init__(self, memory, rng, iova_base=0):
         self.memory = memory
+        self.iova_base = iova_base
         self.shadow = bytearray(rng.randbytes(SIZE))
         memory.map[:] = self.shadow
         self.written = set()  # pages that the guest wrote and nobody copied since
@@ -143,6 +148,10 @@ class GuestRam:
         """Numbers of the pages in which something of these kinds lies."""
         return {page for area in self.areas if area.kind in kinds
                 for page in range(page_of(area.gpa), page_of(area.gpa + area.size - 1) + 1)}
+
+    def iova_of(self, gpa):
+        """What a driver calls an address."""
+        return gpa + self.iova_base
 
     # ---- the guest's own reads and writes
 

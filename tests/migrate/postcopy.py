@@ -47,8 +47,9 @@ class Destination:
 
     def advise(self):
         fe = self.device.fe
-        fe.send("POSTCOPY_ADVISE")
-        head, fds, _, _ = socket.recv_fds(fe.sock, 12, 1)
+        with fe.together():
+            fe.send("POSTCOPY_ADVISE")
+            head, fds, _, _ = socket.recv_fds(fe.sock, 12, 1)
         assert struct.unpack("=III", head)[1:] == (1 | REPLY, 0) and len(fds) == 1
         return fds[0]
 
@@ -60,16 +61,17 @@ class Destination:
     def set_memory(self, ram):
         """The back-end's addresses go to the pager; then it is told so."""
         fe, regions = self.device.fe, ram.regions()
-        fe.send("SET_MEM_TABLE", ram.table(), [ram.memory.fd] * len(regions))
-        body = fe.reply("SET_MEM_TABLE")
-        assert struct.unpack_from("=II", body) == (len(regions), 0)
-        told = []
-        for i, region in enumerate(regions):
-            gpa, size, address, offset = struct.unpack_from("=QQQQ", body, 8 + 32 * i)
-            assert (gpa, size, offset) == (region.gpa, region.size, region.offset)
-            told.append((address, offset, size))
-        self.pager.add_regions(told)
-        fe.send("SET_MEM_TABLE", u64(0))
+        with fe.together():
+            fe.send("SET_MEM_TABLE", ram.table(), [ram.memory.fd] * len(regions))
+            body = fe.reply("SET_MEM_TABLE")
+            assert struct.unpack_from("=II", body) == (len(regions), 0)
+            told = []
+            for i, region in enumerate(regions):
+                gpa, size, address, offset = struct.unpack_from("=QQQQ", body, 8 + 32 * i)
+                assert (gpa, size, offset) == (region.gpa, region.size, region.offset)
+                told.append((address, offset, size))
+            self.pager.add_regions(told)
+            fe.send("SET_MEM_TABLE", u64(0))
 
     def end(self):
         assert self.device.fe.ask("POSTCOPY_END") == u64(0)

@@ -104,6 +104,12 @@ class SplitRing(Ring):
         """The position where a device that has nothing goes on."""
         return self.next_used
 
+    def areas(self):
+        """(address, size) of all that a device has to reach of the ring itself."""
+        event = 2 if self.event_idx else 0  # without it nobody looks behind the entries
+        return [(self.desc, 16 * self.size), (self.driver, 4 + 2 * self.size + event),
+                (self.device, 4 + 8 * self.size + event)]
+
     def devices_own(self):
         return [(self.device, self.device_size)]
 
@@ -114,12 +120,12 @@ class SplitRing(Ring):
         if self.indirect:
             table = self.tables + 16 * MAX_PIECES * heads[0]
             places = range(len(pieces))
-            self.ram.put(SPLIT_DESC, self.desc + 16 * heads[0], table, 16 * len(pieces), INDIRECT,
-                         0)
+            self.ram.put(SPLIT_DESC, self.desc + 16 * heads[0], self.ram.iova_of(table),
+                         16 * len(pieces), INDIRECT, 0)
         for i, (gpa, size, write) in enumerate(pieces):
             last = i + 1 == len(pieces)
             flags = (WRITE if write else 0) | (0 if last else NEXT)
-            self.ram.put(SPLIT_DESC, table + 16 * places[i], gpa, size, flags,
+            self.ram.put(SPLIT_DESC, table + 16 * places[i], self.ram.iova_of(gpa), size, flags,
                          0 if last else places[i + 1])
         self.chains[heads[0]] = Chain(pieces, len(heads), buffer)
         self.chains[heads[0]].heads = heads
@@ -183,6 +189,9 @@ class PackedRing(Ring):
         half = self.next_used | self.used_wrap << 15
         return half | half << 16
 
+    def areas(self):
+        return [(self.desc, 16 * self.size), (self.driver, 4), (self.device, 4)]
+
     def devices_own(self):
         return [(self.desc, 16 * self.size), (self.device, 4)]
 
@@ -201,8 +210,9 @@ class PackedRing(Ring):
         if self.indirect:
             table = self.tables + 16 * MAX_PIECES * ident
             for i, (gpa, size, write) in enumerate(pieces):
-                self.ram.put(PACKED_DESC, table + 16 * i, gpa, size, 0, WRITE if write else 0)
-            self.ram.put(PACKED_BODY, first, table, 16 * len(pieces), ident)
+                self.ram.put(PACKED_DESC, table + 16 * i, self.ram.iova_of(gpa), size, 0,
+                             WRITE if write else 0)
+            self.ram.put(PACKED_BODY, first, self.ram.iova_of(table), 16 * len(pieces), ident)
             first_flags, slots = self._flags(False, False) | INDIRECT, 1
             self._step()
         else:
@@ -210,7 +220,7 @@ class PackedRing(Ring):
             for i, (gpa, size, write) in enumerate(pieces):
                 at = self.desc + 16 * self.next_avail
                 flags = self._flags(write, i + 1 < slots)
-                self.ram.put(PACKED_BODY, at, gpa, size, ident)
+                self.ram.put(PACKED_BODY, at, self.ram.iova_of(gpa), size, ident)
                 if i == 0:
                     first_flags = flags
                 else:

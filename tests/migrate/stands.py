@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from device import Device
+from iommudevice import IommuDevice
 from nicdevice import NicDevice
 from simnic_client import Nic
 from vdpad_fixture import BUILD, Vdpad
@@ -98,7 +99,7 @@ class VdpadStand:
             self.paths.append(path)
 
     def device(self, which, shape):
-        return Device(self.paths[which], shape)
+        return (IommuDevice if shape.iommu else Device)(self.paths[which], shape)
 
     def stop(self):
         self.vdpad.stop()

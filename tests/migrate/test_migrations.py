@@ -35,3 +35,17 @@ def test_a_guest_migrates_there_and_back(stand, packed, indirect, event_idx, see
                            MIGRATIONS[stand.method], **facts)
     assert counts["migrations"] == MIGRATIONS[stand.method]
     totals.update(counts)
+
+
+@pytest.mark.parametrize("stand", [("hardware log", 1), ("hardware log", 4)], indirect=True,
+                         ids=["1-pair", "4-pairs"])
+@pytest.mark.parametrize("event_idx", [False, True], ids=["no-event-index", "event-index"])
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_guest_behind_an_iommu_migrates_there_and_back(stand, packed, indirect, event_idx, seed, totals):
+    """The log names its pages, not its driver's; translations come, go, and are none at the destination."""
+    shape = Shape(packed, indirect, event_idx, stand.pairs, iommu=True)
+    n = 4 * TIMES
+    counts = migrate_often(stand, shape, f"{seed} {shape}", n)
+    assert counts["migrations"] == n and counts["translations"] > 100 and counts["taken back"] > 0
+    totals.update(counts)

@@ -13,6 +13,7 @@ from stands import VdpadStand
 from traffic import Shape
 
 MIGRATIONS = 4
+PAIRS_BEHIND_IOMMU = (1, 4) if os.environ.get("VDPAD_ALL") else (1,)
 
 
 @pytest.fixture(scope="module", params=[(method, pairs) for method in ("relay", "hardware log")
@@ -56,7 +57,19 @@ def arrive_often(stand, shape, seed, n, events):
 @pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_a_guest_arrives_by_postcopy(stand, packed, indirect, event_idx, seed, totals):
-    shape = Shape(packed, indirect, event_idx, stand.pairs)
+    arrives(stand, Shape(packed, indirect, event_idx, stand.pairs), seed, totals)
+
+
+@pytest.mark.parametrize("stand", [("hardware log", n) for n in PAIRS_BEHIND_IOMMU], indirect=True,
+                         ids=[f"{n}-pairs" for n in PAIRS_BEHIND_IOMMU])
+@pytest.mark.parametrize("indirect", [False, True], ids=["direct", "indirect"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_guest_behind_an_iommu_arrives_by_postcopy(stand, packed, indirect, seed, totals):
+    arrives(stand, Shape(packed, indirect, True, stand.pairs, iommu=True), seed, totals)
+
+
+def arrives(stand, shape, seed, totals):
+    packed, indirect = shape.packed, shape.indirect
 
     def events(which):
         if indirect != packed:  # not each time: after 6 deaths in 10 s a worker is given up

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import deque
 
-from memory import HIGH_REGION, LOW_REGION, PAGE, PLUGGED, GuestRam
+from memory import HIGH_REGION, IOVA_BASE, LOW_REGION, PAGE, PLUGGED, GuestRam
 from rings import MAX_PIECES, PackedRing, SplitRing
 
 SLOT = 2200              # bytes of memory for one frame: some lie in two pages
@@ -59,12 +59,13 @@ class Flow:
               guest offered them, and the loop answers in less; a frame that finds none is dropped, as
               it is by any NIC. n_missed counts those. A real function also drops what it was just
               about to receive when it is stopped, for a relay that begins as for any other reason
-    missing:  where the wire keeps frames for a device that is stopped: the lost ones, which may come yet
+    missing:  the lost ones, where they may come yet: the wire keeps frames for a device that is stopped, or
+              the rings of several pairs start and stop one by one, and the flow goes to others meanwhile
     """
 
-    def __init__(self, number, hurried=False, patient=False):
+    def __init__(self, number, hurried=False, overtakes=False):
         self.number = number
-        self.missing = set() if patient else None
+        self.missing = set() if overtakes else None
         self.hurried = hurried
         self.n_sent = self.expected = self.under_way_at_stop = self.n_missed = 0
         self.marked = 0
@@ -206,10 +207,12 @@ class TransmitQueue:
 
 
 class Shape:
-    """What kind of guest: the axes of the matrix that a guest sees; `largest` is what a ring may have."""
+    """What kind of guest: the axes of the matrix that a guest sees; `largest` is what a ring may have, and
+    with an `iommu` it tells devices other addresses than its own."""
 
-    def __init__(self, packed=False, indirect=False, event_idx=False, pairs=1, largest=512):
+    def __init__(self, packed=False, indirect=False, event_idx=False, pairs=1, largest=512, iommu=False):
         self.packed, self.indirect, self.event_idx, self.pairs = packed, indirect, event_idx, pairs
+        self.iommu = iommu
         self.sizes = [size for size in ((128, 200, 300, 512) if packed else (128, 256, 512))
                       if size <= largest]
 
@@ -217,6 +220,7 @@ class Shape:
         words = ["packed" if self.packed else "split"]
         words += ["indirect"] if self.indirect else []
         words += ["event-index"] if self.event_idx else []
+        words += ["iommu"] if self.iommu else []
         return "-".join(words + [f"{self.pairs}-pairs" if self.pairs > 1 else "1-pair"])
 
 
@@ -229,9 +233,10 @@ class Guest:
     def __init__(self, shape, memory, rng, hurried=False, patient=False):
         self.shape, self.rng = shape, rng
         self.name = rng.randbytes(3) if patient else NAMELESS
-        self.ram = GuestRam(memory, rng)
+        self.ram = GuestRam(memory, rng, IOVA_BASE if shape.iommu else 0)
         self.filler = rng.randbytes(1024 + GREATEST)
-        self.flows = [Flow(i, hurried, patient) for i in range(FLOWS_A_QUEUE * shape.pairs)]
+        overtakes = patient or shape.iommu and shape.pairs > 1
+        self.flows = [Flow(i, hurried, overtakes) for i in range(FLOWS_A_QUEUE * shape.pairs)]
         self.receive, self.transmit = [], []
         for pair in range(shape.pairs):
             ring = self._make_ring(2 * pair)
@@ -369,6 +374,7 @@ class Guest:
                 if (flow.expected < flow.doubtful and time.monotonic() - flow.marked > MARK_AGAIN
                         and queue.send(flow, SMALLEST)):
                     flow.marked = time.monotonic()
+                    flow.under_way_at_stop = flow.n_sent  # what took all buffers may be under way yet
         self.publish()
 
     def last_burst(self):

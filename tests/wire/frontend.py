@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A vhost-user front-end that sends bytes, and a small guest driver for split and packed rings."""
+import contextlib
 import ctypes
 import mmap
 import os
@@ -31,6 +32,7 @@ NEED_ACKS = 1 << PF["REPLY_ACK"] | 1 << PF["INBAND_NOTIFICATIONS"]  # what goes 
 MAC = b"\x52\x54\0\0\0\1"  # of a function, unless told otherwise
 F_LOG_ALL = 1 << 26
 F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = 1 << 30, 1 << 32, 1 << 34, 1 << 35
+F_ACCESS_PLATFORM = 1 << 33
 F_MRG_RXBUF, F_MQ, F_INDIRECT, F_EVENT_IDX = 1 << 15, 1 << 22, 1 << 28, 1 << 29
 
 
@@ -135,12 +137,17 @@ class FrontEnd:
         except ConnectionResetError:
             return True
 
+    def together(self):
+        """A context for a message and its answer, where others send, too."""
+        return contextlib.nullcontext()
+
     # ---- messages
 
     def ask(self, name, payload=b"", fds=()):
         """A message with a reply of its own."""
-        self.send(name, payload, fds)
-        return self.reply(name)
+        with self.together():
+            self.send(name, payload, fds)
+            return self.reply(name)
 
     def ask_u64(self, name):
         return struct.unpack("=Q", self.ask(name))[0]
@@ -148,8 +155,9 @@ class FrontEnd:
     def tell(self, name, payload=b"", fds=()):
         """A message that is answered by an acknowledgement. Return: true when it was accepted."""
         assert self.acks, "REPLY_ACK was not negotiated"
-        self.send(name, payload, fds, flags=1 | NEED_REPLY)
-        body = self.reply(name)
+        with self.together():
+            self.send(name, payload, fds, flags=1 | NEED_REPLY)
+            body = self.reply(name)
         assert len(body) == 8
         return struct.unpack("=Q", body)[0] == 0
 

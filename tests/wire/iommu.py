@@ -7,9 +7,8 @@ import socket
 import struct
 import time
 
-from frontend import DEADLINE, Guest, Ring, table, u64
+from frontend import DEADLINE, F_ACCESS_PLATFORM, Guest, Ring, table, u64
 
-F_ACCESS_PLATFORM = 1 << 33
 PAGE = 4096
 MISS, UPDATE, INVALIDATE, ACCESS_FAIL = 1, 2, 3, 4
 READ, WRITE = 1, 2
