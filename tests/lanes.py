@@ -64,6 +64,7 @@ class Running:
         self.log = LOGS / f"{job.log}.log"
         self.begun = time.monotonic()
         self.told = 0  # how often it was told to end
+        self.processor = 0.0  # seconds of one that it took, with all that it waited for
         self.result = self.result_file()
         if self.result:
             self.result.unlink(missing_ok=True)
@@ -235,7 +236,7 @@ class Run:
             self.passed + passed, self.failed + failed, self.skipped + skipped)
         how = (f"{passed} passed, {failed} failed, {skipped} skipped" if running.job.kind != "tool"
                else "done" if not failed else "failed")
-        say(f"{running.job.name}: {how} ({running.seconds():.0f} s)"
+        say(f"{running.job.name}: {how} ({running.seconds():.0f} s, {running.processor:.0f} s of a processor)"
             + (", was cut short" if running.told else ""))
         text = running.log.read_text(errors="replace")
         if failed:
@@ -253,7 +254,7 @@ class Run:
     def reap(self):
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -261,6 +262,7 @@ class Run:
             for running in list(self.running):
                 if running.process.pid == pid:
                     running.process.returncode = os.waitstatus_to_exitcode(status)
+                    running.processor = used.ru_utime + used.ru_stime
                     self.finish(running, running.process.returncode)
 
     def watch_limits(self):
@@ -347,7 +349,7 @@ def main():
     how.add_argument("--quick", dest="kind", action="store_const", const=QUICK, default=NORMAL)
     how.add_argument("--all", dest="kind", action="store_const", const=ALL)
     parser.add_argument("-k", dest="expression")
-    parser.add_argument("--lanes", type=int, default=3)
+    parser.add_argument("--lanes", type=int, default=4)
     options = parser.parse_args()
     if options.lanes < 1:
         parser.error("there has to be a lane")

@@ -115,7 +115,6 @@ def jobs():
         suite("system", "build-asan", only=WITHOUT_GUESTS),
         suite("lab", "build", needs=("guest image",)),
         suite("conformance", "build"),
-        suite("conformance", "build-asan"),
         *when_there("tests/fault", suite("fault", "build", tells=r"points, .* seed")),
         *when_there("tests/fuzz/run", Job("coverage by the fuzzers' inputs", "program",
                                           ["tests/fuzz/run", "--coverage"], ("fuzzing",),
@@ -149,6 +148,7 @@ def long_jobs(guests):
         suite("wire", "build-asan", ALL, only=CRASH_POINTS),
         suite("wire", "build-tsan", ALL, only=CRASH_POINTS),
         suite("wire", "build-clang", ALL),
+        suite("conformance", "build-asan", ALL),
         suite("conformance", "build-tsan", ALL),
         suite("cli", "build-tsan", ALL),
     ]
