@@ -144,7 +144,7 @@ int sim_queue_miss(struct driver_device *device, uint16_t queue, struct driver_m
 	const struct sim_miss *miss;
 	uint32_t state;
 
-	if (!sim->regs || queue >= sim->caps.n_queues)
+	if (!sim->regs || queue >= sim_count_queues(sim))
 		return -ENOENT;
 	miss = &sim->regs->misses[queue];
 	state = __atomic_load_n(&miss->state, __ATOMIC_ACQUIRE);

@@ -157,7 +157,3 @@ class Device:
             except BlockingIOError:
                 continue
             raise AssertionError(f"the back-end says that queue {index} is broken")
-
-    def more_counts(self):
-        """What else a campaign tells of it, by name."""
-        return {}

@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 import threading
+from collections import Counter
 
 from device import Device
 from frontend import PF, Closed, FrontEnd
@@ -45,10 +46,7 @@ class IommuDevice(Device):
         self.rng = random.Random(path)
         self.channel = self.thread = self.memory = self.guest = None
         self.told, self.ring_pages, self.broken = set(), set(), []
-        self.n_told = self.n_taken_back = 0
-
-    def more_counts(self):
-        return {"translations": self.n_told, "taken back": self.n_taken_back}
+        self.counts = Counter()  # what happened, by name
 
     # ---- the device
 
@@ -134,7 +132,7 @@ class IommuDevice(Device):
         start = iova // block * block
         update = iotlb(UPDATE, start, block, self.memory.uva_of(start - IOVA_BASE))
         fe.tell("IOTLB_MSG", update)  # it may be refused: the guest's driver has stopped the device
-        self.n_told += 1
+        self.counts["translations"] += 1
         self.told.update(range(start, start + block, PAGE))
         if self.rng.random() < TAKE_BACK:
             self._take_back(self.told - self.ring_pages)
@@ -144,4 +142,4 @@ class IommuDevice(Device):
             page = self.rng.choice(sorted(pages))
             self.told.discard(page)
             self.fe.tell("IOTLB_MSG", iotlb(INVALIDATE, page, PAGE))
-            self.n_taken_back += 1
+            self.counts["taken back"] += 1

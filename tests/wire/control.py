@@ -31,7 +31,7 @@ class ControlRing(Ring):
     def offer_command(self, data, verdict=1):
         at, self.verdict_at = self.places()
         self.memory.map[at:at + len(data)] = data
-        self.memory.map[self.verdict_at] = 0xee
+        self.memory.map[self.verdict_at:self.verdict_at + 1] = b"\xee"
         first, second = self.memory.gpa + at, self.memory.gpa + self.verdict_at
         if self.packed:
             place, flags = self.next_avail, 0x80 if self.avail_wrap else 0x8000
@@ -60,7 +60,10 @@ class ControlRing(Ring):
     def verdict(self, deadline=DEADLINE):
         _, length = self.wait(deadline)
         assert length == 1
-        return self.memory.map[self.verdict_at]
+        return self.written_verdict()
+
+    def written_verdict(self):
+        return self.memory.map[self.verdict_at:self.verdict_at + 1][0]
 
     def begin_anew(self):
         """The ring of a driver that was just loaded."""

@@ -6,7 +6,7 @@ import struct
 import threading
 
 import pytest
-from frontend import Memory, Ring, eventfd, state, table, u64
+from frontend import F_EVENT_IDX, Memory, Ring, eventfd, state, table, u64
 from hostile import hostile
 from waiting import wait_for
 
@@ -44,10 +44,13 @@ def test_a_position_too_far_from_the_ring_is_told_to_its_guest(stand, base):
 @hostile(64)
 @pytest.mark.parametrize("beyond", [0, 1, 2, 15, 16, 100])
 @pytest.mark.parametrize("area", ["desc", "avail", "used"])
-def test_a_ring_may_end_where_its_region_ends_and_no_byte_later(stand, area, beyond):
-    guest = stand.guest()
+@pytest.mark.parametrize("event_idx", [False, True], ids=["no-event-index", "event-index"])
+def test_a_ring_may_end_where_its_region_ends_and_no_byte_later(stand, event_idx, area, beyond):
+    """Without the event index there is nothing behind the entries."""
+    guest = stand.guest(extra=F_EVENT_IDX if event_idx else 0)
     ring = guest.rings[0]
-    size = {"desc": 16 * ring.size, "avail": 6 + 2 * ring.size, "used": 6 + 8 * ring.size}[area]
+    head = 6 if event_idx else 4
+    size = {"desc": 16 * ring.size, "avail": head + 2 * ring.size, "used": head + 8 * ring.size}[area]
     align = {"desc": 16, "avail": 2, "used": 4}[area]
     at = guest.memory.size - size
     at -= at % align
