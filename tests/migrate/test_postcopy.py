@@ -11,6 +11,7 @@ from campaign import Journey
 from postcopy import Postcopy
 from stands import VdpadStand
 from traffic import Shape
+from waiting import wait_for, waits_for_events
 
 MIGRATIONS = 4
 PAIRS_BEHIND_IOMMU = (1, 4) if os.environ.get("VDPAD_ALL") else (1,)
@@ -26,11 +27,14 @@ def stand(request):
     stand.stop()
 
 
-def kill_worker(stand, which):
-    """It is replaced, and neither guest nor front-end notices."""
+def kill_worker(stand, which, front_end):
+    """It is replaced, and neither guest nor front-end notices. Not while it answers a message: then nobody would
+    know whether the answer had come, and the connection would end."""
     name = "ab"[which]
     pid = stand.vdpad.worker_pid(name)
-    os.kill(pid, signal.SIGKILL)
+    with front_end.together():
+        wait_for(lambda: waits_for_events(pid), "the worker to be done")
+        os.kill(pid, signal.SIGKILL)
     stand.vdpad.wait_status(name, lambda status: status["worker_pid"] not in (0, None, pid))
 
 
@@ -45,7 +49,7 @@ def arrive_often(stand, shape, seed, n, events):
                 migration.run()
             except Exception as error:
                 raise AssertionError(f"{shape}, seed {seed}, migration {i + 1}, {migration.step}: "
-                                     f"{error}") from error
+                                     f"{error!r}\n{stand.vdpad.log_text()[-3000:]}") from error
             counts.update(migration.report)
             journey.went()
             guest.settle()
@@ -73,7 +77,8 @@ def arrives(stand, shape, seed, totals):
 
     def events(which):
         if indirect != packed:  # not each time: after 6 deaths in 10 s a worker is given up
-            return (Postcopy.restart, Postcopy.pause, lambda migration: kill_worker(stand, which))
+            return (Postcopy.restart, Postcopy.pause,
+                    lambda migration: kill_worker(stand, which, migration.destination.fe))
         return (Postcopy.pause, Postcopy.restart)
 
     counts = arrive_often(stand, shape, f"{seed} {stand.method} {shape}", MIGRATIONS, events)
