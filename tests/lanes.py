@@ -349,7 +349,7 @@ def main():
     how.add_argument("--quick", dest="kind", action="store_const", const=QUICK, default=NORMAL)
     how.add_argument("--all", dest="kind", action="store_const", const=ALL)
     parser.add_argument("-k", dest="expression")
-    parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--lanes", type=int, default=5)
     options = parser.parse_args()
     if options.lanes < 1:
         parser.error("there has to be a lane")

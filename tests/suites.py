@@ -18,6 +18,8 @@ WITHOUT_GUESTS = ["test_vdpad.py", "test_control.py", "test_front_end.py", "test
                   "test_shim.py", "test_shim_client.py", "test_shim_hostile.py", "test_shim_upgrade.py",
                   "test_shim_vdpad.py"]
 DEMO = ["test_demo.py"]
+# What takes longest; the rest of tests/system, as long as these, runs beside it.
+GUESTS_THAT_MOVE = ["test_iommu.py", "test_migration.py", "test_postcopy.py"]
 HOUR = 3600
 
 
@@ -103,10 +105,12 @@ def jobs():
         replace(suite("system", "build", only=DEMO, needs=("guest image",)), name="the demo on build",
                 alone=True),
         build("build-clang"),
-        suite("migrate", "build"),
-        suite("system", "build", but=DEMO, needs=guests),
         *when_there("tests/fuzz/run", Job("fuzzing", "program", [
             "tests/fuzz/run", "--jobs", "1", "--seconds", "60", "--seed", "1"], ("building build",))),
+        suite("migrate", "build"),
+        replace(suite("system", "build", only=GUESTS_THAT_MOVE, needs=guests),
+                name="tests/system on build (guests that move)"),
+        suite("system", "build", but=DEMO + GUESTS_THAT_MOVE, needs=guests),
         build("build-asan"),
         build("build-tsan"),
         suite("wire", "build", QUICK),
