@@ -292,6 +292,21 @@ def wait_direct(stand, name):
     assert "relayed" not in stand.vdpad.cli("dev", "status", "show", name)
 
 
+@pytest.mark.parametrize("packed", [False, True] if os.environ.get("VDPAD_ALL") else [False])
+def test_a_guest_behind_an_iommu_migrates_and_is_reached(packed):
+    """The destination knows none of its addresses, and asks."""
+    def story(stand):
+        reach(stand.guest, stand.peer)
+        for _ in range(2):
+            assert "ACCESS_PLATFORM" in stand.vdpad.status(stand.guest.name)["features"]
+            assert stand.migrate()["method"] == "device"
+            reach(stand.guest, stand.peer)
+            assert stand.guest.ping(stand.peer.address, 5)
+        stand.guest.reload_driver()
+        reach(stand.guest, stand.peer)
+    tell(story, "device", packed=packed, iommu=True)
+
+
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 @pytest.mark.parametrize("nic", INITIAL)
 def test_a_guest_that_arrives_in_the_middle_of_its_rings_is_relayed_until_it_begins_anew(nic, packed):
