@@ -108,7 +108,7 @@ def jobs():
         *when_there("tests/fuzz/run", Job("fuzzing", "program", [
             "tests/fuzz/run", "--jobs", "1", "--seconds", "60", "--seed", "1"], ("building build",))),
         suite("migrate", "build"),
-        replace(suite("system", "build", only=GUESTS_THAT_MOVE, needs=guests),
+        replace(suite("system", "build", only=GUESTS_THAT_MOVE, needs=("guest image",)),
                 name="tests/system on build (guests that move)"),
         suite("system", "build", but=DEMO + GUESTS_THAT_MOVE, needs=guests),
         build("build-asan"),
