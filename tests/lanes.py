@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs the jobs of a table in lanes, several at a time.
 
-A job is a process with a log; a lane takes the first job of the table whose needs are done. What a
-job said is shown whole when it failed, and never mixed with another's. However the run ends, nothing
-that it started is left, and its last line is the sum: this process is the reaper of all orphans of
-what it started, so it knows them all.
+A job is a process with a log; a lane takes the first job of the table whose needs are done, and one more
+lane is for builds. What a job said is shown whole when it failed, and never mixed with another's. However
+the run ends, nothing that it started is left, and its last line is the sum: this process is the reaper of
+all orphans of what it started, so it knows them all.
 """
 import argparse
 import ctypes
@@ -202,15 +202,16 @@ class Run:
     # ---- starting
 
     def can_start(self, job):
-        """Needs that are not in the table at all are somebody else's."""
-        return (all(need in self.good for need in job.needs if need in self.known)
-                and not (job.compiles and any(other.job.compiles for other in self.running))
+        """Needs that are not in the table at all are somebody else's. What compiles has a lane of its own."""
+        beside = [other for other in self.running if other.job.compiles == job.compiles]
+        return (len(beside) < (1 if job.compiles else self.lanes)
+                and all(need in self.good for need in job.needs if need in self.known)
                 and not (job.alone and self.running) and not any(other.job.alone for other in self.running))
 
     def start_next(self):
         """Return: whether there was one. What comes after a job that wants to be alone waits for it."""
         for job in self.waiting:
-            if len(self.running) < self.lanes and self.can_start(job):
+            if self.can_start(job):
                 self.waiting.remove(job)
                 self.running.append(Running(job, self.expression))
                 return True

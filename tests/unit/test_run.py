@@ -63,6 +63,12 @@ def test_only_one_compiles_at_a_time(tmp_path):
     assert run(tmp_path, jobs)[1][-1] == "3 passed, 0 failed, 0 skipped"
 
 
+def test_a_build_runs_beside_full_lanes(tmp_path):
+    jobs = (f"sh('long', 'while ! test -e {tmp_path}/made; do sleep 0.05; done'),"
+            f"sh('build', 'touch {tmp_path}/made', compiles=True)")
+    assert run(tmp_path, jobs, lanes=1)[1][-1] == "2 passed, 0 failed, 0 skipped"
+
+
 def test_a_job_comes_after_what_it_needs(tmp_path):
     jobs = (f"sh('second', 'test -e {tmp_path}/made', needs=('first',)),"
             f"sh('first', 'sleep 0.3; touch {tmp_path}/made', 'tool')")
