@@ -106,7 +106,7 @@ def jobs():
                 alone=True),
         build("build-clang"),
         *when_there("tests/fuzz/run", Job("fuzzing", "program", [
-            "tests/fuzz/run", "--jobs", "1", "--seconds", "60", "--seed", "1"], ("building build",))),
+            "tests/fuzz/run", "--jobs", "2", "--seconds", "60", "--seed", "1"], ("building build",))),
         suite("migrate", "build"),
         replace(suite("system", "build", only=GUESTS_THAT_MOVE, needs=("guest image",)),
                 name="tests/system on build (guests that move)"),

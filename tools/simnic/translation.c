@@ -40,7 +40,7 @@ static int release_rings(struct function *f, bool (*loses)(const struct vq *q, c
 	return 0;
 }
 
-static bool lies_in(const struct vq *q, const struct iotlb_entry *entry)
+static bool asks_in(const struct vq *q, const struct iotlb_entry *entry)
 {
 	return queue_asks_in(q, entry->iova, entry->size);
 }
@@ -58,7 +58,7 @@ static bool is_of_a_ring(void *arg, const struct iotlb_entry *e)
 	const struct function *f = arg;
 
 	for (uint16_t i = 0; i < f->n_queues; i++) {
-		if (lies_in(&f->queues[i], e))
+		if (asks_in(&f->queues[i], e))
 			return true;
 	}
 	return false;
@@ -126,7 +126,7 @@ int translation_invalidate(struct function *f, uint64_t iova, uint64_t size)
 	if (!f->iommu.translates || size == 0)
 		return -EINVAL;
 	nic_pause(f->nic);
-	r = release_rings(f, lies_in, &gone);
+	r = release_rings(f, asks_in, &gone);
 	if (r == 0) {
 		iotlb_remove(&f->iommu.iotlb, iova, last);
 		forget_hits(f);
