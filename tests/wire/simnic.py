@@ -72,10 +72,14 @@ class Simnic:
         self.sock = sock
         return True
 
+    def kill(self):
+        """Return: when it has ended; its sockets are closed before that."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
         if self.process:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
         if self.sock:
             self.sock.close()
         if os.path.exists(self.path):

@@ -41,7 +41,7 @@ def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep
     os.kill(stand.nic.process.pid, signal.SIGSTOP)
     fe.send("NET_SET_MTU", struct.pack("<Q", 1400))
     wait_for(lambda: system_call(worker) not in EPOLL_WAIT + ("running",), "the question")
-    stand.nic.process.kill()
+    stand.nic.kill()
     wait_for(lambda: "device is gone" in stand.shim.log(), "the worker to see it")
     wait_for(lambda: all(system_call(worker) in EPOLL_WAIT for _ in range(100)), "sleep")
     stand.replace_device()

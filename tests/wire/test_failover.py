@@ -5,6 +5,7 @@ import shutil
 import signal
 import struct
 import time
+from contextlib import ExitStack
 
 import pytest
 from control import OK, PROMISC, RX, ControlGuest
@@ -62,26 +63,26 @@ class Pair(Stand):
 @pytest.fixture
 def make_pair():
     """A function that makes pairs of NICs of their own; options of the first one are given."""
-    made, nics = [], []
+    ends = ExitStack()  # whatever fails, nobody is left
+
+    def end_nic(nic):
+        nic.stop()
+        shutil.rmtree(nic.folder)
 
     def make(options=(), start=True, pairs=1, second=(), misbehaves=False, **facts):
         primary, standby = Simnic(BUILD, misbehaves=misbehaves), Simnic(BUILD)
         primary.options, standby.options = list(options), list(second)
         for nic in (primary, standby):
-            nics.append(nic)
+            ends.callback(end_nic, nic)
             nic.start()
         pair = Pair(primary, standby, pairs, **facts)
-        made.append(pair)
+        ends.callback(pair.close_now)
         if start:
             pair.shim.start()
         return pair
 
-    yield make
-    for pair in made:
-        pair.close_now()
-    for nic in nics:
-        nic.stop()
-        shutil.rmtree(nic.folder)
+    with ends:
+        yield make
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_primary_that_dies_is_followed_by_its_standby(make_pair, packed, optio
     pair = make_pair(options)
     guest = pair.guest(packed=packed).setup()
     guest.exchange(9)
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     guest.exchange(70)
     for ring in guest.rings:
@@ -122,7 +123,7 @@ def test_buffers_that_the_primary_had_come_back_once(make_pair, packed):
     outstanding(guest, 20)
     for n in range(3):
         guest.transmit(1)
-    pair.nic.process.kill()
+    pair.nic.kill()
     for n in range(3):
         guest.rings[1].offer(bytes(12) + b"\x52\x54\0\0\0\2\x52\x54\0\0\0\1\x88\xb5" + bytes(50))
     guest.rings[1].notify()
@@ -153,7 +154,7 @@ def test_a_primary_that_hangs_is_followed_by_its_standby(pair, packed):
     guest.exchange(70)
     assert struct.unpack_from("<H", guest.fe.ask("GET_CONFIG", bytes(4) + b"\x0c" + bytes(7 + 12)),
                               12 + 10)[0] == 1400
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.nic.process.wait()
 
 
@@ -200,7 +201,7 @@ def test_a_primary_that_can_not_be_reset_was_stopped_all_the_same(make_pair):
 def test_without_a_standby_that_is_well_a_failure_is_one(make_pair):
     pair = make_pair(misbehaves=True)
     guest = pair.guest().setup()
-    pair.second.process.kill()
+    pair.second.kill()
     wait_for(lambda: "the standby is gone" in pair.shim.log(), "the standby's end")
     pair.order("fail", command="SET_MTU", errno=5, times=1)
     guest.fe.refused("NET_SET_MTU", u64(1400))
@@ -210,9 +211,9 @@ def test_without_a_standby_that_is_well_a_failure_is_one(make_pair):
 def test_when_both_are_gone_the_first_one_that_returns_serves(pair):
     guest = pair.guest().setup()
     guest.exchange(3)
-    pair.second.process.kill()
+    pair.second.kill()
     wait_for(lambda: "the standby is gone" in pair.shim.log(), "the standby's end")
-    pair.nic.process.kill()
+    pair.nic.kill()
     wait_for(lambda: pair.shim.dump()["device"]["lost"], "the loss of both")
     pair.standby_returns()
     pair.wait_path("sim")
@@ -224,7 +225,7 @@ def test_a_standby_that_dies_while_it_serves_gives_the_rings_back(pair):
     pair.shim.datapath(SPEC_SIM)
     pair.wait_path("sim")
     guest.exchange(5)
-    pair.second.process.kill()
+    pair.second.kill()
     pair.wait_path("direct")
     guest.exchange(70)
 
@@ -288,7 +289,7 @@ def test_what_the_control_queue_set_holds_on_the_other_side(make_pair, packed, h
     guest.setup()
     set_much(guest)
     if how == "loss":
-        pair.nic.process.kill()
+        pair.nic.kill()
     else:
         pair.shim.datapath(SPEC_SIM)
     pair.wait_path("sim")
@@ -304,7 +305,7 @@ def test_all_pairs_go_over(make_pair, packed):
     pair = make_pair(pairs=2, standby_pairs=4)
     guest = pair.guest(pairs=2, packed=packed).setup()
     assert guest.fe.ask_u64("GET_QUEUE_NUM") == 2
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     assert [ring["running"] for ring in rings(pair)] == [1] * 4
     for tx in (1, 3):
@@ -317,7 +318,7 @@ def test_all_pairs_go_over(make_pair, packed):
 def test_a_primary_that_is_well_for_a_while_is_taken_back(pair):
     guest = pair.guest().setup()
     guest.exchange(5)
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     guest.exchange(5)
     assert pair.failover()["reason"] == "the device is gone; waiting for it to come back"
@@ -334,7 +335,7 @@ def test_a_primary_that_begins_in_fresh_rings_only_waits_for_the_guest_to_begin_
     pair = make_pair(PLAIN)
     guest = pair.guest().setup()
     guest.exchange(5)
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     pair.primary_returns()
     wait_for(lambda: "when the guest's driver begins anew" in pair.failover()["reason"], "its time")
@@ -362,14 +363,14 @@ def test_another_worker_goes_on(pair, packed, step):
     guest.exchange(5)
     if step == "before":
         pair.shim.restart()
-        pair.nic.process.kill()
+        pair.nic.kill()
     elif step == "while it is away":
         pair.shim.dump()
         pair.shim.kill()
         pair.nic.stop()
         pair.shim.start()
     else:
-        pair.nic.process.kill()
+        pair.nic.kill()
         pair.wait_path("sim")
         pair.shim.restart()
     pair.wait_path("sim")
@@ -381,7 +382,7 @@ def test_another_worker_goes_on(pair, packed, step):
 def test_a_front_end_that_comes_while_the_standby_serves_is_served(pair):
     guest = pair.guest().setup()
     guest.exchange(5)
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     guest.close()
     pair.opened.remove(guest)
@@ -392,7 +393,7 @@ def test_a_front_end_that_comes_while_the_standby_serves_is_served(pair):
 
 def test_a_primary_that_returns_while_no_worker_is_there_is_well(pair):
     guest = pair.guest().setup()
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     pair.shim.dump()
     pair.shim.kill()
@@ -412,7 +413,7 @@ def test_pages_are_logged_on_the_standby_too(pair, packed):
     guest.fe.ask("SET_LOG_BASE", struct.pack("=QQ", 1 << 16, 0), [log])
     guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
     guest.exchange(5)
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.wait_path("sim")
     assert pair.failover()["relayed"] == 1
     os.pwrite(log, bytes(1 << 16), 0)

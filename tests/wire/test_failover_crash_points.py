@@ -13,7 +13,7 @@ def told(pair):
 
 
 def loss(pair):
-    pair.nic.process.kill()
+    pair.nic.kill()
     pair.nic.process.wait()
 
 
