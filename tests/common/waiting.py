@@ -27,10 +27,12 @@ def alive(pid):
         return False
 
 
+def system_call(pid):
+    """The number of the one that its first thread waits in, or "running"."""
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as f:
+        return f.read().split()[0]
+
+
 def waits_for_events(pid):
-    """Whether its first thread sleeps in epoll_wait(2) or epoll_pwait(2), by their numbers on x86-64."""
-    try:
-        with open(f"/proc/{pid}/syscall", encoding="ascii") as f:
-            return f.read().split()[0] in ("232", "281")
-    except OSError:
-        return False
+    """Whether that is epoll_wait(2) or epoll_pwait(2), by their numbers on x86-64."""
+    return system_call(pid) in ("232", "281")

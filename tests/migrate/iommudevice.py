@@ -7,20 +7,18 @@ stands still, and takes no frames until it is translated again.
 """
 import random
 import socket
-import struct
 import threading
 from collections import Counter
 
 from device import Device
 from frontend import PF, Closed, FrontEnd
-from iommu import INVALIDATE, MISS, READ, UPDATE, WRITE, iotlb
+from iommu import INVALIDATE, MISS, READ, REQUEST, UPDATE, WRITE, iotlb
 from memory import IOVA_BASE, PAGE, page_of
 from waiting import wait_for
 
 BLOCKS = (PAGE, PAGE, 16 * PAGE)  # of which a translation may be
 TAKE_BACK = 0.05  # the part of the answers after which a buffer is taken back
 PERMS = (READ, WRITE, READ | WRITE)
-REQUEST = struct.Struct("=IIIQQQBB2x4x")
 
 
 class SharedFrontEnd(FrontEnd):

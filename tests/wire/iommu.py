@@ -12,6 +12,7 @@ from frontend import DEADLINE, F_ACCESS_PLATFORM, Guest, Ring, table, u64
 PAGE = 4096
 MISS, UPDATE, INVALIDATE, ACCESS_FAIL = 1, 2, 3, 4
 READ, WRITE = 1, 2
+REQUEST = struct.Struct("=IIIQQQBB2x4x")  # header and body of what the device asks
 BASE = 0xfff0_0000_0000  # of the driver's addresses
 
 
@@ -95,9 +96,9 @@ class IommuGuest(Guest):
         """Answer what was asked. Return: whether anything was."""
         any_came = False
         while select.select([self.channel], [], [], 0 if any_came else seconds)[0]:
-            data = self.channel.recv(44, socket.MSG_WAITALL)
-            assert len(data) == 44, data
-            request, flags, size, iova, length, uva, perm, kind = struct.unpack_from("=IIIQQQBB", data)
+            data = self.channel.recv(REQUEST.size, socket.MSG_WAITALL)
+            assert len(data) == REQUEST.size, data
+            request, flags, size, iova, length, uva, perm, kind = REQUEST.unpack(data)
             assert (request, flags, size, length, uva) == (1, 1, 32, 0, 0), data
             assert kind in (MISS, ACCESS_FAIL) and perm in (READ, WRITE, READ | WRITE)
             self.asked.append((kind, iova, perm))

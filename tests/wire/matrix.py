@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "common")]
 
 from arrival import Arrival, advise  # noqa: E402
 from stand import BUILD, Stand  # noqa: E402
-from frontend import F_LOG_ALL, F_PROTOCOL, ID, PF, Guest, eventfd, single, state, table, u64  # noqa: E402
+from frontend import (F_ACCESS_PLATFORM, F_LOG_ALL, F_PROTOCOL, ID, PF, Guest, eventfd,  # noqa: E402
+                      single, state, table, u64)
 from rows import BUILT, ROWS  # noqa: E402
 from simnic import Simnic  # noqa: E402
 from unchanged import compare, snapshot  # noqa: E402
@@ -27,7 +28,6 @@ from waiting import wait_for  # noqa: E402
 PAGE = HERE.parents[1] / "docs/message-states.md"
 RING = 1  # that messages are about; where rings are taken one by one, the one that is to come
 LOG_BYTES = 1 << 16  # of a log that reaches beyond the guest's memory
-F_ACCESS_PLATFORM = 1 << 33
 MAC = bytes.fromhex("525400000001")
 NEED_REPLY = 9
 ASKING = ["GET_FEATURES", "GET_PROTOCOL_FEATURES", "GET_QUEUE_NUM", "GET_CONFIG", "GET_MAX_MEM_SLOTS",

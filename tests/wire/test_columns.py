@@ -7,7 +7,8 @@ import struct
 
 import pytest
 from arrival import reply_with_fd
-from frontend import NEED_ACKS, NO_FD, OFFERED_PF, PF, Closed, eventfd, single, state, table, u64
+from frontend import (F_ACCESS_PLATFORM, NEED_ACKS, NO_FD, OFFERED_PF, PF, Closed, eventfd, single,
+                      state, table, u64)
 from hostile import hostile
 from rows import BUILT, NOT_BUILT, ROWS
 from shimside import REFRESH
@@ -15,7 +16,7 @@ from unchanged import unchanged
 from waiting import wait_for
 
 MAC = bytes.fromhex("525400000001")
-F_MTU, F_ACCESS_PLATFORM = 1 << 3, 1 << 33
+F_MTU = 1 << 3
 REST_RING = 2  # there, and not running
 
 

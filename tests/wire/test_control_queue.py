@@ -11,6 +11,7 @@ from device_state import HEAD, SECTION, load, pack, save
 from frontend import F_MQ, config, eventfd, state, u64
 from hostile import hostile
 from inflight_area import Area, get_area
+from looks import running
 from shimside import SLOT_DEVICE
 from simnic import CONTROL, Simnic
 from stand import BUILD, Stand
@@ -53,10 +54,6 @@ def set_much(guest):
     assert guest.control.command(MAC, TABLE_SET, struct.pack("<I6sI", 1, CHOSEN, 0)) == OK
     assert guest.control.command(MAC, ADDR_SET, CHOSEN) == OK
     assert mac_of(guest) == CHOSEN
-
-
-def running(stand):
-    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
 
 
 # ---- where it is

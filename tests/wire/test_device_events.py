@@ -7,9 +7,7 @@ import struct
 import pytest
 
 from stand import Stand
-from waiting import wait_for
-
-EPOLL_WAIT = ("232", "281")  # and epoll_pwait, x86-64
+from waiting import system_call, wait_for, waits_for_events
 
 
 def test_an_event_that_comes_while_the_device_is_asked_something_is_not_forgotten(bad_stand):
@@ -27,11 +25,6 @@ def test_an_event_that_comes_while_the_device_is_asked_something_is_not_forgotte
     wait_for(lambda: bad_stand.shim.has_event("queue error"), "the event")
 
 
-def system_call(pid):
-    with open(f"/proc/{pid}/syscall", encoding="ascii") as f:
-        return f.read().split()[0]
-
-
 @pytest.mark.parametrize("own_nic_stand", [False], indirect=True)
 def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep(own_nic_stand):
     """Its last word, that it is gone, is never taken then, and must not wake the worker for ever."""
@@ -40,10 +33,10 @@ def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep
     worker = stand.shim.process.pid
     os.kill(stand.nic.process.pid, signal.SIGSTOP)
     fe.send("NET_SET_MTU", struct.pack("<Q", 1400))
-    wait_for(lambda: system_call(worker) not in EPOLL_WAIT + ("running",), "the question")
+    wait_for(lambda: not waits_for_events(worker) and system_call(worker) != "running", "the question")
     stand.nic.kill()
     wait_for(lambda: "device is gone" in stand.shim.log(), "the worker to see it")
-    wait_for(lambda: all(system_call(worker) in EPOLL_WAIT for _ in range(100)), "sleep")
+    wait_for(lambda: all(waits_for_events(worker) for _ in range(100)), "sleep")
     stand.replace_device()
     stand.front_end().accepted("NET_SET_MTU", struct.pack("<Q", 1400))
 

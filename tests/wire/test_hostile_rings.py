@@ -8,11 +8,8 @@ import threading
 import pytest
 from frontend import F_EVENT_IDX, Memory, Ring, eventfd, state, table, u64
 from hostile import hostile
+from looks import running
 from waiting import wait_for
-
-
-def running(stand):
-    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
 
 
 def set_up(guest, changed=None):

@@ -9,6 +9,7 @@ from dirty import Log
 from frontend import F_MQ, config
 from hostile import hostile
 from iommu import ACCESS_FAIL, BASE, INVALIDATE, MISS, PAGE, READ, WRITE, IommuGuest, ScatteredRing, iotlb
+from looks import running
 from simnic import CONTROL
 from waiting import wait_for
 
@@ -37,10 +38,6 @@ class Guest(IommuGuest):
 
     def mac_in_config(self):
         return self.fe.ask("GET_CONFIG", config(0, 6))[12:]
-
-
-def running(stand):
-    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
 
 
 @pytest.fixture

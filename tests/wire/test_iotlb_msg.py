@@ -9,6 +9,7 @@ from frontend import table, u64
 from hostile import hostile
 from iommu import (ACCESS_FAIL, BASE, F_ACCESS_PLATFORM, INVALIDATE, MISS, PAGE, READ, UPDATE, WRITE,
                    IommuGuest, iotlb)
+from looks import running
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -21,10 +22,6 @@ def stand(logging_stand):
 @pytest.fixture(params=[False, True], ids=["split", "packed"])
 def guest(stand, request):
     return IommuGuest(stand, packed=request.param)
-
-
-def running(stand):
-    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
 
 
 def rings_run(stand, guest):

@@ -9,6 +9,7 @@ import pytest
 from dirty import Log
 from frontend import DEADLINE, F_LOG_ALL, NO_FD, PF, state, u64
 from hostile import hostile
+from looks import running
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -78,10 +79,6 @@ def exchange(guest, n=1):
         guest.rings[1].wait()
         number, length = guest.rings[0].wait()
         assert guest.rings[0].data(number, length)[26:] == bytes([i]) * 60
-
-
-def running(stand):
-    return [ring["running"] for ring in stand.shim.dump()["device"]["rings"]]
 
 
 def test_kicks_and_calls_go_as_messages(stand, guest):
