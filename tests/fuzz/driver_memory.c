@@ -164,27 +164,50 @@ int fuzz_set_log(struct driver_device *device, const struct driver_log *log)
 
 /* ----------------------------------------------------------------------- translations */
 
+static bool lies_under(const struct fuzz_driver *d, const struct driver_queue *q, const struct iotlb_entry *e)
+{
+	return asks_in(d, q, e->iova, iotlb_last(e->iova, e->size));
+}
+
 static bool is_of_a_ring(void *arg, const struct iotlb_entry *e)
 {
 	const struct fuzz_driver *d = arg;
 
 	for (uint32_t i = 0; i < n_queues(d); i++) {
-		if (d->queues[i].prepared &&
-			asks_in(d, &d->queues[i].is, e->iova, e->iova + (e->size - 1)))
+		if (d->queues[i].prepared && lies_under(d, &d->queues[i].is, e))
 			return true;
 	}
 	return false;
 }
 
-/* Queues with rings there have to be prepared again. Return: 0; -EBUSY one runs. */
-static int release_rings(struct fuzz_driver *d, uint64_t first, uint64_t last)
+/* Would some of a ring be elsewhere by @e, or not for what the device does there? */
+static bool loses_by(const struct fuzz_driver *d, const struct driver_queue *q, const struct iotlb_entry *e)
+{
+	for (enum ring_area i = RING_DESC; i < RING_AREAS; i++) {
+		const struct ring_area_facts facts = ring_area_facts(i, q->size, d->features);
+		const uint32_t perm = (facts.read ? DRIVER_PERM_READ : 0) | (facts.written ? DRIVER_PERM_WRITE : 0);
+		const uint64_t iova = fuzz_driver_area_at(q, i);
+		uint64_t at;
+
+		if (iova > e->iova + (e->size - 1) || e->iova > iova + (facts.size - 1))
+			continue;
+		if (!fuzz_driver_locate(d, q, i, &at) || at - iova != e->address - e->iova || perm & ~e->perm)
+			return true;
+	}
+	return false;
+}
+
+/* Queues that are concerned have to be prepared again. Return: 0; -EBUSY one runs. */
+static int release_rings(struct fuzz_driver *d,
+	bool (*concerned)(const struct fuzz_driver *d, const struct driver_queue *q, const struct iotlb_entry *e),
+	const struct iotlb_entry *e)
 {
 	for (uint32_t i = 0; i < n_queues(d); i++) {
-		if (d->queues[i].running && asks_in(d, &d->queues[i].is, first, last))
+		if (d->queues[i].running && concerned(d, &d->queues[i].is, e))
 			return -EBUSY;
 	}
 	for (uint32_t i = 0; i < n_queues(d); i++) {
-		if (d->queues[i].prepared && asks_in(d, &d->queues[i].is, first, last))
+		if (d->queues[i].prepared && concerned(d, &d->queues[i].is, e))
 			d->queues[i].prepared = false;
 	}
 	return 0;
@@ -213,7 +236,6 @@ int fuzz_iotlb_update(struct driver_device *device, const struct driver_iotlb *i
 		.iova = is->iova, .size = is->size, .address = is->address, .perm = is->perm
 	};
 	int r = fuzz_driver_answer(d, "iotlb_update");
-	uint64_t address;
 
 	demand(d, d->caps.iotlb && translates(d), "iotlb_update, and nothing is translated");
 	demand(d, range_ok(is->iova, is->size) && range_ok(is->address, is->size),
@@ -222,10 +244,8 @@ int fuzz_iotlb_update(struct driver_device *device, const struct driver_iotlb *i
 		"iotlb_update with %#x", is->perm);
 	demand(d, fuzz_driver_find_map(d, is->address, is->size), "iotlb_update to %#lx, which is not mapped",
 		is->address);
-	if (r == 0 && (iotlb_translate(&d->table, is->iova, is->size, is->perm, &address) !=
-				      IOTLB_KNOWN ||
-			      address != is->address))
-		r = release_rings(d, is->iova, is->iova + (is->size - 1));
+	if (r == 0)
+		r = release_rings(d, loses_by, &entry);
 	if (r == 0)
 		r = iotlb_insert(&d->table, &entry, is_of_a_ring, d);
 	if (r < 0)
@@ -243,7 +263,7 @@ int fuzz_iotlb_invalidate(struct driver_device *device, uint64_t iova, uint64_t 
 
 	demand(d, d->caps.iotlb && size > 0, "iotlb_invalidate of %#lx bytes", size);
 	if (r == 0)
-		r = release_rings(d, iova, iotlb_last(iova, size));
+		r = release_rings(d, lies_under, &(struct iotlb_entry){ .iova = iova, .size = size });
 	if (r == 0)
 		iotlb_remove(&d->table, iova, iotlb_last(iova, size));
 	return r;
