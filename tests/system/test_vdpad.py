@@ -547,3 +547,16 @@ def test_systemd_is_told_when_vdpad_serves(make_vdpad, tmp_path):
         finally:
             del os.environ["NOTIFY_SOCKET"]
     assert vdpad.try_cli("mgmtdev", "show", "sim/nic0").returncode == 0
+
+
+def test_a_device_can_be_added_as_soon_as_vdpad_serves_however_long_its_nic_takes(make_vdpad):
+    vdpad = make_vdpad(start=False)
+    programs = vdpad.folder / "programs"
+    programs.mkdir()
+    for name in ("shim/vdpa-shim", "worker/vdpa-worker"):
+        (programs / Path(name).name).symlink_to(BUILD / "tools" / name)
+    slow = programs / "simnic"
+    slow.write_text(f"#!/bin/sh\nsleep 10\nexec {BUILD}/tools/simnic/simnic \"$@\"\n")
+    slow.chmod(0o755)
+    vdpad.words = ["--libexec-dir", programs]
+    vdpad.start().add("a", MACS["a"])

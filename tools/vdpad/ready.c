@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * When vdpad begins to serve: after the NICs and devices of before were looked for, so that who asks
- * right after the start sees what is there. Something that hangs delays this for READY_MS at most.
+ * right after the start sees what is there. A device that hangs delays this for DEVICES_MS at most; a
+ * NIC that starts is waited for until it is up or has failed, which has a deadline of its own, because
+ * the first thing that is asked for is a device of it.
  */
 #include "tools/vdpad/device.h"
 #include "tools/vdpad/nic.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/log.h"
 
-#define READY_MS 8000
+#define DEVICES_MS 8000
 
 static void tell(struct vdpad *v)
 {
@@ -18,8 +20,12 @@ static void tell(struct vdpad *v)
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
-	log_warning("not everything was found or started in time; serving all the same");
-	tell(arg);
+	struct vdpad *v = arg;
+
+	v->ready_timer = sd_event_source_disable_unref(v->ready_timer);
+	if (devices_loading(v))
+		log_warning("not every device was found or started in time; they are not waited for");
+	ready_check(v);
 	return 0;
 }
 
@@ -27,7 +33,7 @@ int ready_begin(struct vdpad *v, void (*ready)(struct vdpad *v))
 {
 	v->ready = ready;
 	return sd_event_add_time_relative(v->event, &v->ready_timer, CLOCK_MONOTONIC,
-		READY_MS * 1000ULL, 1000, on_timer, v);
+		DEVICES_MS * 1000ULL, 1000, on_timer, v);
 }
 
 void ready_check(struct vdpad *v)
@@ -40,6 +46,6 @@ void ready_check(struct vdpad *v)
 		if (nic->state == NIC_STARTING)
 			return;
 	}
-	if (!devices_loading(v))
+	if (!v->ready_timer || !devices_loading(v))
 		tell(v);
 }

@@ -49,7 +49,7 @@ struct vdpad {
 	struct pci_returning_list returning; /* PCI functions, to the drivers that they had */
 	unsigned int n_starting; /* devices */
 	uint64_t started_ns;
-	sd_event_source *ready_timer;
+	sd_event_source *ready_timer; /* while devices are waited for */
 	sd_event_source *socket_timer; /* strangers.c: when sockets that were served are looked at again */
 	uint64_t socket_wait_ms;       /* the last wait; 0: none yet */
 	void (*ready)(struct vdpad *v); /* NULL: it was called */
