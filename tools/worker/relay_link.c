@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Relays in the loop. While something moves the loop does not sleep: it looks at everybody else between
- * two rounds. When nothing moved for SPIN_NS, both sides are asked for signals, and an idle relay costs
+ * two rounds. When nothing moved for a while both sides are asked for signals, and an idle relay costs
  * nothing.
  */
 #include <sys/epoll.h>
 
 #include "tools/worker/worker.h"
-#include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 
-#define SPIN_NS (50 * NS_PER_US)
-#define ROUNDS	16 /* before the loop looks at anything else */
+#define ROUNDS 16 /* before the loop looks at anything else */
 
 /* The first relay makes the descriptor. */
 static void watch(struct worker *w)
@@ -50,7 +48,6 @@ static bool run(struct worker *w)
 
 void relay_link_serve(struct worker *w)
 {
-	uint64_t now;
 	int rounds = 0;
 
 	watch(w);
@@ -58,8 +55,6 @@ void relay_link_serve(struct worker *w)
 		return;
 	while (rounds < ROUNDS && run(w))
 		rounds++;
-	now = clock_now_ns();
-	if (rounds > 0)
-		w->relay_moved_ns = now;
-	w->relay_polls = now - w->relay_moved_ns < SPIN_NS || !device_relay_sleep(&w->device);
+	w->relay_polls = spin_goes_on(&w->relay_spin, rounds > 0, clock_now_ns()) ||
+		!device_relay_sleep(&w->device);
 }

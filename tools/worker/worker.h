@@ -8,6 +8,7 @@
 
 #include "protocol/session.h"
 #include "tools/shim/wire.h"
+#include "tools/worker/spin.h"
 #include "vdpa/device.h"
 #include "vdpa/health.h"
 #include "vdpa/page.h"
@@ -48,8 +49,8 @@ struct worker {
 	struct device device;
 	struct session session;
 	bool relay_watched;
-	bool relay_polls;	/* something moved a moment ago */
-	uint64_t relay_moved_ns;
+	bool relay_polls;	/* the loop is not to sleep */
+	struct spin relay_spin;
 	bool more_messages; /* the session did not get to the end of them */
 	uint64_t accept_again_ns; /* 0: whoever connects is accepted at once */
 

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How long to look for work before sleeping. Looking is worth it where the other side works on another
+ * processor and answers at once. Where it waits for this very processor, or has nothing to say, each
+ * look is taken from it: so a time that was looked through in vain is halved, down to none, and tried
+ * anew after some sleeps.
+ */
+#ifndef WORKER_SPIN_H
+#define WORKER_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vdpa/base/clock.h"
+
+#define SPIN_NS	     (50 * NS_PER_US)
+#define SPIN_HALVES  5	/* after as many times in vain it is none */
+#define SPIN_SLEEPS  64 /* without a look, before the next time */
+
+/* Zeroed: looks for SPIN_NS. */
+struct spin {
+	uint64_t moved_ns;    /* the last time that something moved */
+	unsigned int in_vain; /* times that it was looked until the end, one after the other */
+	unsigned int sleeps;  /* since, without a look */
+	bool looked;	      /* in vain so far, since something moved */
+};
+
+/**
+ * spin_goes_on() - a look is over.
+ * @moved: it found something
+ * @now_ns: of the monotonic clock, nanoseconds
+ * Return: true when the next look is to follow at once, false when it is time to sleep.
+ */
+static inline bool spin_goes_on(struct spin *s, bool moved, uint64_t now_ns)
+{
+	uint64_t limit_ns = s->in_vain < SPIN_HALVES ? SPIN_NS >> s->in_vain : 0;
+
+	if (moved) {
+		if (s->looked)
+			s->in_vain = 0;
+		s->looked = false;
+		s->moved_ns = now_ns;
+		return true;
+	}
+	if (now_ns - s->moved_ns < limit_ns) {
+		s->looked = true;
+		return true;
+	}
+	if (s->looked) {
+		s->in_vain++;
+		s->sleeps = 0;
+	} else if (++s->sleeps >= SPIN_SLEEPS) {
+		s->in_vain = 0;
+		s->sleeps = 0;
+	}
+	s->looked = false;
+	return false;
+}
+
+#endif
