@@ -418,8 +418,8 @@ static bool note_stopped(struct device *d, const struct queue_set *set,
 	return relayed;
 }
 
-/* Those that are wanted still run again with the next device_update(), as the device then can. */
-int device_stop_set(struct device *d, const struct queue_set *some)
+/* @taken_back: by the front-end, which is part of a migration's record. */
+static int stop_set(struct device *d, const struct queue_set *some, bool taken_back)
 {
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 	const struct queue_set set = caps->together ? running_rings(d) : *some;
@@ -437,17 +437,23 @@ int device_stop_set(struct device *d, const struct queue_set *some)
 	}
 	silent = device_is_away(d) || caps->ring_positions;
 	relayed = note_stopped(d, &set, silent ? NULL : positions);
-	log_note_stop(d, begun);
+	if (taken_back)
+		log_note_stop(d, begun);
 	if (relayed && device_checkpoint(d) < 0)
 		return -EIO;
 	return d->state->failed ? -EIO : 0;
 }
 
-int device_stop_all_running(struct device *d)
+int device_pause_set(struct device *d, const struct queue_set *set)
+{
+	return stop_set(d, set, false);
+}
+
+int device_pause_all(struct device *d)
 {
 	const struct queue_set set = running_rings(d);
 
-	return device_stop_set(d, &set);
+	return device_pause_set(d, &set);
 }
 
 static int stop_unwanted(struct device *d)
@@ -459,7 +465,7 @@ static int stop_unwanted(struct device *d)
 			!d->state->rings[i].failed)
 			queue_set_add(&set, i);
 	}
-	return device_stop_set(d, &set);
+	return stop_set(d, &set, true);
 }
 
 /* Rings that are to be served in another way stop for it, all together. */
@@ -474,7 +480,7 @@ static int stop_wrong(struct device *d)
 	}
 	if (queue_set_empty(&set))
 		return 0;
-	r = device_stop_set(d, &set);
+	r = device_pause_set(d, &set);
 	return r < 0 ? r : device_checkpoint(d);
 }
 
@@ -491,7 +497,7 @@ static int stop_for_others(struct device *d)
 		return 0;
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (!d->state->rings[i].running && ring_is_wanted(d, i) && ring_describe(d, i, &ignored))
-			return device_stop_set(d, &running);
+			return device_pause_set(d, &running);
 	}
 	return 0;
 }
@@ -565,10 +571,12 @@ int device_set_features(struct device *d, uint64_t features)
 
 int device_suspend(struct device *d)
 {
-	struct queue_set set = running_rings(d);
+	const struct queue_set set = running_rings(d);
 
 	d->state->suspended = 1;
-	return device_stop_set(d, &set);
+	if (queue_set_empty(&set)) /* they may have been paused: taken back they are now */
+		log_note_stop(d, clock_now_ns());
+	return stop_set(d, &set, true);
 }
 
 void device_unsuspend(struct device *d)
@@ -584,7 +592,7 @@ int device_stop_ring(struct device *d, uint32_t index)
 
 	if (ring->running) {
 		queue_set_add(&set, index);
-		r = device_stop_set(d, &set);
+		r = stop_set(d, &set, true);
 	}
 	ring->started = 0;
 	ring->failed = 0;
@@ -639,8 +647,8 @@ void device_eventfds_resume(struct device *d)
 
 int device_stop_all(struct device *d)
 {
-	struct queue_set set = running_rings(d);
-	int r = device_stop_set(d, &set);
+	const struct queue_set set = running_rings(d);
+	int r = stop_set(d, &set, true);
 
 	if (d->state->failed && !d->lost)
 		r = device_recover(d);
@@ -683,7 +691,7 @@ int device_release(struct device *d)
 
 	/* The front-end may come back to these rings: what the device took of them is to be given back. */
 	migration_step(&state->migration, MIGRATION_LEFT, clock_now_ns());
-	device_stop_set(d, &set);
+	stop_set(d, &set, true);
 	if (!d->lost)
 		r = d->driver->ops->reset(d->driver);
 	for (uint32_t i = 0; i < d->n_queues; i++)

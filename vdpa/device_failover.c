@@ -306,7 +306,7 @@ static int leave_side(struct device *d)
 {
 	if (d->broken && !d->hung)
 		d->lost = false;
-	return device_stop_all_running(d);
+	return device_pause_all(d);
 }
 
 static void relapse(struct kept_failover *f)

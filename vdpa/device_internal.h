@@ -31,11 +31,15 @@ int device_broke(struct device *d, const char *format, ...) __attribute__((forma
 /** device_make_offer() - what all sides that there are can. */
 void device_make_offer(struct device *d, uint64_t features, uint16_t max_pairs);
 
-/** device_stop_all_running() - device_stop_set() of all rings that run. */
-int device_stop_all_running(struct device *d);
+/**
+ * device_pause_set() - stop running rings and note where they stand. The front-end has not taken them
+ * back: those that are wanted run again with the next device_update(), as the device then can.
+ * Return: 0 or -EIO.
+ */
+int device_pause_set(struct device *d, const struct queue_set *set);
 
-/** device_stop_set() - stop running rings and note where they stand. Return: 0 or -EIO. */
-int device_stop_set(struct device *d, const struct queue_set *set);
+/** device_pause_all() - device_pause_set() of all rings that run. */
+int device_pause_all(struct device *d);
 
 /** device_note_lost_position() - a running ring's device is away: find out where it stood. */
 void device_note_lost_position(struct device *d, uint32_t index);

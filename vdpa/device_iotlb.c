@@ -259,7 +259,7 @@ static int update_part(struct device *d, const struct iotlb_entry *entry)
 		if (r == -EBUSY) {
 			const struct queue_set set = rings_in(d, part.iova, part.iova + (part.size - 1));
 
-			r = device_stop_set(d, &set);
+			r = device_pause_set(d, &set);
 			if (r == 0 && !device_is_away(d))
 				r = d->driver->ops->iotlb_update(d->driver, &part);
 		}
@@ -330,7 +330,7 @@ int device_iotlb_invalidate(struct device *d, uint64_t iova, uint64_t size)
 	if (size == 0)
 		return -EINVAL;
 	set = rings_in(d, iova, last);
-	r = device_stop_set(d, &set);
+	r = device_pause_set(d, &set);
 	if (r == 0 && !device_is_away(d)) {
 		r = checked(d, d->driver->ops->iotlb_invalidate(d->driver, iova, size),
 			"forget translations");

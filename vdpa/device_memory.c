@@ -168,7 +168,7 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 		return r;
 
 	affected = affected_rings(d, next);
-	r = device_stop_set(d, &affected);
+	r = device_pause_set(d, &affected);
 	if (r == 0 && loses_memory(&d->state->memory, next))
 		r = iotlb_memory_changes(d);
 	if (r == 0 && !device_is_away(d) && !postcopy_hides_memory(d)) {

@@ -5,6 +5,8 @@ import re
 
 import pytest
 from frontend import F_LOG_ALL, u64
+from iommu import BASE, INVALIDATE, IommuGuest, iotlb
+from looks import running
 from test_set_log_base import Log, answer, log_all
 from waiting import wait_for
 
@@ -86,6 +88,37 @@ def test_a_guest_that_goes_on_after_the_stop_is_told(stand, guest, log):
     for ring in guest.rings:
         guest.fe.accepted("SET_VRING_KICK", u64(ring.index), [ring.kick])
     wait_told(stand, ON, "migration stopped", "migration resumed")
+
+
+@pytest.fixture
+def iommu_guest(logging_stand):
+    guest = IommuGuest(logging_stand).configure()
+    guest.serve_until(lambda: all(running(logging_stand)[:2]), "rings to run")
+    log = Log(guest)
+    assert answer(guest.fe, log) == 0
+    guest.log_all()
+    wait_told(logging_stand, ON)
+    yield guest
+    os.close(log.fd)
+
+
+def pause(stand, guest):
+    assert guest.tell(iotlb(INVALIDATE, BASE, 1 << 32))
+    assert not any(running(stand)) and told(stand) == [ON]
+
+
+def test_rings_that_wait_for_a_translation_were_not_taken_back(logging_stand, iommu_guest):
+    pause(logging_stand, iommu_guest)
+    iommu_guest.serve_until(lambda: all(running(logging_stand)[:2]), "rings to run")
+    assert told(logging_stand) == [ON]
+    take_back(iommu_guest)
+    wait_told(logging_stand, ON, "migration stopped")
+
+
+def test_rings_that_wait_for_a_translation_are_taken_back_too(logging_stand, iommu_guest):
+    pause(logging_stand, iommu_guest)
+    take_back(iommu_guest)
+    wait_told(logging_stand, ON, "migration stopped")
 
 
 @pytest.mark.parametrize("own_nic_stand", [True], ids=["device"], indirect=True)
