@@ -25,6 +25,7 @@
 #include "tools/simnic/macs.h"
 #include "tools/simnic/options.h"
 #include "tools/simnic/signaller.h"
+#include "vdpa/base/spin.h"
 #include "vdpa/queue.h"
 
 #define NIC_MAX_FUNCTIONS 1024
@@ -85,7 +86,7 @@ struct vq {
 	bool active; /* in the thread's list */
 	struct queue_position at;
 	struct iommu_hit hit; /* the region that was used last; cleared while paused */
-	uint64_t idle_since;  /* cycles; 0: was busy */
+	struct spin spin;     /* cycles */
 	const char *fault;    /* why the ring is given up */
 	struct held held;     /* taken and not yet given back; empty unless @holds */
 	bool ring_missing;    /* @postcopy: the ring was not there yet */

@@ -348,7 +348,7 @@ static int start_one(struct vq *q)
 {
 	int r = 0;
 
-	q->idle_since = 0;
+	q->spin = (struct spin){ 0 };
 	q->poll = must_poll(q);
 	q->status = SIM_QUEUE_RUNNING;
 	if (vq_is_receive(q))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A data thread polls the transmit queues in its active list. A queue that had nothing for a while
- * (SPIN_US) asks its driver for kicks, is looked at once more, and leaves the list; its kick
+ * (spin.h) asks its driver for kicks, is looked at once more, and leaves the list; its kick
  * eventfd in epoll brings it back. With an empty list the thread sleeps in epoll: nothing
  * wakes an idle NIC. Queues without a kick descriptor, or with a doorbell page, never leave.
  *
@@ -31,7 +31,6 @@
 #include "tools/simnic/switch.h"
 #include "vdpa/base/cleanup.h"
 
-#define SPIN_US		50  /* a queue is polled for so long after its last frame */
 #define LOOK_US		50  /* a busy thread looks for kicks of sleeping queues this often */
 #define UPLINK_SLEEP_MS 1   /* an idle uplink without a descriptor is looked at this often */
 #define EVENTS		32
@@ -86,7 +85,6 @@ static void activate(struct data_thread *t, struct vq *q)
 	if (q->active)
 		return;
 	q->active = true;
-	q->idle_since = 0;
 	t->active[t->n_active++] = q;
 	t->n_asleep--;
 	ring_refuse_kicks(q);
@@ -109,13 +107,8 @@ static bool may_sleep(struct data_thread *t, struct vq *q)
 {
 	if (q->poll)
 		return false;
-	if (q->idle_since == 0) {
-		q->idle_since = t->now;
+	if (spin_goes_on(&q->spin, false, t->now, cycles(SPIN_US)))
 		return false;
-	}
-	if (t->now - q->idle_since < cycles(SPIN_US))
-		return false;
-	q->idle_since = 0;
 	if (!ring_ask_kicks(q))
 		return true;
 	ring_refuse_kicks(q);
@@ -137,7 +130,7 @@ static bool serve_queue(struct data_thread *t, uint32_t at)
 		return true;
 	}
 	if (chains > 0) {
-		q->idle_since = 0;
+		spin_goes_on(&q->spin, true, t->now, cycles(SPIN_US));
 		return false;
 	}
 	if (!q->parked && !may_sleep(t, q))

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "tools/worker/worker.h"
+#include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 
 #define ROUNDS 16 /* before the loop looks at anything else */
@@ -55,6 +56,6 @@ void relay_link_serve(struct worker *w)
 		return;
 	while (rounds < ROUNDS && run(w))
 		rounds++;
-	w->relay_polls = spin_goes_on(&w->relay_spin, rounds > 0, clock_now_ns()) ||
+	w->relay_polls = spin_goes_on(&w->relay_spin, rounds > 0, clock_now_ns(), SPIN_US * NS_PER_US) ||
 		!device_relay_sleep(&w->device);
 }

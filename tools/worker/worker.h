@@ -8,7 +8,7 @@
 
 #include "protocol/session.h"
 #include "tools/shim/wire.h"
-#include "tools/worker/spin.h"
+#include "vdpa/base/spin.h"
 #include "vdpa/device.h"
 #include "vdpa/health.h"
 #include "vdpa/page.h"

@@ -5,21 +5,19 @@
  * look is taken from it: so a time that was looked through in vain is halved, down to none, and tried
  * anew after some sleeps.
  */
-#ifndef WORKER_SPIN_H
-#define WORKER_SPIN_H
+#ifndef VDPA_BASE_SPIN_H
+#define VDPA_BASE_SPIN_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vdpa/base/clock.h"
-
-#define SPIN_NS	     (50 * NS_PER_US)
+#define SPIN_US	     50 /* is a usual longest time */
 #define SPIN_HALVES  5	/* after as many times in vain it is none */
 #define SPIN_SLEEPS  64 /* without a look, before the next time */
 
-/* Zeroed: looks for SPIN_NS. */
+/* Zeroed: looks for the longest time. */
 struct spin {
-	uint64_t moved_ns;    /* the last time that something moved */
+	uint64_t moved;	      /* the last time that something moved */
 	unsigned int in_vain; /* times that it was looked until the end, one after the other */
 	unsigned int sleeps;  /* since, without a look */
 	bool looked;	      /* in vain so far, since something moved */
@@ -28,21 +26,22 @@ struct spin {
 /**
  * spin_goes_on() - a look is over.
  * @moved: it found something
- * @now_ns: of the monotonic clock, nanoseconds
+ * @now: of a clock that never goes back; any unit
+ * @longest: to look for work since something moved, in the same unit
  * Return: true when the next look is to follow at once, false when it is time to sleep.
  */
-static inline bool spin_goes_on(struct spin *s, bool moved, uint64_t now_ns)
+static inline bool spin_goes_on(struct spin *s, bool moved, uint64_t now, uint64_t longest)
 {
-	uint64_t limit_ns = s->in_vain < SPIN_HALVES ? SPIN_NS >> s->in_vain : 0;
+	uint64_t limit = s->in_vain < SPIN_HALVES ? longest >> s->in_vain : 0;
 
 	if (moved) {
 		if (s->looked)
 			s->in_vain = 0;
 		s->looked = false;
-		s->moved_ns = now_ns;
+		s->moved = now;
 		return true;
 	}
-	if (now_ns - s->moved_ns < limit_ns) {
+	if (now - s->moved < limit) {
 		s->looked = true;
 		return true;
 	}
