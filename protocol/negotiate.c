@@ -53,9 +53,7 @@ int on_set_features(struct session *s, struct message *m, uint32_t ring)
 		return -EINVAL;
 	if (device_runs(s->device) && accepts_enable == (bool)s->state->rings_begin_enabled)
 		return -EBUSY;
-	r = device_set_features(s->device, features & ~TRANSPORT_FEATURES);
-	if (r == 0)
-		r = device_set_logging(s->device, features & BIT_ULL(WIRE_F_LOG_ALL));
+	r = device_negotiate(s->device, features & ~TRANSPORT_FEATURES, features & BIT_ULL(WIRE_F_LOG_ALL));
 	if (r < 0)
 		return r;
 	s->state->rings_begin_enabled = !accepts_enable;

@@ -419,6 +419,12 @@ void device_forget_log(struct device *d);
  */
 int device_set_logging(struct device *d, bool on);
 
+/**
+ * device_negotiate() - device_set_features() and device_set_logging(), both or none.
+ * Return: as they do; a device that takes the features, and then not the log, has failed.
+ */
+int device_negotiate(struct device *d, uint64_t features, bool logging);
+
 /** device_can_note_inflight() - is it of use to note which chains are in flight? */
 bool device_can_note_inflight(const struct device *d);
 

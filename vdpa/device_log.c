@@ -14,6 +14,7 @@
  * device has left it. A front-end reads both for the last time only then.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
@@ -170,6 +171,18 @@ void device_forget_log(struct device *d)
 	d->state->logging = 0;
 }
 
+/* May it be so, as things are? */
+static int check_logging(const struct device *d, bool on)
+{
+	if (!on || d->state->logging)
+		return 0;
+	if (device_postcopy_listens(d))
+		return -EBUSY; /* pages that are on their way can't be sent on */
+	if (d->log ? !log_covers(d, d->log, &d->state->memory) : device_runs(d))
+		return -EINVAL;
+	return 0;
+}
+
 int device_set_logging(struct device *d, bool on)
 {
 	const struct driver_log log = log_now(d);
@@ -178,13 +191,9 @@ int device_set_logging(struct device *d, bool on)
 
 	if (d->state->logging == on)
 		return 0;
-	if (on && device_postcopy_listens(d))
-		return -EBUSY; /* pages that are on their way can't be sent on */
-	if (on && device_runs(d) && !d->log)
-		return -EINVAL;
-	if (on && d->log && !log_covers(d, d->log, &d->state->memory))
-		return -EINVAL;
-	r = tell_device(d, on && d->log, &log);
+	r = check_logging(d, on);
+	if (r == 0)
+		r = tell_device(d, on && d->log, &log);
 	if (r < 0)
 		return r;
 	complete_rings(d);
@@ -193,6 +202,33 @@ int device_set_logging(struct device *d, bool on)
 	if (!on)
 		migration_step(&d->state->migration, MIGRATION_LOG_OFF, d->state->log_asked_ns);
 	return 0;
+}
+
+/* With other features a device may have to log that did not, since its rings were relayed. */
+static int follow_features(struct device *d, bool logging)
+{
+	const struct driver_log log = log_now(d);
+
+	if (logging && d->state->logging && d->log)
+		return tell_device(d, true, &log);
+	return device_set_logging(d, logging);
+}
+
+int device_negotiate(struct device *d, uint64_t features, bool logging)
+{
+	bool same = d->state->has_features && d->state->features == features;
+	int r = check_logging(d, logging);
+
+	if (r == 0)
+		r = device_set_features(d, features);
+	if (r < 0)
+		return r;
+	if (same)
+		return device_set_logging(d, logging);
+	r = follow_features(d, logging);
+	if (r < 0 && !d->state->failed) /* what was forgotten for other features does not come back */
+		r = device_broke(d, "log dirty pages: %s", strerror(-r));
+	return r;
 }
 
 void log_note_start(struct device *d)

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <string.h>
 
 #include "tests/fuzz/files.h"
@@ -65,6 +66,24 @@ static int begin_with_doorbell(void **state)
 static int begin_with_control(void **state)
 {
 	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [7] = 8 });
+	return 0;
+}
+
+static int begin_with_postcopy(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [4] = 1 });
+	return 0;
+}
+
+static int begin_with_log(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [5] = DRIVER_LOG_ALL });
+	return 0;
+}
+
+static int begin_shuffled_with_log(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [3] = 1, [5] = DRIVER_LOG_ALL });
 	return 0;
 }
 
@@ -347,6 +366,39 @@ static void what_a_control_queue_had_set_is_no_other_guests(void **state)
 	assert_int_equal(play_stand()->driver.control.flags, 0);
 }
 
+/* The guest is still arriving, so its pages can't be logged. */
+static void features_that_are_refused_are_not_the_devices(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_FEATURES, .ring = 7), MESSAGE(POSTCOPY_ADVISE),
+		MESSAGE(POSTCOPY_LISTEN), MESSAGE(SET_FEATURES, .flags = 1));
+	assert_int_equal(play_stand()->session_section.features_refused, 1);
+	assert_false(device()->features & BIT_ULL(VIRTIO_F_RING_PACKED));
+	assert_int_equal(play_stand()->driver.features, device()->features);
+}
+
+/* It takes the features, and then not the log. */
+static void a_device_that_takes_half_of_what_was_negotiated_has_failed(void **state)
+{
+	const struct step fail = FAIL(1, REFUSES);
+
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_FEATURES, .ring = 7), MESSAGE(SET_LOG_BASE));
+	play_step(&fail);
+	PLAY(MESSAGE(SET_FEATURES, .flags = 1));
+	assert_true(device()->failed);
+}
+
+/* With another layout there is no inflight area any more, and so no relay that would do it. */
+static void a_device_logs_itself_as_soon_as_nothing_is_noted_of_chains(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_FEATURES, .ring = 7), MESSAGE(GET_INFLIGHT_FD),
+		MESSAGE(SET_LOG_BASE), MESSAGE(SET_FEATURES, .ring = 3));
+	assert_false(play_stand()->driver.logs);
+	PLAY(MESSAGE(SET_FEATURES), A_RING);
+	assert_true(device()->rings[0].running && device()->logging);
+	assert_int_equal(device()->relays[0].kept_slot, RELAY_NO_SLOT);
+	assert_true(play_stand()->driver.logs);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +447,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			what_a_control_queue_had_set_is_forgotten_when_another_driver_begins_there,
 			begin_with_control, end),
+		cmocka_unit_test_setup_teardown(
+			features_that_are_refused_are_not_the_devices, begin_with_postcopy, end),
+		cmocka_unit_test_setup_teardown(
+			a_device_that_takes_half_of_what_was_negotiated_has_failed, begin_with_log, end),
+		cmocka_unit_test_setup_teardown(
+			a_device_logs_itself_as_soon_as_nothing_is_noted_of_chains,
+			begin_shuffled_with_log, end),
 	};
 
 	play_init();
