@@ -189,7 +189,7 @@ int device_set_memory(struct device *d, const struct memory_table *next)
 		device_update(d); /* the rings that were stopped for the change go on */
 		device_checkpoint(d);
 	}
-	return r;
+	return d->state->failed ? -EIO : r;
 }
 
 /* The page that a guest may have stays where it is; what is rung there is another device's by now. */

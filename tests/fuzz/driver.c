@@ -31,8 +31,11 @@ int fuzz_driver_answer(struct fuzz_driver *d, const char *call)
 	demand(d, d->is_open, "%s of a driver that is closed", call);
 	demand(d, !d->gone, "%s of a device that is gone", call);
 	demand(d, !d->broken, "%s of a device that failed", call);
-	if (d->fail_after > 0 && --d->fail_after == 0)
+	if (d->fail_after > 0 && --d->fail_after == 0) {
 		r = d->fail_with;
+		d->fail_after = d->fail_more > 0;
+		d->fail_more -= d->fail_after;
+	}
 	d->gone = r == -ENODEV;
 	d->broken = r == -ETIMEDOUT || r == -EIO || r == -EPROTO;
 	if (r == 0)

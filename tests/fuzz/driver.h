@@ -53,6 +53,7 @@ struct fuzz_driver {
 
 	uint32_t fail_after; /* calls from now on; the next one is 1; 0: none fails */
 	int fail_with;
+	uint32_t fail_more;  /* that fail the same way behind it */
 	struct driver_event events[8];
 	size_t n_events;
 	void (*on_call)(void); /* before each call that may change the device; may not return */

@@ -668,6 +668,7 @@ static void do_fail(const struct step *step)
 		-ENOMEM };
 
 	stand.driver.fail_after = 1 + step->more[0] % 16;
+	stand.driver.fail_more = step->more[1] % 4;
 	stand.driver.fail_with = errors[step->ring % ARRAY_SIZE(errors)];
 }
 

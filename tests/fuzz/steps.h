@@ -25,7 +25,7 @@ enum step_kind {
 	STEP_CLOSE,   /* the front-end leaves, and another one comes */
 	STEP_RESTART, /* the worker dies between two messages, another begins */
 	STEP_EVENT,   /* of the device, of kind @ring */
-	STEP_FAIL,    /* the driver's call after @more others fails with error @ring */
+	STEP_FAIL,    /* the driver's call after @more others fails with error @ring, and some behind it */
 	STEP_RETURN,  /* the device is replaced */
 	STEP_TIME,    /* @more times 100 ms pass */
 	STEP_RELAY,   /* relays get their turn */

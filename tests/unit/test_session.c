@@ -399,6 +399,18 @@ static void a_device_logs_itself_as_soon_as_nothing_is_noted_of_chains(void **st
 	assert_true(play_stand()->driver.logs);
 }
 
+/* Its ring stops, and old memory goes; it refuses the new one, and then to have the old one again. */
+static void a_device_that_does_not_take_its_memory_back_has_failed(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_FEATURES, .ring = 7), A_RING);
+	assert_true(device()->rings[0].running);
+	PLAY({ .kind = STEP_FAIL, .ring = HAS_NO_ROOM, .more = { 2, 1 } },
+		MESSAGE(SET_MEM_TABLE, .flags = 1, .ring = 1));
+	assert_true(device()->failed);
+	PLAY({ .kind = STEP_CLOSE }, MESSAGE(SET_FEATURES, .ring = 7), A_RING);
+	assert_true(device()->rings[0].running);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -454,6 +466,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_device_logs_itself_as_soon_as_nothing_is_noted_of_chains,
 			begin_shuffled_with_log, end),
+		cmocka_unit_test_setup_teardown(
+			a_device_that_does_not_take_its_memory_back_has_failed, begin, end),
 	};
 
 	play_init();
