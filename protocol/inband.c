@@ -67,6 +67,8 @@ static int provide(struct session *s, uint32_t ring, enum driver_queue_fd which)
 	slot = fdstore_add(s->transaction.fds, fd);
 	if (slot < 0)
 		return slot;
+	if (which != DRIVER_FD_KICK) /* another one was in this slot, perhaps, and that is watched no more */
+		s->inband.slots[ring][which - DRIVER_FD_CALL] = FDSTORE_NONE;
 	r = device_set_ring_fd(s->device, ring, which, slot);
 	if (r == 0)
 		s->state->inband[ring] = (uint8_t)(s->state->inband[ring] | OURS(which));

@@ -411,6 +411,18 @@ static void a_device_that_does_not_take_its_memory_back_has_failed(void **state)
 	assert_true(device()->rings[0].running);
 }
 
+/* Descriptors of before may have the same numbers. */
+static void a_ring_that_stops_and_starts_at_once_is_told_of_by_messages(void **state)
+{
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD),
+		MESSAGE(SET_FEATURES, .ring = 1), MESSAGE(SET_MEM_TABLE), MESSAGE(SET_VRING_NUM),
+		MESSAGE(SET_VRING_BASE, .value = { 31 }), MESSAGE(SET_VRING_ADDR),
+		MESSAGE(SET_VRING_ENABLE), MESSAGE(VRING_KICK), { .kind = STEP_CALL },
+		{ .kind = STEP_HOLD, .request = WIRE_GET_VRING_BASE }, MESSAGE(VRING_KICK));
+	assert_true(device()->rings[0].running);
+	PLAY({ .kind = STEP_CALL });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -468,6 +480,8 @@ int main(void)
 			begin_shuffled_with_log, end),
 		cmocka_unit_test_setup_teardown(
 			a_device_that_does_not_take_its_memory_back_has_failed, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_ring_that_stops_and_starts_at_once_is_told_of_by_messages, begin, end),
 	};
 
 	play_init();
