@@ -43,14 +43,13 @@ int fdstore_put(struct fdstore *store, uint32_t slot, int fd)
 
 int fdstore_add(struct fdstore *store, int fd)
 {
-	if (store->n_added < ARRAY_SIZE(store->added)) {
-		for (uint32_t slot = store->first_free; slot < FDSTORE_MAX_SLOTS; slot++) {
-			if (store->fds[slot] >= 0)
-				continue;
-			store->fds[slot] = fd;
-			store->added[store->n_added++] = slot;
-			return (int)slot;
-		}
+	assert(fd >= 0);
+	for (uint32_t slot = store->first_free; slot < FDSTORE_MAX_SLOTS; slot++) {
+		if (store->fds[slot] >= 0)
+			continue;
+		store->fds[slot] = fd;
+		store->added[store->n_added++] = slot;
+		return (int)slot;
 	}
 	close_keep_errno(fd);
 	return -EMFILE;

@@ -30,7 +30,7 @@ struct fdstore {
 	struct fdstore_keeper *keeper;
 	int fds[FDSTORE_MAX_SLOTS]; /* -1: empty */
 	uint32_t first_free;	    /* slots below are never chosen by fdstore_add() */
-	uint32_t added[64];	    /* since the last commit or rollback */
+	uint32_t added[FDSTORE_MAX_SLOTS];   /* since the last commit or rollback */
 	size_t n_added;
 	uint32_t removed[FDSTORE_MAX_SLOTS]; /* closed by the next commit */
 	size_t n_removed;
@@ -46,8 +46,7 @@ int fdstore_put(struct fdstore *store, uint32_t slot, int fd);
 
 /**
  * fdstore_add() - choose a slot for @fd.
- * Takes @fd, also on failure. Return: the slot; -EMFILE when all are in use or too many were added
- * since the last commit.
+ * Takes @fd, also on failure. Return: the slot; -EMFILE when all are in use.
  */
 int fdstore_add(struct fdstore *store, int fd);
 

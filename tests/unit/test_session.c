@@ -423,6 +423,37 @@ static void a_ring_that_stops_and_starts_at_once_is_told_of_by_messages(void **s
 	PLAY({ .kind = STEP_CALL });
 }
 
+static int begin_with_many(void **state)
+{
+	play_begin(plain);
+	play_stand()->driver.caps.n_queues = 32;
+	PLAY(RESTART);
+	return 0;
+}
+
+static void each_ring_of_a_large_device_is_relayed(void **state)
+{
+	static const struct step rings[] = { MESSAGE(SET_VRING_NUM), MESSAGE(SET_VRING_BASE, .value = { 31 }),
+		MESSAGE(SET_VRING_ADDR, .value = { 0, 47, 49, 50 }), MESSAGE(SET_VRING_KICK),
+		MESSAGE(SET_VRING_ENABLE) };
+
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_FEATURES, .ring = 1), MESSAGE(SET_MEM_TABLE),
+		MESSAGE(SET_LOG_BASE));
+	for (uint8_t ring = 0; ring < 32; ring++) {
+		for (size_t i = 0; i < ARRAY_SIZE(rings); i++) {
+			struct step step = rings[i];
+
+			step.ring = ring;
+			play_step(&step);
+		}
+	}
+	PLAY(MESSAGE(SET_FEATURES));
+	for (uint32_t ring = 0; ring < 32; ring++) {
+		assert_true(device()->rings[ring].running);
+		assert_int_not_equal(device()->relays[ring].kept_slot, RELAY_NO_SLOT);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -482,6 +513,8 @@ int main(void)
 			a_device_that_does_not_take_its_memory_back_has_failed, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_ring_that_stops_and_starts_at_once_is_told_of_by_messages, begin, end),
+		cmocka_unit_test_setup_teardown(
+			each_ring_of_a_large_device_is_relayed, begin_with_many, end),
 	};
 
 	play_init();
