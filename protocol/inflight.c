@@ -22,7 +22,7 @@ int check_inflight_size(const struct message *m)
 int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring)
 {
 	struct wire_inflight area = m->payload.inflight;
-	int fd, slot, r;
+	int fd, copy, slot, r;
 
 	if (area.n_queues > s->device->n_queues || area.queue_size > s->device->max_queue_size)
 		return -EINVAL;
@@ -31,10 +31,13 @@ int on_get_inflight_fd(struct session *s, struct message *m, uint32_t ring)
 	fd = memfile_create("inflight", area.size);
 	if (fd < 0)
 		return -EMFILE;
-	r = session_reply_fd(s, m, &area, m->header.size, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 	slot = fdstore_add(s->transaction.fds, fd);
-	if (r < 0 || slot < 0)
-		return r < 0 ? r : slot;
+	if (slot < 0)
+		return slot;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	r = copy < 0 ? -EMFILE : session_reply_fd(s, m, &area, m->header.size, copy);
+	if (r < 0)
+		return r;
 	return device_set_inflight(s->device, slot, 0, area.size, area.n_queues, area.queue_size, false);
 }
 

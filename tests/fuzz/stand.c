@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/fuzz/must.h"
@@ -18,6 +19,22 @@ static struct stand *of(struct fdstore_keeper *keeper)
 	return (struct stand *)((char *)keeper - offsetof(struct stand, keeper));
 }
 
+/* The shim's limit is its own. */
+static int keep_copy(int fd)
+{
+	struct rlimit before, more;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy >= 0 || errno != EMFILE)
+		return copy;
+	must(getrlimit(RLIMIT_NOFILE, &before) == 0, "no limit");
+	more = (struct rlimit){ before.rlim_max, before.rlim_max };
+	must(setrlimit(RLIMIT_NOFILE, &more) == 0, "the limit can't be raised");
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	must(setrlimit(RLIMIT_NOFILE, &before) == 0, "the limit can't be lowered");
+	return copy;
+}
+
 static int keep_store(
 	struct fdstore_keeper *keeper, const uint32_t *slots, const int *fds, size_t n)
 {
@@ -29,7 +46,7 @@ static int keep_store(
 		must(slots[i] < FDSTORE_MAX_SLOTS, "slot %u is stored", slots[i]);
 		must(s->kept[slots[i]] < 0, "slot %u is stored, and has something already",
 			slots[i]);
-		s->kept[slots[i]] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		s->kept[slots[i]] = keep_copy(fds[i]);
 		must(s->kept[slots[i]] >= 0, "what is stored in slot %u is no descriptor",
 			slots[i]);
 	}

@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "tests/fuzz/files.h"
 #include "tests/fuzz/play.h"
@@ -454,6 +456,32 @@ static void each_ring_of_a_large_device_is_relayed(void **state)
 	}
 }
 
+static int begin_shuffled(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [3] = 1 });
+	return 0;
+}
+
+/* With room for so many descriptors more. */
+static void an_inflight_area_for_which_there_is_no_room_is_refused(void **state)
+{
+	struct rlimit before, less;
+
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES));
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (rlim_t room = 0; room < 6; room++) {
+		int lowest = dup(0);
+
+		close(lowest);
+		less = (struct rlimit){ (rlim_t)lowest + room, before.rlim_max };
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+		PLAY(MESSAGE(GET_INFLIGHT_FD), MESSAGE(GET_FEATURES));
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		PLAY(MESSAGE(GET_FEATURES));
+	}
+	assert_int_not_equal(device()->inflight.slot, DEVICE_NO_INFLIGHT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -515,6 +543,8 @@ int main(void)
 			a_ring_that_stops_and_starts_at_once_is_told_of_by_messages, begin, end),
 		cmocka_unit_test_setup_teardown(
 			each_ring_of_a_large_device_is_relayed, begin_with_many, end),
+		cmocka_unit_test_setup_teardown(
+			an_inflight_area_for_which_there_is_no_room_is_refused, begin_shuffled, end),
 	};
 
 	play_init();
