@@ -142,13 +142,17 @@ static int check_ring(struct session *s, const struct message_desc *desc, const 
 	return 0;
 }
 
-/* The device was lost over a question that its standby can answer as well. Return: 0: ask again. */
+/*
+ * The device was lost over a question that its standby can answer as well. Return: 0: ask again; -EBUSY: there
+ * is no such standby; -EIO: it does not work either.
+ */
 static int change_sides(struct session *s)
 {
-	int r = -EBUSY;
+	int r;
 
-	if (device_failover_is_due(s->device))
-		r = device_update(s->device);
+	if (!device_standby_can_answer(s->device))
+		return -EBUSY;
+	r = device_update(s->device);
 	return r == 0 ? transaction_commit(&s->transaction) : r;
 }
 
@@ -173,8 +177,11 @@ static int handle(struct session *s, const struct message_desc *desc, struct mes
 	if (m->header.request != WIRE_GET_VRING_BASE)
 		device_unsuspend(s->device);
 	r = desc->handle(s, m, ring);
-	if (r == -EBUSY && m->n_fds == 0 && change_sides(s) == 0)
-		r = desc->handle(s, m, ring);
+	if (r == -EBUSY && m->n_fds == 0) {
+		r = change_sides(s);
+		if (r == 0)
+			r = desc->handle(s, m, ring);
+	}
 	if (r == 0)
 		r = device_update(s->device);
 	return r < 0 ? refuse(reason, r, "%s", r == -EIO ? "the device failed" : strerror(-r)) : 0;

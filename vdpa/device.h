@@ -275,10 +275,16 @@ void device_side_failed(struct device *d, enum device_side side);
 int device_side_returned(struct device *d, enum device_side side, const int *fds, size_t n_fds);
 
 /**
- * device_failover_is_due() - has device_update() a reason to change sides now? Looks after the other side
- * when its time has come.
+ * device_failover_is_due() - has device_update() a reason to change sides now, or to find that neither can
+ * serve? Looks after the other side when its time has come.
  */
 bool device_failover_is_due(struct device *d);
+
+/**
+ * device_standby_can_answer() - the device is lost, and device_update() would go on with its standby.
+ * Unlike device_failover_is_due() it looks after nobody: for the middle of a message, which may be refused.
+ */
+bool device_standby_can_answer(const struct device *d);
 
 /** device_failover_deadline_ns() - when to ask again, CLOCK_MONOTONIC; 0: nothing is awaited. */
 uint64_t device_failover_deadline_ns(const struct device *d);

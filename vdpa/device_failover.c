@@ -165,6 +165,12 @@ static uint64_t trusted_ns(const struct device *d)
 	return d->state->failover.well_ns ? d->state->failover.well_ns + quiet_ns(d) : 0;
 }
 
+/* It is broken and counted on the other side, which can't serve by now either. */
+static bool is_left_alone(const struct device *d)
+{
+	return d->lost && d->broken && !failover_can(d);
+}
+
 static enum device_side wanted_side(const struct device *d)
 {
 	enum device_side active = device_active_side(d), other = other_side(d);
@@ -349,6 +355,13 @@ static int give_side(struct device *d)
 	return r == 0 ? control_restore(d) : r;
 }
 
+static int give_up(struct device *d)
+{
+	d->lost = d->broken = d->hung = false;
+	device_fail(d, "%s", d->trouble);
+	return -EIO;
+}
+
 /* The other side did not take it. Return: 0: the one before goes on; -EIO. */
 static int stay(struct device *d, enum device_side from, bool failed, int error)
 {
@@ -360,11 +373,7 @@ static int stay(struct device *d, enum device_side from, bool failed, int error)
 		return 0;
 	}
 	d->lost = true;
-	if (!d->broken)
-		return 0; /* gone, and waited for */
-	d->lost = d->broken = false;
-	device_fail(d, "%s", d->trouble);
-	return -EIO;
+	return d->broken ? give_up(d) : 0; /* what is gone is waited for */
 }
 
 static int switch_sides(struct device *d)
@@ -414,6 +423,8 @@ int failover_follow(struct device *d)
 {
 	int r = 0;
 
+	if (is_left_alone(d))
+		return give_up(d);
 	if (device_has_standby(d) && wanted_side(d) != device_active_side(d))
 		r = switch_sides(d);
 	d->state->failover.now = 0;
@@ -451,7 +462,12 @@ bool device_failover_is_due(struct device *d)
 		revive_other(d);
 	if (d->lost && failover_can(d))
 		d->state->failed = 0;
-	return !d->state->failed && wanted_side(d) != device_active_side(d);
+	return !d->state->failed && (is_left_alone(d) || wanted_side(d) != device_active_side(d));
+}
+
+bool device_standby_can_answer(const struct device *d)
+{
+	return d->lost && !d->state->failed && failover_can(d);
 }
 
 uint64_t device_failover_deadline_ns(const struct device *d)

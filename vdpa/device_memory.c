@@ -238,6 +238,7 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	int r;
 
 	d->lost = true; /* also when nobody noticed yet */
+	d->broken = d->hung = false;
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (d->state->rings[i].running)
 			device_note_lost_position(d, i);

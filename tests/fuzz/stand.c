@@ -89,7 +89,13 @@ void stand_begin(struct stand *s, const struct driver_caps *caps, uint16_t max_p
 	stand_wipe(s);
 	fuzz_driver_init(&s->driver, caps);
 	s->max_pairs = max_pairs;
-	s->works = false;
+	s->works = s->has_standby = false;
+}
+
+void stand_add_standby(struct stand *s, const struct driver_caps *caps)
+{
+	fuzz_driver_init(&s->standby, caps);
+	s->has_standby = true;
 }
 
 void stand_end(struct stand *s)
@@ -99,6 +105,9 @@ void stand_end(struct stand *s)
 	for (size_t i = 0; i < FDSTORE_MAX_SLOTS; i++)
 		s->kept[i] = close_keep_errno(s->kept[i]);
 	fuzz_driver_free(&s->driver);
+	if (s->has_standby)
+		fuzz_driver_free(&s->standby);
+	s->has_standby = false;
 }
 
 static bool names_shims_slots(const struct stand *s)
@@ -156,6 +165,14 @@ static void say_miss(struct device *d, const struct driver_miss *miss)
 	session_say_miss(&s->session, miss);
 }
 
+static void open_standby(struct stand *s)
+{
+	const int errors[DEVICE_N_SIDES] = { s->driver.gone ? -ENODEV : 0, s->standby.gone ? -ENODEV : 0 };
+
+	s->standby.is_open = true;
+	device_add_standby(&s->device, &s->standby.device, errors, UINT64_MAX, s->max_pairs);
+}
+
 int stand_worker_begin(struct stand *s)
 {
 	int r;
@@ -175,15 +192,18 @@ int stand_worker_begin(struct stand *s)
 	memset(&s->device, 0, sizeof(s->device));
 	device_init(&s->device, &s->device_section, &s->driver.device, &s->fds, UINT64_MAX,
 		s->max_pairs);
+	s->device.lost = s->driver.gone; /* else open() would not have succeeded */
+	if (s->has_standby)
+		open_standby(s);
 	s->device.doorbell_allowed = s->doorbell_allowed;
 	session_init(&s->session, &s->session_section, &s->device, &s->page, &s->fds);
 	s->session.transfer = (struct transfer){ .fd = -1 };
 	s->device.checkpoint = checkpoint;
 	s->device.say_miss = say_miss;
-	s->device.lost = s->driver.gone; /* else open() would not have succeeded */
 	(void)device_log_open(&s->device);
 	(void)device_inflight_open(&s->device);
 	device_relays_resume(&s->device);
+	device_resume_failover(&s->device);
 	device_iotlb_look_at_all(&s->device);
 	stand_commit(s);
 	drop_unnamed_slots(s);
@@ -203,6 +223,8 @@ void stand_worker_end(struct stand *s)
 	fdstore_close_all(&s->fds);
 	page_close(&s->page);
 	s->driver.device.ops->close(&s->driver.device);
+	if (s->has_standby)
+		s->standby.device.ops->close(&s->standby.device);
 	s->works = false;
 }
 
@@ -236,12 +258,12 @@ void stand_check(const struct stand *s)
 		must(named[i] || !has, "slot %zu: kept, and nothing names it", i);
 		must(!named[i] || has, "slot %zu: named, and nothing is in it", i);
 	}
-	fuzz_driver_matches(&s->driver, &s->device);
+	fuzz_driver_matches(device_active_side(&s->device) == DEVICE_STANDBY ? &s->standby : &s->driver, &s->device);
 }
 
 size_t stand_count_fds(const struct stand *s)
 {
-	size_t n = s->driver.n_maps;
+	size_t n = s->driver.n_maps + (s->has_standby ? s->standby.n_maps : 0);
 
 	for (size_t i = 0; i < FDSTORE_MAX_SLOTS; i++)
 		n += (size_t)(s->kept[i] >= 0) + (size_t)(s->works && s->fds.fds[i] >= 0);

@@ -16,6 +16,8 @@ struct stand {
 	int kept[FDSTORE_MAX_SLOTS]; /* what the keeper has, by slot; -1: nothing */
 	struct fdstore_keeper keeper;
 	struct fuzz_driver driver;
+	bool has_standby;
+	struct fuzz_driver standby;
 	uint16_t max_pairs;
 	bool doorbell_allowed;
 
@@ -34,6 +36,9 @@ void stand_init(struct stand *s);
 
 /** stand_begin() - a new device of which nobody knows anything; no worker yet. */
 void stand_begin(struct stand *s, const struct driver_caps *caps, uint16_t max_pairs);
+
+/** stand_add_standby() - the device has one, with these capabilities; for the next worker, and all after it. */
+void stand_add_standby(struct stand *s, const struct driver_caps *caps);
 
 /** stand_end() - worker, keeper and device go. */
 void stand_end(struct stand *s);

@@ -482,6 +482,80 @@ static void an_inflight_area_for_which_there_is_no_room_is_refused(void **state)
 	assert_int_not_equal(device()->inflight.slot, DEVICE_NO_INFLIGHT);
 }
 
+/* Two devices of one kind. */
+static int begin_with_standby(void **state)
+{
+	play_begin(plain);
+	stand_add_standby(play_stand(), &play_stand()->driver.caps);
+	PLAY(RESTART);
+	assert_true(device_side_is_well(&play_stand()->device, DEVICE_STANDBY));
+	return 0;
+}
+
+/* The end of a round of the loop. */
+static void follow(void)
+{
+	struct stand *s = play_stand();
+
+	if (device_failover_is_due(&s->device))
+		device_update(&s->device);
+	stand_commit(s);
+}
+
+/* In one round. It can't serve, and nobody will bring another one: that it failed is to be known. */
+static void a_device_that_fails_while_its_standby_goes_has_failed_until_a_reset(void **state)
+{
+	struct stand *s = play_stand();
+
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_FEATURES, .ring = 7), A_RING, MESSAGE(SET_STATUS));
+	assert_true(device()->rings[0].running);
+	s->driver.broken = s->standby.gone = true;
+	device_side_failed(&s->device, DEVICE_PRIMARY);
+	s->standby.fail_after = 1;
+	s->standby.fail_with = -ENODEV;
+	device_side_gone(&s->device, DEVICE_STANDBY);
+	follow();
+	assert_true(device()->failed);
+	assert_false(s->device.lost);
+	PLAY(MESSAGE(SET_STATUS, .value = { 0, 0 }, .flags = 1));
+	assert_true(device()->failed); /* 15 is no reset */
+	PLAY({ .kind = STEP_CLOSE }, MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_FEATURES, .ring = 7), A_RING,
+		MESSAGE(SET_STATUS));
+	assert_false(device()->failed);
+	assert_true(device()->rings[0].running);
+}
+
+/* The device fails at a question, and its standby when it is to take over. */
+static void a_question_after_which_both_sides_have_failed_leaves_it_known(void **state)
+{
+	struct stand *s = play_stand();
+
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_FEATURES, .ring = 7), A_RING, MESSAGE(SET_STATUS),
+		FAIL(0, TIMES_OUT));
+	s->standby.fail_after = 1;
+	s->standby.fail_with = -EIO;
+	PLAY(MESSAGE(GET_CONFIG));
+	assert_true(device()->failed);
+	assert_int_equal(device()->failover.well_ns, 0);
+}
+
+/* Which is tried now and then; that it was in vain, or not, is nothing that a refusal takes back. */
+static void a_standby_that_is_well_again_is_so_after_a_refused_message(void **state)
+{
+	struct stand *s = play_stand();
+
+	PLAY(MESSAGE(SET_PROTOCOL_FEATURES), MESSAGE(SET_FEATURES, .ring = 7), A_RING, MESSAGE(SET_STATUS));
+	s->standby.broken = true;
+	device_side_failed(&s->device, DEVICE_STANDBY);
+	stand_commit(s);
+	assert_false(device_side_is_well(&s->device, DEVICE_STANDBY));
+	for (int round = 0; round < 3; round++)
+		PLAY({ .kind = STEP_TIME, .more = { 200 } }, MESSAGE(SET_VRING_ADDR, .flags = 1, .value = { 0, 65 }));
+	assert_true(device()->rings[0].running);
+	follow();
+	assert_true(device_side_is_well(&s->device, DEVICE_STANDBY));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +619,14 @@ int main(void)
 			each_ring_of_a_large_device_is_relayed, begin_with_many, end),
 		cmocka_unit_test_setup_teardown(
 			an_inflight_area_for_which_there_is_no_room_is_refused, begin_shuffled, end),
+		cmocka_unit_test_setup_teardown(
+			a_device_that_fails_while_its_standby_goes_has_failed_until_a_reset,
+			begin_with_standby, end),
+		cmocka_unit_test_setup_teardown(
+			a_question_after_which_both_sides_have_failed_leaves_it_known, begin_with_standby,
+			end),
+		cmocka_unit_test_setup_teardown(
+			a_standby_that_is_well_again_is_so_after_a_refused_message, begin_with_standby, end),
 	};
 
 	play_init();
