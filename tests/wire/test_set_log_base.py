@@ -55,6 +55,19 @@ def test_a_log_may_come_before_or_after_the_wish_while_nothing_runs(stand):
     os.close(log.fd)
 
 
+def test_pages_of_every_ring_of_a_large_device_are_marked(make_stand):
+    stand = make_stand(pairs=32)
+    guest = stand.guest(pairs=32).setup()
+    log = Log(guest)
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    rings = stand.shim.dump()["device"]["rings"]
+    assert [ring["running"] and not ring["failed"] for ring in rings[:64]] == [True] * 64
+    for ring in range(1, 64, 2):
+        guest.transmit(tx=ring)
+    os.close(log.fd)
+
+
 def test_logging_ends_and_traffic_goes_on(guest, log):
     assert answer(guest.fe, log) == 0
     for _ in range(3):
