@@ -488,6 +488,7 @@ int virtio_negotiate(struct virtio_device *v)
 int virtio_set_features(struct driver_device *device, uint64_t features)
 {
 	struct virtio_device *v = virtio_device(device);
+	const uint64_t before = v->kept->features;
 	int r;
 
 	if (features & ~v->caps.features)
@@ -506,6 +507,8 @@ int virtio_set_features(struct driver_device *device, uint64_t features)
 		return 0;
 	r = virtio_negotiate(v);
 	v->untouched = r == 0;
+	if (r < 0) /* those of before are negotiated again when queues start */
+		v->kept->features = before;
 	return r;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * VIRTIO_F_NOTIFICATION_DATA: with each kick a function hears where its driver will put the next buffers. The
- * model's registers say what was written; that a kick is as wide as it has to be, it looks after itself.
+ * model's registers say what was written; that a kick is as wide as it has to be, it looks after itself. And
+ * what becomes of features that a function does not take.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
@@ -186,6 +188,21 @@ static void nothing_is_said_where_nobody_knows_rings(void **state)
 	guest_free(g);
 }
 
+/* In the device they are gone, which had to be reset to hear of the others. */
+static void features_that_a_function_refuses_leave_those_of_before(void **state)
+{
+	const uint8_t nobody[6] = { 0x52, 0x54, 9, 9, 9, 9 };
+	struct guest *g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+	struct virtio_model *m = &((struct kicked_device *)g->nic_device)->function->model;
+
+	m->refused = BIT_ULL(VIRTIO_F_RING_PACKED);
+	assert_int_equal(g->ops->set_features(g->device, g->features | m->refused), -EINVAL);
+	guest_run(g);
+	guest_send(g, 0, nobody, 1);
+	assert_false(m->accepted & BIT_ULL(VIRTIO_F_RING_PACKED));
+	guest_free(g);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -195,6 +212,7 @@ int main(void)
 		TEST(commands_of_the_control_queue_say_so_too),
 		TEST(nothing_is_said_to_a_function_that_does_not_offer_to_hear_it),
 		TEST(nothing_is_said_where_nobody_knows_rings),
+		TEST(features_that_a_function_refuses_leave_those_of_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
