@@ -46,7 +46,7 @@
 #define SIM_MAX_QUEUES (2 * SIM_MAX_PAIRS) /* even: receive, odd: transmit (virtio-net) */
 #define SIM_MAX_CONTROL_PAIRS (SIM_MAX_PAIRS - 1) /* of a function with a control queue, a queue too */
 #define SIM_MAX_QUEUE_SIZE 32768
-#define SIM_MAX_REGIONS 512
+#define SIM_MAX_REGIONS (509 + SIM_MAX_QUEUES) /* all of a guest's memory slots, and a shadow ring for each queue */
 #define SIM_NAME_SIZE  64 /* with the ending zero byte */
 
 /* ---------------------------------------------------------------- the BAR */
