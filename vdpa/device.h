@@ -503,7 +503,10 @@ struct relay_stats;
 /** device_relay_stats() - what its relay did. Return: false: as for device_relay_position(). */
 bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret);
 
-/** device_relay_sleep() - ask for signals. Return: false: something came meanwhile, run again. */
+/**
+ * device_relay_sleep() - ask for signals.
+ * Return: false: something came meanwhile, or a ring has to be polled: run again.
+ */
 bool device_relay_sleep(struct device *d);
 
 /** device_datapath() - who serves the rings that run. */

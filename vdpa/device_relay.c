@@ -529,14 +529,20 @@ bool device_relay_run(struct device *d, struct queue_set *ret_failed)
 	return moved;
 }
 
+/* What the guest offers then nobody hears of. */
+static bool must_be_polled(const struct device *d, uint32_t index)
+{
+	return d->state->doorbell || fdstore_get(d->fds, d->state->rings[index].kick_slot) < 0;
+}
+
 bool device_relay_sleep(struct device *d)
 {
-	bool may_sleep = !d->state->doorbell || !d->relays || d->relays->n_active == 0;
+	bool may_sleep = true;
 
 	for (uint32_t i = 0; i < d->n_queues && d->relays && d->relays->n_active > 0; i++) {
 		struct relay *relay = d->relays->rings[i].relay;
 
-		if (relay && !d->state->rings[i].failed && !relay_sleep(relay))
+		if (relay && !d->state->rings[i].failed && (!relay_sleep(relay) || must_be_polled(d, i)))
 			may_sleep = false;
 	}
 	return may_sleep;

@@ -2,7 +2,9 @@
 """SET_VRING_KICK; see also test_vring_fds.py."""
 import os
 
-from frontend import NO_FD, eventfd, u64
+import pytest
+from dirty import Log
+from frontend import F_LOG_ALL, NO_FD, eventfd, u64
 from hostile import hostile
 
 
@@ -27,6 +29,22 @@ def test_a_ring_without_a_kick_descriptor_is_polled(stand):
     guest.fe.accepted("SET_VRING_KICK", u64(1 | NO_FD))
     guest.rings[1].offer(bytes(12) + bytes(60))
     guest.rings[1].wait()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_ring_without_one_is_polled_by_its_relay_too_and_so_by_another_worker_s(stand, packed):
+    guest = stand.guest(packed=packed).setup()
+    log = Log(guest)
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    guest.fe.accepted("SET_VRING_KICK", u64(1 | NO_FD))
+    for look in (stand.shim.dump, stand.shim.dump, stand.shim.restart, stand.shim.dump):
+        look()  # whoever sleeps has fallen asleep
+        guest.rings[1].offer(bytes(12) + bytes(60))
+        guest.rings[1].wait()
+    guest.fe.accepted("SET_VRING_KICK", u64(1), [guest.rings[1].kick])
+    guest.exchange()
+    os.close(log.fd)
 
 
 def test_a_kick_does_not_enable_a_ring(stand, fe):
