@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
+import os
+
 import pytest
-from frontend import F_PACKED, F_PROTOCOL, F_VERSION_1, state, u64
+from dirty import Log
+from frontend import F_LOG_ALL, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, state, table, u64
 from hostile import hostile
 from unchanged import unchanged
+from waiting import wait_for
 
 GOOD = F_PROTOCOL | F_VERSION_1
 
@@ -27,6 +31,42 @@ def test_refuses_a_change_while_rings_run_and_they_go_on(stand):
         guest.fe.refused("SET_FEATURES", u64(guest.features & ~(1 << 15)))
         guest.fe.refused("SET_FEATURES", u64(guest.features & ~F_PROTOCOL))
     guest.exchange()
+
+
+def test_a_log_that_does_not_reach_refuses_the_features_that_came_with_the_wish_for_it(stand):
+    """And the device has never heard of them."""
+    guest = stand.guest()
+    guest.fe.negotiate()
+    guest.fe.accepted("SET_FEATURES", u64(guest.features))
+    log, more = Log(guest), Memory(1 << 20, gpa=0x80000000)
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory, more), [guest.memory.fd, more.fd])
+    with unchanged(stand.shim):
+        guest.fe.refused("SET_FEATURES", u64(guest.features | F_PACKED | F_LOG_ALL))
+    for step in guest.setup_steps():
+        guest.fe.accepted(*step)
+    guest.exchange(3)
+    with unchanged(stand.shim):
+        guest.fe.refused("SET_FEATURES", u64(guest.features & ~(1 << 15) | F_LOG_ALL))
+    more.close()
+    os.close(log.fd)
+
+
+def test_a_change_that_is_refused_turns_no_log_on(logging_stand):
+    """Nor off: the device marks pages itself."""
+    guest = logging_stand.guest().setup()
+    log = Log(guest)
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    other = guest.features & ~(1 << 15)
+    guest.fe.refused("SET_FEATURES", u64(other | F_LOG_ALL))
+    guest.exchange(3)
+    guest.fe.vring_base(0)
+    assert log.marked() == set()
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    guest.fe.refused("SET_FEATURES", u64(other))
+    guest.transmit()
+    wait_for(log.marked, "the used ring's mark")
+    os.close(log.fd)
 
 
 @hostile(145)

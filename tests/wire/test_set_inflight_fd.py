@@ -6,10 +6,13 @@ import random
 import struct
 
 import pytest
-from frontend import FrontEnd
+from dirty import Log
+from frontend import F_LOG_ALL, F_PACKED, FrontEnd, u64
 from hostile import hostile
-from inflight_area import AREA, SIZE, Area, area, begin, go_on, guest, packed, part_size
+from inflight_area import AREA, SIZE, Area, area, begin, get_area, go_on, guest, packed, part_size
+from simnic import Simnic
 from slow_file import slow_file
+from stand import BUILD, Stand
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -235,3 +238,29 @@ def test_an_area_that_is_cut_short_fails_its_device_only(shuffled_stand, guest, 
     os.close(fd)
     guest.fe.close()
     shuffled_stand.guest(packed=packed).setup().exchange(3)
+
+
+@pytest.fixture
+def marking_stand():
+    """Its NIC completes in any order, and marks pages itself."""
+    with Simnic(BUILD, dirty_log=True, shuffled=True) as nic:
+        stand = Stand(nic)
+        stand.shim.start()
+        yield stand
+        stand.close_now()
+
+
+def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_marks_pages(marking_stand):
+    guest = marking_stand.guest(packed=True)
+    log = Log(guest)
+    guest.fe.negotiate()
+    guest.fe.accepted("SET_FEATURES", u64(guest.features & ~F_PACKED))
+    os.close(get_area(guest.fe)[2][0])
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.fe.accepted("SET_FEATURES", u64(guest.features & ~F_PACKED | F_LOG_ALL))
+    guest.features |= F_LOG_ALL
+    go_on(guest)
+    assert marking_stand.shim.dump()["device"]["datapath"] == "direct"
+    guest.exchange()
+    assert (guest.memory.gpa + guest.rings[0].slot(0)) >> 12 in log.marked()
+    os.close(log.fd)
