@@ -4,9 +4,9 @@
  *
  * The order is: check all; stop the rings that can't go on meanwhile; unmap what goes; map what
  * comes; let device_update() start the rings that have memory again. When a map fails the steps
- * are undone in reverse. A region that goes away while others stay stops the rings whose areas lie
- * in it; a region whose addresses are given to other memory stops all, since any buffer may be
- * there.
+ * are undone in reverse. A region that goes away while others stay, or that the front-end calls by
+ * other addresses, stops the rings whose areas lie in it; a region whose addresses are given to other
+ * memory stops all, since any buffer may be there, and so does each of these where translations end with it.
  */
 #include <errno.h>
 #include <string.h>
@@ -23,6 +23,14 @@ static const struct memory_region *find_same(const struct memory_table *table,
 			return &table->regions[i];
 	}
 	return NULL;
+}
+
+/* For the device and for the front-end, which calls rings by its own addresses. */
+static bool stays_where_it_is(const struct memory_table *next, const struct memory_region *region)
+{
+	const struct memory_region *same = find_same(next, region);
+
+	return same && same->uva == region->uva;
 }
 
 static bool is_replaced(const struct memory_table *by, const struct memory_region *region)
@@ -44,9 +52,9 @@ static struct queue_set affected_rings(const struct device *d, const struct memo
 		const struct memory_region *region = &now->regions[i];
 		bool all;
 
-		if (find_same(next, region))
+		if (stays_where_it_is(next, region))
 			continue;
-		all = is_replaced(next, region);
+		all = device_translates(d) || (!find_same(next, region) && is_replaced(next, region));
 		for (uint32_t q = 0; q < d->n_queues; q++) {
 			if (d->state->rings[q].running && (all || ring_lies_in(d, q, region)))
 				queue_set_add(&set, q);
@@ -65,9 +73,7 @@ static struct queue_set affected_rings(const struct device *d, const struct memo
 static bool loses_memory(const struct memory_table *now, const struct memory_table *next)
 {
 	for (uint32_t i = 0; i < now->n_regions; i++) {
-		const struct memory_region *same = find_same(next, &now->regions[i]);
-
-		if (!same || same->uva != now->regions[i].uva)
+		if (!stays_where_it_is(next, &now->regions[i]))
 			return true;
 	}
 	return false;

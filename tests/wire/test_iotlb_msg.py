@@ -5,11 +5,13 @@ import random
 
 import pytest
 from dirty import Log
-from frontend import table, u64
+from frontend import Memory, table, u64
 from hostile import hostile
 from iommu import (ACCESS_FAIL, BASE, F_ACCESS_PLATFORM, INVALIDATE, MISS, PAGE, READ, UPDATE, WRITE,
                    IommuGuest, iotlb)
-from looks import running
+from looks import mapped, running
+from simnic import Simnic
+from stand import BUILD, Stand
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -22,6 +24,16 @@ def stand(logging_stand):
 @pytest.fixture(params=[False, True], ids=["split", "packed"])
 def guest(stand, request):
     return IommuGuest(stand, packed=request.param)
+
+
+@pytest.fixture
+def refusing_stand():
+    """Its NIC refuses what it is told to."""
+    with Simnic(BUILD, dirty_log=True, misbehaves=True) as nic:
+        stand = Stand(nic)
+        stand.shim.start()
+        yield stand
+        stand.close_now()
 
 
 def rings_run(stand, guest):
@@ -233,6 +245,23 @@ def test_memory_that_changes_makes_translations_void(stand, guest):
     guest.serve(1)
     rings_run(stand, guest)
     guest.exchange(5)
+
+
+def test_memory_that_is_refused_leaves_a_device_that_asks_anew(refusing_stand):
+    """What goes is not where the rings are; all translations end with it, and then it stays."""
+    stand = refusing_stand
+    guest = IommuGuest(stand).configure()
+    more, other = Memory(1 << 20, gpa=0x80000000), Memory(1 << 20, gpa=0x90000000)
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory, more), [guest.memory.fd, more.fd])
+    rings_run(stand, guest)
+    guest.exchange(2)
+    stand.order("fail", command="MAP", errno=22)
+    guest.fe.refused("SET_MEM_TABLE", table(guest.memory, other), [guest.memory.fd, other.fd])
+    assert len(mapped(stand)) == 2
+    rings_run(stand, guest)
+    guest.exchange(2)
+    more.close()
+    other.close()
 
 
 def test_the_log_has_the_pages_where_they_are(stand, guest):

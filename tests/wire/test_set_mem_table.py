@@ -3,8 +3,10 @@ import os
 import struct
 
 import pytest
-from frontend import Memory, eventfd, state, table
+from dirty import Log
+from frontend import F_LOG_ALL, Memory, eventfd, state, table, u64
 from hostile import hostile
+from looks import running
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -123,6 +125,26 @@ def test_the_same_region_grows_while_rings_run(stand):
     for ring in guest.rings:
         guest.fe.accepted("SET_VRING_ENABLE", state(ring.index, 1))
     guest.exchange(2)
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["direct", "relayed"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_ring_whose_memory_has_other_addresses_runs_when_it_is_described_by_them(stand, packed, logged):
+    guest = stand.guest(packed=packed).setup()
+    guest.exchange(3)
+    log = Log(guest)
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | (F_LOG_ALL if logged else 0)))
+    guest.exchange(3)
+    guest.memory.uva += 1 << 32
+    guest.fe.accepted("SET_MEM_TABLE", table(guest.memory), [guest.memory.fd])
+    assert not any(running(stand))
+    for ring in guest.rings:
+        guest.fe.accepted("SET_VRING_ADDR", ring.addr())
+    guest.exchange(3)
+    stand.shim.restart()
+    guest.exchange(3)
+    os.close(log.fd)
 
 
 def test_kept_descriptors_are_as_many_as_regions(stand, fe, memory):
