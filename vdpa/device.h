@@ -306,6 +306,9 @@ uint32_t device_pairs(const struct device *d);
  */
 uint32_t device_control_ring(const struct device *d);
 
+/** device_ring_of() - the ring that the driver which serves calls @queue; UINT32_MAX: nobody's. */
+uint32_t device_ring_of(const struct device *d, uint16_t queue);
+
 /**
  * device_control_get() - what the guest's driver set through it, now or in its life before.
  * Return: false: nothing was ever set, or nobody knows.

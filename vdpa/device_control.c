@@ -76,6 +76,15 @@ static uint32_t queue_of(const struct device *d, uint32_t ring)
 	return ring < 2 * device_pairs(d) ? ring : NO_QUEUE;
 }
 
+uint32_t device_ring_of(const struct device *d, uint16_t queue)
+{
+	uint32_t control = device_control_ring(d);
+
+	if (control != NO_QUEUE && queue == queue_of(d, control))
+		return control;
+	return queue_of(d, queue) == queue ? queue : NO_QUEUE;
+}
+
 static struct queue_set queues_of(const struct device *d, const struct queue_set *rings)
 {
 	struct queue_set set = { 0 };

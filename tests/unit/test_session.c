@@ -89,6 +89,12 @@ static int begin_shuffled_with_log(void **state)
 	return 0;
 }
 
+static int begin_with_control_and_pairs(void **state)
+{
+	play_begin((const uint8_t[STEPS_HEAD_SIZE]){ [0] = 1, [7] = 8 });
+	return 0;
+}
+
 static int end(void **state)
 {
 	play_end();
@@ -159,6 +165,24 @@ static void where_the_next_buffers_go_is_known_of_split_rings_and_of_relays(void
 	assert_true(device()->rings[0].running && device()->relays[0].kept_slot != RELAY_NO_SLOT);
 	assert_int_equal(device_next_available(d, 0, &at), 0);
 	assert_true(queue_position_equal(at, queue_position_initial(true)));
+}
+
+/* A driver's control queue is its last one, wherever the guest's is. */
+static void a_queue_that_a_driver_names_is_the_ring_that_it_is_for_the_guest(void **state)
+{
+	const struct device *d = &play_stand()->device;
+
+	PLAY(MESSAGE(SET_FEATURES, .ring = 10)); /* without MQ */
+	assert_int_equal(device_ring_of(d, 4), 2);
+	assert_int_equal(device_ring_of(d, 1), 1);
+	assert_int_equal(device_ring_of(d, 2), UINT32_MAX);
+	assert_int_equal(device_ring_of(d, 5), UINT32_MAX);
+	PLAY(MESSAGE(SET_FEATURES, .ring = 1));
+	assert_int_equal(device_ring_of(d, 4), 4);
+	assert_int_equal(device_ring_of(d, 2), 2);
+	PLAY(MESSAGE(SET_FEATURES, .ring = 11)); /* without the queue */
+	assert_int_equal(device_ring_of(d, 4), UINT32_MAX);
+	assert_int_equal(device_ring_of(d, 3), 3);
 }
 
 /* At each call of the way to a relay. */
@@ -559,6 +583,9 @@ static void a_standby_that_is_well_again_is_so_after_a_refused_message(void **st
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			a_queue_that_a_driver_names_is_the_ring_that_it_is_for_the_guest,
+			begin_with_control_and_pairs, end),
 		cmocka_unit_test_setup_teardown(
 			what_a_control_queue_had_set_is_no_other_guests, begin_with_control, end),
 		cmocka_unit_test_setup_teardown(

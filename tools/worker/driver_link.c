@@ -92,7 +92,7 @@ static int next_available(struct driver_keeper *keeper, uint16_t queue, struct q
 
 	if (!side->driver || w->device.driver != side->driver)
 		return -ENOENT;
-	return device_next_available(&w->device, queue, ret);
+	return device_next_available(&w->device, device_ring_of(&w->device, queue), ret);
 }
 
 /* ---------------------------------------------------------------------------------- begin */
