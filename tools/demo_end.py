@@ -48,13 +48,13 @@ class End:
 
     @contextlib.contextmanager
     def undisturbed(self):
-        self.held = True
+        before, self.held = self.held, True
         try:
             yield
         finally:
-            self.held = False
+            self.held = before
             if self.number is not None:
-                raise Ended
+                self.throw()
 
     def status(self):
         """What a program ends with that a signal ended; None: none came."""

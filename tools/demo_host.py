@@ -29,9 +29,12 @@ class Host:
         self.daemon = None
 
     def vdpa(self, *words, show=True):
-        """Run one command of the CLI and show it as it would be typed."""
+        """Run one command of the CLI and show it as it would be typed. It ends undisturbed, by Ctrl-C too: a
+        device that is still being added is not there yet to be deleted."""
         command = [BUILD / "tools/vdpa/vdpa", "--socket", self.run_dir / "control.sock", *words]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        with END.undisturbed():
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  start_new_session=True)
         if show:
             print(f"{self.name}$ vdpa {' '.join(words)}\n{done.stdout}{done.stderr}", end="",
                   flush=True)

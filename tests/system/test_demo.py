@@ -64,6 +64,7 @@ class Demo:
         for folder in re.findall(r" in (/tmp/vdpad-demo-\w+);", self.text()):
             assert not os.path.exists(folder), self.text()
             assert not named(folder), self.text()
+            assert folder not in Path("/proc/net/unix").read_text(), self.text()  # a device of it
         assert not of_session(self.process.pid), self.text()
         assert os.listdir(self.small) == []
         return status
