@@ -345,7 +345,7 @@ static void a_doorbell_that_the_front_end_could_not_be_told_of_is_known_to_be_op
 	}
 }
 
-/* Both checks are in play.c: what is signalled goes out, and what found no room does later. */
+/* Both checks are in play_channel.c: what is signalled goes out, and what found no room does later. */
 static void a_ring_that_was_given_no_eventfds_is_told_of_by_messages_also_when_the_channel_was_full(void **state)
 {
 	PLAY(MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD),
