@@ -104,7 +104,7 @@ static void do_mortal_step(struct play *p, const struct step *step)
 		__lsan_disable();
 	p->stand.driver.on_call = on_call;
 	if (setjmp(p->death) == 0) {
-		play_do(p, step);
+		play_kind(step)->act(p, step);
 	} else {
 		p->stand.driver.on_call = NULL;
 		p->died = p->before.failed = true;
@@ -178,7 +178,7 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 	stand_begin(&p->stand, &caps, head[6] % 4);
 	p->stand.doorbell_allowed = !(head[7] & 4);
 	p->channel_waits = p->channel_ended = false;
-	memset(p->owed, 0, sizeof(p->owed));
+	play_forget_signals(p);
 	must(stand_worker_begin(&p->stand) == 0, "an empty page is refused");
 	p->aligned = true;
 	p->forged = p->died = false;
@@ -187,24 +187,9 @@ void play_begin(const uint8_t head[STEPS_HEAD_SIZE])
 	p->saved_size = 0;
 }
 
-static bool is_message(const struct step *step)
-{
-	enum step_kind kind = step->kind % STEP_N_KINDS;
-
-	return kind <= STEP_MESSAGE_ALSO || kind == STEP_HOLD;
-}
-
-/* Others may give up a ring, or the channel. */
-static bool keeps_signals(const struct step *step)
-{
-	enum step_kind kind = step->kind % STEP_N_KINDS;
-
-	return kind == STEP_CALL || kind == STEP_RESTART ||
-	       (kind == STEP_CHANNEL && step->ring % 4 < 2);
-}
-
 void play_step(const struct step *step)
 {
+	const struct play_kind *kind = play_kind(step);
 	struct play *p = &play;
 
 	if (p->shows)
@@ -212,12 +197,12 @@ void play_step(const struct step *step)
 	if (p->peer < 0)
 		play_connect(p);
 	play_check_remember(p);
-	if (!keeps_signals(step))
-		memset(p->owed, 0, sizeof(p->owed));
-	if (is_message(step))
+	if (!kind->keeps_signals)
+		play_forget_signals(p);
+	if (kind->mortal)
 		do_mortal_step(p, step);
 	else
-		play_do(p, step);
+		kind->act(p, step);
 	play_round(p);
 	if (!p->forged)
 		stand_check(&p->stand);

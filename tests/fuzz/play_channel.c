@@ -145,6 +145,11 @@ static void check_signals(struct play *p)
 	}
 }
 
+void play_forget_signals(struct play *p)
+{
+	memset(p->owed, 0, sizeof(p->owed));
+}
+
 void play_channel(struct play *p, const struct step *step)
 {
 	static const struct wire_header filler = { .request = FILLER };
@@ -160,10 +165,12 @@ void play_channel(struct play *p, const struct step *step)
 		break;
 	case 2:
 		p->channel_ended = true;
+		play_forget_signals(p);
 		files_end_channel(false);
 		break;
 	default:
 		p->channel_ended = p->channel_waits = false;
+		play_forget_signals(p);
 		files_end_channel(true);
 	}
 }

@@ -108,6 +108,9 @@ void play_round(struct play *p);
 /** play_call() - the device signals, where what it signals to is the worker's own. */
 void play_call(struct play *p, const struct step *step);
 
+/** play_forget_signals() - nothing is owed any more. */
+void play_forget_signals(struct play *p);
+
 /** play_channel() - what the front-end does at its end of the channel. */
 void play_channel(struct play *p, const struct step *step);
 
@@ -130,10 +133,23 @@ void play_check_all(const struct play *p);
 
 /* play_steps.c */
 
-/** play_do() - what the step says. */
-void play_do(struct play *p, const struct step *step);
+/**
+ * struct play_kind - what steps of a kind are.
+ * @shown:         what play_show() says of it
+ * @act:           what it does
+ * @names_message: it is about the message that it requests, which is shown, too
+ * @mortal:        the worker may die in the middle of it
+ * @keeps_signals: what is owed stays so; others may give up a ring, or the channel
+ */
+struct play_kind {
+	const char *shown;
+	void (*act)(struct play *p, const struct step *step);
+	bool names_message, mortal, keeps_signals;
+};
 
-/** play_show() - and tell of it. */
+const struct play_kind *play_kind(const struct step *step);
+
+/** play_show() - tell of a step. */
 void play_show(const struct step *step);
 
 #endif

@@ -14,6 +14,21 @@
 #include "vdpa/base/bits.h"
 #include "vdpa/base/clock.h"
 
+static void do_close(struct play *p, const struct step *step)
+{
+	play_disconnect(p);
+}
+
+static void do_restart(struct play *p, const struct step *step)
+{
+	play_restart(p);
+}
+
+static void do_die(struct play *p, const struct step *step)
+{
+	p->dies_after = 1 + step->more[0] % 12;
+}
+
 /* As tools/worker/driver_link.c. */
 static void take_events(struct play *p)
 {
@@ -51,6 +66,17 @@ static void do_events(struct play *p, const struct step *step)
 	take_events(p);
 }
 
+static void do_work(struct play *p, const struct step *step)
+{
+	fuzz_driver_work(
+		&p->stand.driver, step->ring, step->more[0], (uint32_t)step->value[0] * 16);
+}
+
+static void do_control(struct play *p, const struct step *step)
+{
+	fuzz_driver_control(&p->stand.driver, step->more);
+}
+
 /* Mostly in the guest's memory as it calls it. */
 static void do_miss(struct play *p, const struct step *step)
 {
@@ -77,7 +103,7 @@ static void do_fail(struct play *p, const struct step *step)
 	p->stand.driver.fail_with = errors[step->ring % ARRAY_SIZE(errors)];
 }
 
-static void do_return(struct play *p)
+static void do_return(struct play *p, const struct step *step)
 {
 	const int none = -1;
 
@@ -105,7 +131,7 @@ static void do_relay(struct play *p, const struct step *step)
 }
 
 /* One buffer more in a ring where steps.c puts it, or any bytes. */
-static void do_guest(const struct play *p, const struct step *step)
+static void do_guest(struct play *p, const struct step *step)
 {
 	uint8_t *ring = files_memory() + (step->ring % 16) * 0x4000;
 	struct vring_desc desc = { .addr = 0x40000000ULL + step->value[0] * 64U,
@@ -136,7 +162,7 @@ static void do_guest(const struct play *p, const struct step *step)
 	}
 }
 
-static void do_cut(const struct step *step)
+static void do_cut(struct play *p, const struct step *step)
 {
 	static const enum file_kind kinds[] = { FILE_MORE_RAM, FILE_LOG };
 
@@ -165,97 +191,49 @@ static void do_pipe(struct play *p, const struct step *step)
 		transfer_run(&p->stand.session);
 }
 
+static const struct play_kind kinds[STEP_N_KINDS] = {
+	[STEP_MESSAGE... STEP_MESSAGE_ALSO] = { .shown = "",
+		.act = play_message,
+		.names_message = true,
+		.mortal = true },
+	[STEP_HOLD] = { .shown = "together with the next: ",
+		.act = play_message,
+		.names_message = true,
+		.mortal = true },
+	[STEP_PARTIAL] = { .shown = "a part of ", .act = play_message, .names_message = true },
+	[STEP_BYTES] = { .shown = "bytes", .act = play_bytes },
+	[STEP_CLOSE] = { .shown = "the front-end leaves", .act = do_close },
+	[STEP_RESTART] = { .shown = "the worker dies", .act = do_restart, .keeps_signals = true },
+	[STEP_EVENT] = { .shown = "event", .act = do_events },
+	[STEP_FAIL] = { .shown = "a call will fail", .act = do_fail },
+	[STEP_RETURN] = { .shown = "the device is replaced", .act = do_return },
+	[STEP_TIME] = { .shown = "time passes", .act = do_time },
+	[STEP_RELAY] = { .shown = "relays run", .act = do_relay },
+	[STEP_GUEST] = { .shown = "the guest offers", .act = do_guest },
+	[STEP_WORK] = { .shown = "the device works", .act = do_work },
+	[STEP_CUT] = { .shown = "a file is cut", .act = do_cut },
+	[STEP_PIPE] = { .shown = "pipe", .act = do_pipe },
+	[STEP_DIE] = { .shown = "the worker will die", .act = do_die },
+	[STEP_MISS] = { .shown = "an address is missing", .act = do_miss },
+	[STEP_CALL] = { .shown = "the device signals", .act = play_call, .keeps_signals = true },
+	[STEP_CHANNEL] = { .shown = "the channel", .act = play_channel, .keeps_signals = true },
+	[STEP_CONTROL] = { .shown = "the driver sets something", .act = do_control },
+};
+
+const struct play_kind *play_kind(const struct step *step)
+{
+	return &kinds[step->kind % STEP_N_KINDS];
+}
+
 void play_show(const struct step *step)
 {
-	static const char *const kinds[STEP_N_KINDS] = {
-		[STEP_MESSAGE... STEP_MESSAGE_ALSO] = "",
-		[STEP_HOLD] = "together with the next: ",
-		[STEP_PARTIAL] = "a part of ",
-		[STEP_BYTES] = "bytes",
-		[STEP_CLOSE] = "the front-end leaves",
-		[STEP_RESTART] = "the worker dies",
-		[STEP_EVENT] = "event",
-		[STEP_FAIL] = "a call will fail",
-		[STEP_RETURN] = "the device is replaced",
-		[STEP_TIME] = "time passes",
-		[STEP_RELAY] = "relays run",
-		[STEP_GUEST] = "the guest offers",
-		[STEP_WORK] = "the device works",
-		[STEP_CUT] = "a file is cut",
-		[STEP_PIPE] = "pipe",
-		[STEP_DIE] = "the worker will die",
-		[STEP_MISS] = "an address is missing",
-		[STEP_CALL] = "the device signals",
-		[STEP_CHANNEL] = "the channel",
-		[STEP_CONTROL] = "the driver sets something",
-	};
-	enum step_kind kind = step->kind % STEP_N_KINDS;
+	const struct play_kind *kind = play_kind(step);
 
 	fprintf(stderr,
 		"step: %s%s (flags %u size %u n_fds %u file %u ring %u value %u %u %u %u %u more "
 		"%u %u %u %u)\n",
-		kinds[kind], kind <= STEP_PARTIAL ? message_name(step->request) : "", step->flags,
+		kind->shown, kind->names_message ? message_name(step->request) : "", step->flags,
 		step->size, step->n_fds, step->file, step->ring, step->value[0], step->value[1],
 		step->value[2], step->value[3], step->value[4], step->more[0], step->more[1],
 		step->more[2], step->more[3]);
-}
-
-void play_do(struct play *p, const struct step *step)
-{
-	switch (step->kind % STEP_N_KINDS) {
-	case STEP_BYTES:
-		play_bytes(p, step);
-		break;
-	case STEP_CLOSE:
-		play_disconnect(p);
-		break;
-	case STEP_RESTART:
-		play_restart(p);
-		break;
-	case STEP_EVENT:
-		do_events(p, step);
-		break;
-	case STEP_FAIL:
-		do_fail(p, step);
-		break;
-	case STEP_RETURN:
-		do_return(p);
-		break;
-	case STEP_TIME:
-		do_time(p, step);
-		break;
-	case STEP_RELAY:
-		do_relay(p, step);
-		break;
-	case STEP_GUEST:
-		do_guest(p, step);
-		break;
-	case STEP_WORK:
-		fuzz_driver_work(
-			&p->stand.driver, step->ring, step->more[0], (uint32_t)step->value[0] * 16);
-		break;
-	case STEP_CUT:
-		do_cut(step);
-		break;
-	case STEP_PIPE:
-		do_pipe(p, step);
-		break;
-	case STEP_DIE:
-		p->dies_after = 1 + step->more[0] % 12;
-		break;
-	case STEP_MISS:
-		do_miss(p, step);
-		break;
-	case STEP_CALL:
-		play_call(p, step);
-		break;
-	case STEP_CHANNEL:
-		play_channel(p, step);
-		break;
-	case STEP_CONTROL:
-		fuzz_driver_control(&p->stand.driver, step->more);
-		break;
-	default:
-		play_message(p, step);
-	}
 }
