@@ -218,6 +218,26 @@ static void make_memory(struct guest *g)
 	assert_ptr_not_equal(g->memory, MAP_FAILED);
 }
 
+void guest_rings_new(struct guest *g, uint16_t n_queues, uint32_t size)
+{
+	assert_true(n_queues <= GUEST_MAX_QUEUES && size <= GUEST_MAX_SIZE);
+	g->n_queues = n_queues;
+	make_memory(g);
+	for (uint16_t i = 0; i < n_queues; i++)
+		make_ring(g, i, size);
+}
+
+void guest_rings_free(struct guest *g)
+{
+	for (uint16_t i = 0; i < g->n_queues; i++) {
+		close_keep_errno(g->rings[i].kick);
+		close_keep_errno(g->rings[i].call);
+		close_keep_errno(g->rings[i].err);
+	}
+	munmap(g->memory, GUEST_MEMORY);
+	close_keep_errno(g->memory_fd);
+}
+
 struct guest *guest_new_sized(const struct driver_rig *rig, enum guest_layout layout,
 	uint16_t pairs, uint32_t size)
 {
@@ -225,18 +245,14 @@ struct guest *guest_new_sized(const struct driver_rig *rig, enum guest_layout la
 	const struct driver_caps *caps;
 
 	assert_non_null(g);
-	assert_true(2 * pairs <= GUEST_MAX_QUEUES && size <= GUEST_MAX_SIZE);
 	g->rig = rig;
 	g->ops = rig->driver;
 	g->packed = layout == GUEST_PACKED;
-	g->n_queues = (uint16_t)(2 * pairs);
 	g->keeper = (struct driver_keeper){ g->kept_state, sizeof(g->kept_state), keep_fd, get_fd,
 		drop_fd, next_available };
 	for (int i = 0; i < GUEST_KEPT; i++)
 		g->kept[i] = -1;
-	make_memory(g);
-	for (uint16_t i = 0; i < g->n_queues; i++)
-		make_ring(g, i, size);
+	guest_rings_new(g, (uint16_t)(2 * pairs), size);
 	g->nic_device = rig->device_new(pairs);
 	enlist(g);
 	assert_int_equal(guest_open(g), 0);
@@ -267,15 +283,9 @@ void guest_free(struct guest *g)
 	strike_off(g);
 	guest_close(g);
 	g->rig->device_free(g->nic_device);
-	for (uint16_t i = 0; i < g->n_queues; i++) {
-		close_keep_errno(g->rings[i].kick);
-		close_keep_errno(g->rings[i].call);
-		close_keep_errno(g->rings[i].err);
-	}
 	for (int i = 0; i < GUEST_KEPT; i++)
 		close_keep_errno(g->kept[i]);
-	munmap(g->memory, GUEST_MEMORY);
-	close_keep_errno(g->memory_fd);
+	guest_rings_free(g);
 	free(g);
 }
 

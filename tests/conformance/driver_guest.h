@@ -59,6 +59,13 @@ struct guest *guest_new(const struct driver_rig *rig, enum guest_layout layout, 
 struct guest *guest_new_sized(const struct driver_rig *rig, enum guest_layout layout,
 	uint16_t pairs, uint32_t size);
 
+/**
+ * guest_rings_new(), guest_rings_free() - memory and rings alone, and their eventfds, of a guest whose
+ * device is driven without @ops. Nothing else is set but @n_queues.
+ */
+void guest_rings_new(struct guest *g, uint16_t n_queues, uint32_t size);
+void guest_rings_free(struct guest *g);
+
 /** guest_free() - accepts NULL. */
 void guest_free(struct guest *g);
 

@@ -17,10 +17,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "drivers/drivers.h"
-#include "drivers/ifc/ifc.h"
-#include "tests/conformance/driver_guest.h"
-#include "tests/conformance/virtio_nic_parts.h"
+#include "drivers/virtio/function.h"
+#include "tests/unit/nic_rig.h"
 #include "vdpa/base/cleanup.h"
 #include "vdpa/base/clock.h"
 
@@ -30,167 +28,6 @@
 #define SLACK_MS   10000 /* of a machine that does other things */
 #define BITMAP_SIZE ((GUEST_BASE + GUEST_MEMORY) / DRIVER_LOG_PAGE / 8) /* the least that will do */
 
-/*
- * A function, and the way to it: after @left more accesses to registers or to the IOMMU the driver's
- * process dies, which for the driver is that a call never returns. 0: it lives.
- */
-struct ifc_device {
-	struct rig_device device; /* first */
-	struct nic_function *function;
-	struct pci_function pci;
-	const struct dma_ops *dma;
-	void *dma_arg;
-	unsigned int left;
-	jmp_buf died;
-};
-
-static struct virtio_nic *nic;
-static struct driver_ops driver;
-static struct ifc_device *last; /* that was made */
-
-/* ------------------------------------------------------------------------------- a process that dies */
-
-static struct ifc_device *device_of_pci(struct pci_function *pci)
-{
-	return (struct ifc_device *)((char *)pci - offsetof(struct ifc_device, pci));
-}
-
-static struct pci_function *step(struct ifc_device *d)
-{
-	if (d->left > 0 && --d->left == 0)
-		longjmp(d->died, 1);
-	return &d->function->pci;
-}
-
-static uint32_t config_read(struct pci_function *pci, uint32_t offset, unsigned int width)
-{
-	return pci_config_read(&device_of_pci(pci)->function->pci, offset, width);
-}
-
-static void config_write(struct pci_function *pci, uint32_t offset, unsigned int width, uint32_t value)
-{
-	struct pci_function *real = &device_of_pci(pci)->function->pci;
-
-	real->ops->config_write(real, offset, width, value);
-}
-
-static uint64_t bar_size(struct pci_function *pci, unsigned int bar)
-{
-	struct pci_function *real = &device_of_pci(pci)->function->pci;
-
-	return real->ops->bar_size(real, bar);
-}
-
-static uint32_t bar_read(struct pci_function *pci, unsigned int bar, uint64_t offset, unsigned int width)
-{
-	struct pci_function *real = step(device_of_pci(pci));
-
-	return real->ops->read(real, bar, offset, width);
-}
-
-static void bar_write(struct pci_function *pci, unsigned int bar, uint64_t offset, unsigned int width,
-	uint32_t value)
-{
-	struct pci_function *real = step(device_of_pci(pci));
-
-	real->ops->write(real, bar, offset, width, value);
-}
-
-static volatile void *map_window(struct pci_function *pci, struct pci_window window)
-{
-	return NULL;
-}
-
-static const struct pci_ops mortal_pci = {
-	.config_read = config_read,
-	.config_write = config_write,
-	.bar_size = bar_size,
-	.read = bar_read,
-	.write = bar_write,
-	.map = map_window,
-};
-
-static int map_mortally(void *arg, void *memory, uint64_t iova, uint64_t size, uint32_t perm)
-{
-	struct ifc_device *d = arg;
-
-	step(d);
-	return d->dma->map(d->dma_arg, memory, iova, size, perm);
-}
-
-static int unmap_mortally(void *arg, uint64_t iova, uint64_t size)
-{
-	struct ifc_device *d = arg;
-
-	step(d);
-	return d->dma->unmap(d->dma_arg, iova, size);
-}
-
-static const struct dma_ops mortal_dma = {
-	.map = map_mortally,
-	.unmap = unmap_mortally,
-};
-
-static struct virtio_transport *transport_new(struct ifc_device *d)
-{
-	struct virtio_transport *t = nic_transport_new(d->function);
-
-	d->pci.ops = &mortal_pci;
-	d->dma = t->dma;
-	d->dma_arg = t->dma_arg;
-	t->pci = &d->pci;
-	t->dma = &mortal_dma;
-	t->dma_arg = d;
-	return t;
-}
-
-/* ------------------------------------------------------------------------------- stand */
-
-static int ifc_open(const int *fds, size_t n_fds, struct driver_keeper *keeper,
-	struct driver_device **ret)
-{
-	struct ifc_device *d;
-
-	memcpy(&d, fds, sizeof(d)); /* no descriptors: a pointer */
-	return ifc_device_open(&driver, transport_new(d), keeper, ret);
-}
-
-static struct rig_device *device_new(uint16_t pairs)
-{
-	static uint8_t number;
-	struct ifc_device *d = calloc(1, sizeof(*d));
-	struct nic_facts facts = {
-		.mac = { 0x52, 0x54, 0, 0, 1, ++number },
-		.pairs = pairs,
-		.mtu = 1500,
-		.ifc = true,
-		.features = NIC_FEATURES & ~BIT_ULL(VIRTIO_BIT_RING_RESET),
-	};
-
-	assert_non_null(d);
-	d->function = nic_function_new(nic, &facts);
-	d->device.pairs = pairs;
-	d->device.mtu = facts.mtu;
-	memcpy(d->device.mac, facts.mac, sizeof(facts.mac));
-	memcpy(d->device.fds, &d, sizeof(d));
-	d->device.n_fds = 1;
-	last = d;
-	return &d->device;
-}
-
-static void device_free(struct rig_device *device)
-{
-	nic_function_free(((struct ifc_device *)device)->function);
-	free(device);
-}
-
-static const struct driver_rig rig = {
-	.lacks = RIG_OWN_KICKS,
-	.driver = &driver,
-	.device_new = device_new,
-	.device_free = device_free,
-};
-
 struct stand {
 	struct guest *guest, *peer;
 	struct nic_function *function; /* the guest's */
@@ -198,15 +35,18 @@ struct stand {
 
 static int setup(void **state)
 {
+	const struct nic_facts facts = {
+		.ifc = true,
+		.features = NIC_FEATURES & ~BIT_ULL(VIRTIO_BIT_RING_RESET),
+	};
 	struct stand *s = calloc(1, sizeof(*s));
 
-	nic = virtio_nic_new();
-	driver = ifc_driver;
-	driver.open = ifc_open;
-	s->peer = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+	assert_non_null(s);
+	nic_rig_begin(&facts);
+	s->peer = guest_new_sized(&nic_rig, GUEST_SPLIT, 1, RING);
 	guest_run(s->peer);
-	s->guest = guest_new_sized(&rig, GUEST_SPLIT, PAIRS, RING);
-	s->function = last->function;
+	s->guest = guest_new_sized(&nic_rig, GUEST_SPLIT, PAIRS, RING);
+	s->function = nic_device_of(s->guest)->function;
 	*state = s;
 	return 0;
 }
@@ -217,14 +57,9 @@ static int teardown(void **state)
 
 	guest_free(s->guest);
 	guest_free(s->peer);
-	virtio_nic_free(nic);
+	nic_rig_end();
 	free(s);
 	return 0;
-}
-
-static struct ifc_device *device_of(struct stand *s)
-{
-	return (struct ifc_device *)s->guest->nic_device;
 }
 
 static struct virtio_model *model_of(struct stand *s)
@@ -590,7 +425,7 @@ static int call_start(struct stand *s, const struct bitmap *m)
 /* The call, by a process that dies after @n accesses. Return: false: it was done before. */
 static bool die_in(struct stand *s, const struct mortal_call *call, unsigned int n)
 {
-	struct ifc_device *d = device_of(s);
+	struct nic_device *d = nic_device_of(s->guest);
 
 	if (setjmp(d->died) != 0)
 		return true;

@@ -13,89 +13,48 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "drivers/drivers.h"
-#include "drivers/virtio/device.h"
 #include "drivers/virtio/function.h"
-#include "tests/conformance/driver_guest.h"
-#include "tests/conformance/virtio_nic_parts.h"
+#include "tests/unit/nic_rig.h"
 
 #define RING  16U
 #define TX    1
 #define PAIRS 2
 
-struct kicked_device {
-	struct rig_device device; /* first */
-	struct nic_function *function;
-};
-
-static struct virtio_nic *nic;
-static struct driver_ops driver;
-static uint64_t left_out; /* of the features that a function offers */
-
-static int kicked_open(const int *fds, size_t n_fds, struct driver_keeper *keeper, struct driver_device **ret)
-{
-	struct kicked_device *d;
-
-	memcpy(&d, fds, sizeof(d)); /* no descriptors: a pointer */
-	return virtio_device_open(&driver, NULL, nic_transport_new(d->function), keeper, ret);
-}
-
-static struct rig_device *device_new(uint16_t pairs)
-{
-	static unsigned int number;
-	struct kicked_device *d = calloc(1, sizeof(*d));
-	struct nic_facts facts = { .pairs = pairs, .mtu = 1500, .features = NIC_FEATURES & ~left_out };
-
-	assert_non_null(d);
-	d->device = rig_device(++number, pairs);
-	memcpy(facts.mac, d->device.mac, sizeof(facts.mac));
-	d->function = nic_function_new(nic, &facts);
-	memcpy(d->device.fds, &d, sizeof(d));
-	d->device.n_fds = 1;
-	return &d->device;
-}
-
-static void device_free(struct rig_device *device)
-{
-	nic_function_free(((struct kicked_device *)device)->function);
-	free(device);
-}
-
-static const struct driver_rig rig = {
-	.lacks = RIG_OWN_KICKS,
-	.driver = &driver,
-	.device_new = device_new,
-	.device_free = device_free,
-};
-
 static int setup(void **state)
 {
-	left_out = 0;
-	nic = virtio_nic_new();
-	driver = virtio_driver;
-	driver.open = kicked_open;
+	const struct nic_facts facts = { .features = NIC_FEATURES };
+
+	nic_rig_begin(&facts);
+	return 0;
+}
+
+/* Its functions don't offer to hear anything. */
+static int setup_deaf(void **state)
+{
+	const struct nic_facts facts = {
+		.features = NIC_FEATURES & ~BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA),
+	};
+
+	nic_rig_begin(&facts);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	virtio_nic_free(nic);
+	nic_rig_end();
 	return 0;
 }
 
 static bool has_data(struct guest *g)
 {
-	return ((struct kicked_device *)g->nic_device)->function->model.accepted &
-	       BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA);
+	return nic_device_of(g)->function->model.accepted & BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA);
 }
 
 /* What queue @queue was told last. */
 static uint32_t told(struct guest *g, uint16_t queue)
 {
-	struct nic_function *f = ((struct kicked_device *)g->nic_device)->function;
+	struct nic_function *f = nic_device_of(g)->function;
 	uint32_t data;
 
 	nic_lock(f);
@@ -116,7 +75,7 @@ static void each_kick_says_where_the_next_buffers_go(void **state)
 	const uint8_t nobody[6] = { 0x52, 0x54, 9, 9, 9, 9 };
 
 	for (int layout = GUEST_SPLIT; layout <= GUEST_PACKED; layout++) {
-		struct guest *g = guest_new_sized(&rig, (enum guest_layout)layout, 1, RING);
+		struct guest *g = guest_new_sized(&nic_rig, (enum guest_layout)layout, 1, RING);
 
 		guest_run(g);
 		assert_true(has_data(g));
@@ -133,7 +92,7 @@ static void each_kick_says_where_the_next_buffers_go(void **state)
 static void so_does_the_first_kick_of_a_worker_that_takes_over(void **state)
 {
 	const uint8_t nobody[6] = { 0x52, 0x54, 9, 9, 9, 9 };
-	struct guest *g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+	struct guest *g = guest_new_sized(&nic_rig, GUEST_SPLIT, 1, RING);
 
 	guest_run(g);
 	guest_send(g, 0, nobody, 1);
@@ -149,7 +108,7 @@ static void so_does_the_first_kick_of_a_worker_that_takes_over(void **state)
 static void commands_of_the_control_queue_say_so_too(void **state)
 {
 	for (int layout = GUEST_SPLIT; layout <= GUEST_PACKED; layout++) {
-		struct guest *g = guest_new_sized(&rig, (enum guest_layout)layout, PAIRS, RING);
+		struct guest *g = guest_new_sized(&nic_rig, (enum guest_layout)layout, PAIRS, RING);
 		const struct queue_set second = guest_set(2, 3);
 		struct queue_position at[GUEST_MAX_QUEUES];
 
@@ -163,10 +122,8 @@ static void commands_of_the_control_queue_say_so_too(void **state)
 
 static void nothing_is_said_to_a_function_that_does_not_offer_to_hear_it(void **state)
 {
-	struct guest *g;
+	struct guest *g = guest_new_sized(&nic_rig, GUEST_SPLIT, 1, RING);
 
-	left_out = BIT_ULL(VIRTIO_BIT_NOTIFICATION_DATA);
-	g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
 	guest_run(g);
 	assert_false(has_data(g));
 	guest_send(g, 0, g->nic_device->mac, 1);
@@ -176,7 +133,7 @@ static void nothing_is_said_to_a_function_that_does_not_offer_to_hear_it(void **
 
 static void nothing_is_said_where_nobody_knows_rings(void **state)
 {
-	struct guest *g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
+	struct guest *g = guest_new_sized(&nic_rig, GUEST_SPLIT, 1, RING);
 
 	g->keeper.next_available = NULL;
 	assert_int_equal(g->ops->reset(g->device), 0);
@@ -192,8 +149,8 @@ static void nothing_is_said_where_nobody_knows_rings(void **state)
 static void features_that_a_function_refuses_leave_those_of_before(void **state)
 {
 	const uint8_t nobody[6] = { 0x52, 0x54, 9, 9, 9, 9 };
-	struct guest *g = guest_new_sized(&rig, GUEST_SPLIT, 1, RING);
-	struct virtio_model *m = &((struct kicked_device *)g->nic_device)->function->model;
+	struct guest *g = guest_new_sized(&nic_rig, GUEST_SPLIT, 1, RING);
+	struct virtio_model *m = &nic_device_of(g)->function->model;
 
 	m->refused = BIT_ULL(VIRTIO_F_RING_PACKED);
 	assert_int_equal(g->ops->set_features(g->device, g->features | m->refused), -EINVAL);
@@ -206,11 +163,12 @@ static void features_that_a_function_refuses_leave_those_of_before(void **state)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_DEAF(name) cmocka_unit_test_setup_teardown(name, setup_deaf, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(each_kick_says_where_the_next_buffers_go),
 		TEST(so_does_the_first_kick_of_a_worker_that_takes_over),
 		TEST(commands_of_the_control_queue_say_so_too),
-		TEST(nothing_is_said_to_a_function_that_does_not_offer_to_hear_it),
+		TEST_DEAF(nothing_is_said_to_a_function_that_does_not_offer_to_hear_it),
 		TEST(nothing_is_said_where_nobody_knows_rings),
 		TEST(features_that_a_function_refuses_leave_those_of_before),
 	};
