@@ -466,6 +466,7 @@ static void a_driver_may_die_wherever_it_is(void **state)
 		{ "stop", call_stop, NULL, NULL },
 		{ "start", call_start, NULL, NULL },
 	};
+	unsigned int n_deaths = 0;
 	bool died = true;
 
 	guest_run(s->guest);
@@ -476,6 +477,7 @@ static void a_driver_may_die_wherever_it_is(void **state)
 		for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 			repeat_after_death(s, &calls[i], n, &died);
 			one_died = one_died || died;
+			n_deaths += died;
 			if (calls[i].call == call_set_log)
 				holds = calls[i].m;
 			if (calls[i].call == call_stop)
@@ -491,6 +493,7 @@ static void a_driver_may_die_wherever_it_is(void **state)
 		died = one_died;
 	}
 	assert_false(died);
+	assert_int_not_equal(n_deaths, 0);
 	bitmap_free(&a);
 	bitmap_free(&b);
 }
