@@ -2,12 +2,15 @@
 """Devices whose NIC dies for good go on at their standby, and the traffic with them."""
 import os
 import signal
+import socket
+import struct
 
 import pytest
 from vdpad_fixture import CliError
 from waiting import wait_for
 
 MACS = {"a": "52:54:00:00:06:01", "b": "52:54:00:00:06:02"}
+SIM_ADMIN_LIST = 69
 LAYOUTS = [pytest.param(False, id="split"), pytest.param(True, id="packed")]
 
 
@@ -132,3 +135,25 @@ def test_what_makes_no_sense_is_refused(vdpad, words, what):
         vdpad.add("a", MACS["a"], *words)
     assert all(part in error.value.stderr for part in what), error.value.stderr
     assert not vdpad.json("dev", "show")["dev"]
+
+
+def mac_at_nic(vdpad, nic, index=0):
+    """Of the function with this number, as its NIC has it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+        link.settimeout(60)
+        link.connect(str(vdpad.run_dir / f"sim/{nic}.sock"))
+        link.send(struct.pack("=IIiIQ", SIM_ADMIN_LIST, 1, 0, 8, index))
+        return link.recv(4096)[16 + 64:16 + 70].hex(":")
+
+
+def test_a_change_that_fails_is_taken_back_at_the_standby_too(vdpad):
+    vdpad.add("a", MACS["a"], "standby", "sim/nic1")
+    in_the_way = vdpad.state_dir / "devices/a.json.new"
+    in_the_way.mkdir()
+    done = vdpad.try_cli("dev", "set", "name", "a", "mac", MACS["b"])
+    assert done.returncode == 1 and "can't be written" in done.stderr
+    in_the_way.rmdir()
+    assert mac_at_nic(vdpad, "nic0") == MACS["a"]
+    assert mac_at_nic(vdpad, "nic1") == MACS["a"]
+    vdpad.cli("dev", "set", "name", "a", "mac", MACS["b"])
+    assert mac_at_nic(vdpad, "nic0") == mac_at_nic(vdpad, "nic1") == MACS["b"]

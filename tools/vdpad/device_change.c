@@ -43,6 +43,7 @@ static void go_back(struct device *dev)
 	dev->spec = dev->old_spec;
 	if (dev->backing->change)
 		dev->backing->change(dev, NULL, NULL);
+	standby_change(dev);
 	device_tell_shim(dev, NULL);
 }
 
