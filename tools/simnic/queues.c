@@ -245,7 +245,8 @@ static int check_setups(struct function *f, const struct sim_queue_setup *setups
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = check_setup(f, &setups[i], fds);
-		fds += __builtin_popcount(setups[i].have_fds);
+		if (setups[i].have_fds) /* else there may be no @fds at all */
+			fds += __builtin_popcount(setups[i].have_fds);
 	}
 	return r;
 }
@@ -258,7 +259,8 @@ int queues_prepare(struct function *f, const struct sim_queue_setup *setups, siz
 	r = check_setups(f, setups, n, fds);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		prepare(f, &setups[i], fds);
-		fds += __builtin_popcount(setups[i].have_fds);
+		if (setups[i].have_fds)
+			fds += __builtin_popcount(setups[i].have_fds);
 	}
 	nic_resume(f->nic);
 	return r;

@@ -187,12 +187,13 @@ static char *take_line(struct client *c, size_t *ret_size)
 {
 	char *feed = c->end > c->scanned ?
 		memchr(c->data + c->scanned, '\n', c->end - c->scanned) : NULL;
-	char *line = c->data + c->start;
+	char *line;
 
 	if (!feed) {
 		c->scanned = c->end;
 		return NULL;
 	}
+	line = c->data + c->start;
 	*feed = '\0';
 	*ret_size = (size_t)(feed - line);
 	c->start = c->scanned = (size_t)(feed + 1 - c->data);
