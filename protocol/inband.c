@@ -10,7 +10,7 @@
  * descriptor that was closed here and lives on elsewhere can't be taken out.
  *
  * A message that the channel has no room for now is not lost: its eventfd stays as it is, and is looked at
- * again when there is room.
+ * again when there is room. It may be its ring's last one, so the call eventfd stays when the ring stops.
  *
  * Source: vhost-user specification, "In-band notifications", VHOST_USER_VRING_KICK,
  * VHOST_USER_BACKEND_VRING_CALL, VHOST_USER_BACKEND_VRING_ERR.
@@ -85,9 +85,14 @@ int inband_started(struct session *s, uint32_t ring)
 	return r < 0 ? r : provide(s, ring, DRIVER_FD_ERR);
 }
 
+bool inband_calls(const struct session *s, uint32_t ring)
+{
+	return s->state->inband[ring] & OURS(DRIVER_FD_CALL);
+}
+
 void inband_stopped(struct session *s, uint32_t ring)
 {
-	s->state->inband[ring] &= (uint8_t)~(OURS(DRIVER_FD_KICK) | OURS(DRIVER_FD_CALL));
+	s->state->inband[ring] &= (uint8_t)~OURS(DRIVER_FD_KICK);
 }
 
 void inband_forget(struct session *s)

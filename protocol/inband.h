@@ -15,8 +15,11 @@ void inband_told(struct session *s, uint32_t ring, enum driver_queue_fd which);
  * as device_set_ring_fd(). */
 int inband_started(struct session *s, uint32_t ring);
 
+/** inband_calls() - is the ring's call eventfd ours? What comes on it goes out, also when the ring has stopped. */
+bool inband_calls(const struct session *s, uint32_t ring);
+
 /**
- * inband_stopped() - kick and call are given up with the ring. What the front-end once spoke of it will
+ * inband_stopped() - the kick eventfd is given up with the ring. What the front-end once spoke of it will
  * speak of again: some accept the feature and know nothing of it, and give call after kick.
  */
 void inband_stopped(struct session *s, uint32_t ring);

@@ -93,7 +93,8 @@ int on_get_vring_base(struct session *s, struct message *m, uint32_t ring)
 	if (r < 0 && r != -EIO)
 		return r;
 	device_set_ring_fd(s->device, ring, DRIVER_FD_KICK, FDSTORE_NONE);
-	device_set_ring_fd(s->device, ring, DRIVER_FD_CALL, FDSTORE_NONE);
+	if (!inband_calls(s, ring))
+		device_set_ring_fd(s->device, ring, DRIVER_FD_CALL, FDSTORE_NONE);
 	inband_stopped(s, ring);
 	notifier_ring_stopped(s, ring);
 	reply.num = ring_state(s, ring)->base;

@@ -47,6 +47,20 @@ class Channel:
             assert one, f"{wanted} did not come"
             wanted.discard(one)
 
+    def stuff(self):
+        """Until there is no room. Return: bytes of it."""
+        self.theirs.setblocking(False)
+        stuffed = 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                stuffed += self.theirs.send(bytes(4096))
+        self.theirs.setblocking(True)
+        return stuffed
+
+    def take_out(self, stuffed):
+        while stuffed > 0:
+            stuffed -= len(self.sock.recv(min(stuffed, 1 << 16)))
+
     def close(self):
         self.sock.close()
         self.theirs.close()
@@ -144,12 +158,7 @@ def test_a_broken_ring_is_told(stand, guest):
 def test_a_call_that_the_channel_has_no_room_for_comes_later(stand, guest):
     exchange(guest)
     guest.channel.all()
-    guest.channel.theirs.setblocking(False)
-    stuffed = 0
-    with pytest.raises(BlockingIOError):
-        while True:
-            stuffed += guest.channel.theirs.send(bytes(4096))
-    guest.channel.theirs.setblocking(True)
+    stuffed = guest.channel.stuff()
     for _ in range(3):
         guest.rings[0].offer(writable=2048)
         guest.rings[1].offer(FRAME + bytes(60))
@@ -157,10 +166,34 @@ def test_a_call_that_the_channel_has_no_room_for_comes_later(stand, guest):
         guest.rings[1].wait()
         guest.rings[0].wait()
     guest.fe.accepted("SET_OWNER")  # nobody waits for anything
-    while stuffed > 0:
-        stuffed -= len(guest.channel.sock.recv(min(stuffed, 1 << 16)))
+    guest.channel.take_out(stuffed)
     guest.channel.hears((CALL, 0), (CALL, 1))
     guest.channel.all()
+    exchange(guest)
+
+
+@pytest.mark.parametrize("relayed", [False, True], ids=["direct", "relayed"])
+def test_a_call_that_found_no_room_comes_when_its_ring_has_stopped_too(stand, guest, relayed):
+    """Buffers came back, and nobody else is going to say so."""
+    exchange(guest)
+    if relayed:
+        log = Log(guest)
+        guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+        guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+        os.close(log.fd)
+    guest.channel.all()
+    stuffed = guest.channel.stuff()
+    guest.rings[0].offer(writable=2048)
+    guest.rings[1].offer(FRAME + bytes(60))
+    kick(guest, 1)
+    guest.rings[1].wait()
+    guest.rings[0].wait()
+    for ring in guest.rings:
+        assert guest.fe.vring_base(ring.index) == ring.position()
+    stand.shim.restart()
+    guest.channel.take_out(stuffed)
+    guest.channel.hears((CALL, 0), (CALL, 1))
+    kick(guest, 0)
     exchange(guest)
 
 
