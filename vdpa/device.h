@@ -477,12 +477,12 @@ void device_relays_close(struct device *d);
 int device_relay_fd(const struct device *d);
 
 /**
- * device_relay_run() - move what there is.
+ * device_relay_run() - move what there is, or a part of it.
  * @ret_failed: rings whose relay gave them up by this call; the state says so, and that they ever did is
  *		counted: the caller makes it lasting
- * Return: true when something moved: look again soon.
+ * Return: how many chains were given to the device or back to the guest; not 0: look again soon.
  */
-bool device_relay_run(struct device *d, struct queue_set *ret_failed);
+uint32_t device_relay_run(struct device *d, struct queue_set *ret_failed);
 
 /** device_says_positions() - does the device say where its queues stand? Else the used rings do. */
 bool device_says_positions(const struct device *d);
@@ -505,6 +505,9 @@ struct relay_stats;
 
 /** device_relay_stats() - what its relay did. Return: false: as for device_relay_position(). */
 bool device_relay_stats(const struct device *d, uint32_t index, struct relay_stats *ret);
+
+/** device_relay_nap() - ask for no signals: the caller looks again soon by itself. */
+void device_relay_nap(struct device *d);
 
 /**
  * device_relay_sleep() - ask for signals.

@@ -489,36 +489,36 @@ static struct relay *ring_before(const struct device *d, uint32_t index)
 	return d->relays->rings[index - 1].relay;
 }
 
-/* Return: true when something moved. */
-static bool run_one(struct device *d, uint32_t index, struct queue_set *failed)
+/* Return: chains that moved. */
+static uint32_t run_one(struct device *d, uint32_t index, struct queue_set *failed)
 {
 	struct relay *relay = d->relays->rings[index].relay;
 	struct relay_work work;
 
 	if (!relay || d->state->rings[index].failed)
-		return false;
+		return 0;
 	if (relay_run_after(relay, ring_before(d, index), BUDGET, &work) < 0) {
 		run_failed(d, index);
 		queue_set_add(failed, index);
-		return false;
+		return 0;
 	}
-	return work.offered || work.returned || work.more;
+	return work.offered + work.returned;
 }
 
 /* Receive rings go first, see ring_before(). */
-bool device_relay_run(struct device *d, struct queue_set *ret_failed)
+uint32_t device_relay_run(struct device *d, struct queue_set *ret_failed)
 {
 	struct epoll_event edges[64];
-	bool moved = false;
+	uint32_t moved = 0;
 
 	*ret_failed = (struct queue_set){ 0 };
 	if (!d->relays || d->relays->n_active == 0)
-		return false;
+		return 0;
 	while (epoll_wait(d->relays->epoll, edges, 64, 0) == 64)
 		;
 	for (uint32_t first = 0; first < 2; first++) {
 		for (uint32_t i = first; i < d->n_queues; i += 2)
-			moved |= run_one(d, i, ret_failed);
+			moved += run_one(d, i, ret_failed);
 	}
 	if (guestmem_lost(&d->relays->memory))
 		device_fail(d, "a file of the guest's memory became shorter");
@@ -527,6 +527,14 @@ bool device_relay_run(struct device *d, struct queue_set *ret_failed)
 	if (d->log && dirty_log_failed(d->log))
 		device_fail(d, "the log of dirty pages became shorter, or does not reach all of them");
 	return moved;
+}
+
+void device_relay_nap(struct device *d)
+{
+	for (uint32_t i = 0; i < d->n_queues && d->relays && d->relays->n_active > 0; i++) {
+		if (d->relays->rings[i].relay && !d->state->rings[i].failed)
+			relay_nap(d->relays->rings[i].relay);
+	}
 }
 
 /* What the guest offers then nobody hears of. */

@@ -258,16 +258,20 @@ int relay_return_batch(struct relay *r)
 	return e;
 }
 
+static void refuse_notifications(struct relay *r)
+{
+	r->layout->ask_guest(r, false);
+	r->layout->ask_device(r, false);
+}
+
 /* Of two runs in a row that found work the second tells both sides not to notify. */
 static void note_work(struct relay *r, const struct relay_work *work)
 {
 	if (work->offered == 0 && work->returned == 0)
 		return;
 	r->busy++;
-	if (r->busy != 2)
-		return;
-	r->layout->ask_guest(r, false);
-	r->layout->ask_device(r, false);
+	if (r->busy == 2)
+		refuse_notifications(r);
 }
 
 static int check_memory(struct relay *r)
@@ -324,6 +328,14 @@ int relay_run(struct relay *r, uint32_t budget, struct relay_work *ret)
 const char *relay_reason(const struct relay *r)
 {
 	return r->reason;
+}
+
+void relay_nap(struct relay *r)
+{
+	if (r->fault < 0 || r->busy >= 2)
+		return;
+	r->busy = 2;
+	refuse_notifications(r);
 }
 
 bool relay_sleep(struct relay *r)

@@ -152,6 +152,9 @@ int relay_run_after(struct relay *r, struct relay *first, uint32_t budget, struc
 /** relay_reason() - why relay_run() failed, or NULL. */
 const char *relay_reason(const struct relay *r);
 
+/** relay_nap() - ask both sides for no notifications: the caller runs it again soon by itself. */
+void relay_nap(struct relay *r);
+
 /**
  * relay_sleep() - ask both sides for notifications.
  * Return: true: nothing is to be done until the guest kicks or the device calls; false: run again.

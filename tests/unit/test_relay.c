@@ -370,6 +370,31 @@ static void a_budget_is_kept_and_the_rest_is_told(void **state)
 	lab_close(&lab);
 }
 
+/* Also after a single run, which does not say so by itself. */
+static void both_sides_are_silent_during_a_nap_and_asked_before_a_sleep(void **state)
+{
+	const struct vring_used *used;
+	const struct vring_avail *shadow;
+	struct lab lab;
+
+	lab_open(&lab, 8, 0);
+	open_at_start(&lab);
+	lab_device_shadow(&lab);
+	used = (const void *)(lab.ram + lab.device);
+	shadow = (const void *)lab.dev.driver;
+	for (int i = 0; i < 2; i++) {
+		assert_true(relay_sleep(lab.relay));
+		assert_int_equal(used->flags, 0);
+		assert_int_equal(shadow->flags, 0);
+		assert_true(lab_give(&lab));
+		assert_int_equal(relay_run(lab.relay, 8, &(struct relay_work){ 0 }), 0);
+		relay_nap(lab.relay);
+		assert_int_equal(used->flags, VRING_USED_F_NO_NOTIFY);
+		assert_int_equal(shadow->flags, VRING_AVAIL_F_NO_INTERRUPT);
+	}
+	lab_close(&lab);
+}
+
 /* The guest offers a buffer, then a frame, while the relay is between the two rings. */
 static void what_was_offered_first_is_there_first(void **state)
 {
@@ -431,6 +456,7 @@ int main(void)
 		cmocka_unit_test(a_flat_chain_waits_for_room_in_the_shadow_ring),
 		cmocka_unit_test(a_device_that_stopped_goes_on_in_the_shadow_ring),
 		cmocka_unit_test(a_budget_is_kept_and_the_rest_is_told),
+		cmocka_unit_test(both_sides_are_silent_during_a_nap_and_asked_before_a_sleep),
 		cmocka_unit_test(what_was_offered_first_is_there_first),
 		cmocka_unit_test(a_ring_that_is_broken_stops_no_other_one),
 	};

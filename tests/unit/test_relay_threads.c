@@ -129,9 +129,15 @@ static void *play_device(void *unused)
 
 static void *play_relay(void *unused)
 {
+	const struct timespec nap = { .tv_nsec = 20000 };
 	struct relay_work work;
+	uint64_t rng = 1;
 
 	while (!is_done()) {
+		if (lab_below(&rng, 8) == 0) {
+			relay_nap(lab.relay);
+			nanosleep(&nap, NULL);
+		}
 		if (relay_run(lab.relay, 64, &work) < 0) {
 			__atomic_store_n(&lost, relay_reason(lab.relay), __ATOMIC_RELAXED);
 			__atomic_store_n(&done, true, __ATOMIC_RELEASE);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Relays in the loop. While something moves the loop does not sleep: it looks at everybody else between
- * two rounds. When nothing moved for a while both sides are asked for signals, and an idle relay costs
- * nothing.
+ * two rounds. When nothing moved for a while, but much before, it naps: neither side is asked for signals,
+ * which would come with the first chain, and whoever shares the processor gets many done meanwhile. Else
+ * both are asked for signals, and an idle relay costs nothing.
  */
 #include <sys/epoll.h>
 
@@ -11,6 +12,7 @@
 #include "vdpa/base/log.h"
 
 #define ROUNDS 16 /* before the loop looks at anything else */
+#define MANY   32 /* chains since the last sleep: who has that many has more soon */
 
 /* The first relay makes the descriptor. */
 static void watch(struct worker *w)
@@ -35,11 +37,12 @@ static void tell_failures(struct worker *w, const struct queue_set *failed)
 	}
 }
 
-/* Return: true when something moved. */
-static bool run(struct worker *w)
+/* Return: chains that moved. */
+static uint32_t run(struct worker *w)
 {
-	bool had_failed = w->device_section.failed, moved;
+	bool had_failed = w->device_section.failed;
 	struct queue_set failed;
+	uint32_t moved;
 
 	moved = device_relay_run(&w->device, &failed);
 	if (!queue_set_empty(&failed) || w->device_section.failed != had_failed)
@@ -47,15 +50,36 @@ static bool run(struct worker *w)
 	return moved;
 }
 
+/* Return: chains that moved; not all that could, if there were many. */
+static uint32_t run_rounds(struct worker *w)
+{
+	uint32_t moved = 0, n = 1;
+
+	for (int round = 0; round < ROUNDS && n > 0; round++) {
+		n = run(w);
+		moved += n;
+	}
+	return moved;
+}
+
 void relay_link_serve(struct worker *w)
 {
-	int rounds = 0;
+	uint32_t moved;
 
 	watch(w);
 	if (!w->relay_watched)
 		return;
-	while (rounds < ROUNDS && run(w))
-		rounds++;
-	w->relay_polls = spin_goes_on(&w->relay_spin, rounds > 0, clock_now_ns(), SPIN_US * NS_PER_US) ||
-		!device_relay_sleep(&w->device);
+	moved = run_rounds(w);
+	w->relay_moved += moved;
+	w->relay_naps = false;
+	w->relay_polls = spin_goes_on(&w->relay_spin, moved > 0, clock_now_ns(), SPIN_US * NS_PER_US);
+	if (w->relay_polls)
+		return;
+	if (w->relay_moved >= MANY) {
+		device_relay_nap(&w->device);
+		w->relay_naps = true;
+	} else {
+		w->relay_polls = !device_relay_sleep(&w->device);
+	}
+	w->relay_moved = 0;
 }

@@ -50,6 +50,8 @@ struct worker {
 	struct session session;
 	bool relay_watched;
 	bool relay_polls;	/* the loop is not to sleep */
+	bool relay_naps;	/* or not for longer than RELAY_LINK_NAP_NS */
+	uint32_t relay_moved;	/* chains, since it slept */
 	struct spin relay_spin;
 	bool more_messages; /* the session did not get to the end of them */
 	uint64_t accept_again_ns; /* 0: whoever connects is accepted at once */
@@ -151,6 +153,8 @@ void driver_link_resume(struct worker *w);
 void driver_link_follow(struct worker *w);
 
 /* relay_link.c: rings that software stands in for */
+
+#define RELAY_LINK_NAP_NS 75000 /* about as long as a ring of 256 takes a NIC with frames of 1518 bytes */
 
 /** relay_link_serve() - loop: move what there is. Sets relay_polls while the loop is not to sleep. */
 void relay_link_serve(struct worker *w);
