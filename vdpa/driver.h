@@ -230,6 +230,8 @@ enum driver_event_kind {
 	DRIVER_EVENT_GONE,	  /* device was removed or reset behind our back, or is to be; it reaches
 				   * nothing any more */
 	DRIVER_EVENT_MISS,	  /* @queue waits for a translation: see @queue_miss */
+	DRIVER_EVENT_REPLACED,	  /* first of an instance: queues ran on another device than the one that is
+				   * there; @reopen with the same @fds is due, and nothing else may be asked */
 };
 
 struct driver_event {

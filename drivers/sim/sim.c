@@ -413,7 +413,8 @@ static int sim_next_event(struct driver_device *device, struct driver_event *ret
 	if (sim->say_gone && r < 0) {
 		sim->say_gone = false;
 		sim_note_events(sim);
-		*ret = (struct driver_event){ .kind = DRIVER_EVENT_GONE };
+		*ret = (struct driver_event){ .kind = sim->replaced && sim->channel.sock >= 0 ?
+			DRIVER_EVENT_REPLACED : DRIVER_EVENT_GONE };
 		return 0;
 	}
 	if (r < 0)

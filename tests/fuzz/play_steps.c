@@ -51,6 +51,7 @@ static void take_events(struct play *p)
 			device_fail(&p->stand.device, "it says so");
 			break;
 		case DRIVER_EVENT_GONE:
+		case DRIVER_EVENT_REPLACED:
 			p->stand.device.lost = true;
 			break;
 		}

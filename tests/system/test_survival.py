@@ -98,6 +98,22 @@ def test_traffic_goes_on_after_simnic_is_killed(vdpad, traffic, queues, packed):
         assert port.bad == 0
 
 
+def test_traffic_goes_on_after_simnic_and_workers_are_killed_together(vdpad, traffic):
+    check = traffic(lossy=True)
+    for _ in range(2):
+        old = {name: vdpad.worker_pid(name) for name in MACS}
+        nic = vdpad.simnic_pid()
+        for pid in (nic, *old.values()):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: vdpad.simnic_pid() not in (None, 0, nic), "a new simnic")
+        for name in MACS:
+            vdpad.wait_status(name, lambda status: status["state"] == "running" and
+                              status["worker_pid"] not in (0, old[name]))
+        check.wait_more(5000)
+    for port in check.stop().values():
+        assert port.bad == 0
+
+
 def test_a_device_still_stops_and_starts_right_after_each_kill(vdpad, traffic, checks):
     check = traffic(lossy=True)
     kill_worker(vdpad, "a")

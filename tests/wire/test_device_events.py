@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from frontend import state
 from stand import Stand
 from waiting import system_call, wait_for, waits_for_events
 
@@ -39,6 +40,49 @@ def test_a_device_that_is_lost_while_it_is_asked_something_lets_the_worker_sleep
     wait_for(lambda: all(waits_for_events(worker) for _ in range(100)), "sleep")
     stand.replace_device()
     stand.front_end().accepted("NET_SET_MTU", struct.pack("<Q", 1400))
+
+
+@pytest.fixture
+def orphans(own_nic_stand):
+    """A front-end whose worker and NIC died together; what follows them is there before anybody looks."""
+    stand = own_nic_stand
+    guest = stand.guest().setup()
+    guest.exchange(3)
+    stand.shim.kill()
+    stand.nic.stop()
+    return stand, guest
+
+
+def another_device(stand):
+    stand.nic.start()
+    _, mailbox = stand.nic.add(name=stand.name)
+    stand.shim.device_changed(mailbox)
+
+
+def test_rings_go_on_when_worker_and_nic_died_together(orphans):
+    stand, guest = orphans
+    another_device(stand)
+    stand.shim.start()
+    guest.exchange(5)
+
+
+def test_rings_go_on_when_their_worker_waited_for_another_nic(orphans):
+    stand, guest = orphans
+    stand.shim.spawn()
+    stand.shim.pump()
+    wait_for(lambda: "waiting for the device" in stand.shim.log(), "the worker to wait")
+    another_device(stand)
+    wait_for(lambda: stand.shim.ready, "the worker")
+    guest.exchange(5)
+
+
+def test_a_device_that_was_replaced_meanwhile_is_not_asked_where_rings_stand(orphans):
+    """The question waits in the socket, and comes before anything that the new device says."""
+    stand, guest = orphans
+    guest.fe.send("GET_VRING_BASE", state(1, 0))
+    another_device(stand)
+    stand.shim.start()
+    assert struct.unpack("=II", guest.fe.reply("GET_VRING_BASE"))[1] == 3
 
 
 def test_a_ring_that_the_device_refuses_leaves_the_others_alone(bad_simnic):

@@ -249,6 +249,21 @@ static void check_rings(struct worker *w)
 	}
 }
 
+static bool serves(const struct worker *w, const struct worker_side *side)
+{
+	return device_active_side(&w->device) == side->side;
+}
+
+/* The descriptors of @side lead to another device. */
+static void take_back(struct worker *w, const struct worker_side *side)
+{
+	int lent[DRIVER_MAX_DEVICE_FDS];
+
+	device_side_returned(&w->device, side->side, lent, fds_of(w, side->side, lent));
+	if (serves(w, side))
+		session_config_changed(&w->session); /* nobody knows what became of it meanwhile */
+}
+
 static void on_event(struct worker *w, const struct worker_side *side, const struct driver_event *event)
 {
 	switch (event->kind) {
@@ -267,12 +282,11 @@ static void on_event(struct worker *w, const struct worker_side *side, const str
 	case DRIVER_EVENT_GONE:
 		device_side_gone(&w->device, side->side);
 		break;
+	case DRIVER_EVENT_REPLACED:
+		log_warning("the device was replaced while nobody was here");
+		take_back(w, side);
+		break;
 	}
-}
-
-static bool serves(const struct worker *w, const struct worker_side *side)
-{
-	return device_active_side(&w->device) == side->side;
 }
 
 /*
@@ -306,6 +320,15 @@ void driver_link_receive_standby(struct worker *w)
 	receive(w, &w->sides[DEVICE_STANDBY]);
 }
 
+/* Before anybody is served: a device that is not the one of before knows nothing of its rings. */
+void driver_link_hear(struct worker *w)
+{
+	for (int i = 0; i < DEVICE_N_SIDES; i++) {
+		if (w->sides[i].driver)
+			receive(w, &w->sides[i]);
+	}
+}
+
 static void take_fds(struct worker *w, enum device_side side, int *fds, size_t n)
 {
 	for (uint32_t i = 0; i < DRIVER_MAX_DEVICE_FDS; i++) {
@@ -322,15 +345,11 @@ static void take_fds(struct worker *w, enum device_side side, int *fds, size_t n
 
 void driver_link_changed(struct worker *w, enum device_side side, int *fds, size_t n)
 {
-	int lent[DRIVER_MAX_DEVICE_FDS];
-
 	unwatch(w, &w->sides[side]);
 	take_fds(w, side, fds, n);
 	if (!w->serves)
 		return;
-	device_side_returned(&w->device, side, lent, fds_of(w, side, lent));
-	if (serves(w, &w->sides[side]))
-		session_config_changed(&w->session); /* nobody knows what became of it meanwhile */
+	take_back(w, &w->sides[side]);
 	worker_commit(w);
 	watch(w, &w->sides[side]);
 }

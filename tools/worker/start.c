@@ -188,6 +188,7 @@ int worker_start(struct worker *w)
 	driver_link_watch(w);
 	w->switches = w->device_section.failover.switches;
 	w->serves = true;
+	driver_link_hear(w);
 	r = connection_watch(w);
 	driver_link_resume(w); /* after the message that a predecessor was in the middle of */
 	return r;

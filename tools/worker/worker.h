@@ -136,6 +136,9 @@ void driver_link_add_standby(struct worker *w);
 /** driver_link_watch() - have the loop wait for events. */
 void driver_link_watch(struct worker *w);
 
+/** driver_link_hear() - at the start: what devices have to say of the time when nobody was here. */
+void driver_link_hear(struct worker *w);
+
 /** driver_link_receive(), driver_link_receive_standby() - loop: handle all events. */
 void driver_link_receive(struct worker *w);
 void driver_link_receive_standby(struct worker *w);
