@@ -13,7 +13,8 @@ SETUPS = {
     "build-tsan": ("clang", ["-Db_sanitize=thread", "-Db_lundef=false"]),
 }
 # Deaths at each system call are about order, not memory.
-CRASH_POINTS = ["test_crash_points.py", "test_failover_crash_points.py"]
+CRASH_POINTS = ["test_crash_points.py", "test_failover_crash_points.py",
+                "test_replaced_crash_points.py"]
 WITHOUT_GUESTS = ["test_vdpad.py", "test_control.py", "test_front_end.py", "test_refusals.py", "test_pci.py",
                   "test_shim.py", "test_shim_client.py", "test_shim_hostile.py", "test_shim_upgrade.py",
                   "test_shim_vdpad.py"]

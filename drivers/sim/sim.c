@@ -180,7 +180,10 @@ static int attach(struct sim_device *sim, int sock, int *ret_bar_fd)
 	return r < 0 ? r : hello(sim, ret_bar_fd);
 }
 
-/* Whether the function is the one that our predecessor knew; its registers stay for questions. */
+/*
+ * Whether the function is the one that our predecessor knew. If not its registers stay for questions, and are
+ * what is kept until somebody reopens: one that dies before that has a successor who finds the same.
+ */
 static int compare_kept(struct sim_device *sim, int bar_fd)
 {
 	struct sim_kept *kept = sim_kept(sim);
@@ -188,11 +191,11 @@ static int compare_kept(struct sim_device *sim, int bar_fd)
 
 	if (same_file(kept_fd, bar_fd))
 		return 0;
-	if (kept_fd >= 0) {
-		sim->lost_regs = map_bar(kept_fd);
-		sim->replaced = sim->say_gone = true;
-	}
-	return keep_bar(sim, bar_fd);
+	if (kept_fd < 0)
+		return keep_bar(sim, bar_fd);
+	sim->lost_regs = map_bar(kept_fd);
+	sim->replaced = sim->say_gone = true;
+	return 0;
 }
 
 /* A function that is gone, as far as is known of it. */

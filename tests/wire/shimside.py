@@ -118,8 +118,8 @@ class Shim:
 
     # ---- the worker
 
-    def spawn(self, worker=None):
-        """Start a worker and hand everything over; don't wait for it."""
+    def spawn(self, worker=None, silent=False):
+        """Start a worker and hand everything over, unless send_state() is to do it; don't wait for it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready = False
         self.sock = ours
@@ -129,7 +129,8 @@ class Shim:
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.environ)
         theirs.close()
-        self.send_state()
+        if not silent:
+            self.send_state()
 
     def start(self, worker=None):
         """Start a worker and wait until it serves."""

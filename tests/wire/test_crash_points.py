@@ -13,6 +13,7 @@ from device_state import SAVE, save, stopped
 from frontend import F_LOG_ALL, F_PACKED, Closed, Memory, eventfd, single, state, table, u64
 from iommu import INVALIDATE, PAGE, IommuGuest, iotlb
 from rows import BUILT
+from shimside import SPEC_RELAY
 from tracer import Tracer
 from unchanged import facts
 
@@ -394,3 +395,35 @@ def test_killed_anywhere_a_message_is_answered_once(make_case_stand, name):
     assert edge > 8, "this walked over nothing"
     assert set(closed) <= {f"{call} {edge}" for call in ("sendto", "sendmsg")
                            for edge in ("begins", "ended")}, closed
+
+
+def told_how_to_serve(stand, guest, flags, edge):
+    """The worker is told, and killed. Return: whether it was over before."""
+    stand.shim.dump()  # from now on nothing is under way
+    told = stand.shim.log().count("is wanted")
+    tracer = Tracer(stand.shim.process.pid)
+    stand.shim.datapath(flags)
+    over = False
+    for _ in range(edge + 1):
+        over = tracer.next_edge() == ("epoll_wait", True) and stand.shim.log().count("is wanted") > told
+        if over:
+            break
+    stand.shim.kill()
+    stand.shim.start()
+    guest.exchange(2)
+    return over
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_killed_anywhere_rings_go_on_in_the_way_that_is_wished(make_stand, packed):
+    """No message is done again then: an operator asked for it."""
+    stand = make_stand()
+    guest = stand.guest(packed=packed).setup()
+    guest.exchange(3)
+    for flags in (SPEC_RELAY, 0):
+        edge = 0
+        while not told_how_to_serve(stand, guest, flags, edge):
+            edge += 1
+            stand.shim.datapath(SPEC_RELAY - flags)
+            guest.exchange(1)
+        assert edge > 20, "this walked over nothing"

@@ -369,8 +369,7 @@ void driver_link_wish(struct worker *w, bool now)
 void driver_link_resume(struct worker *w)
 {
 	driver_link_wish(w, w->device_section.failover.now);
-	if (w->sides[DEVICE_STANDBY].driver)
-		update(w); /* a predecessor may have died between the change and the start of rings */
+	update(w); /* a predecessor may have died between a change and the start of rings */
 }
 
 /* Who serves now may have another link, and events of its own. */
