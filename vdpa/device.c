@@ -297,6 +297,15 @@ static void wake_device(const struct device *d, uint32_t index)
 		signal_eventfd(fdstore_get(d->fds, ring->kick_slot));
 }
 
+/* It lies there as long as it runs, whoever knows its translations by then. */
+static void note_place(struct device *d, uint32_t index)
+{
+	struct ring_place *place = &d->state->places[index];
+
+	if (!device_translates(d) || ring_find(d, index, place) < 0)
+		*place = (struct ring_place){ 0 };
+}
+
 /* Return: 0; -EIO; then none of them runs, and the same when the device is gone. */
 static int start_prepared(struct device *d, const struct driver_queue *queues, size_t n)
 {
@@ -313,6 +322,7 @@ static int start_prepared(struct device *d, const struct driver_queue *queues, s
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (!queue_set_has(&set, i))
 			continue;
+		note_place(d, i);
 		d->state->rings[i].running = 1;
 		d->state->rings[i].resubmits = 0;
 		wake_device(d, i);

@@ -69,6 +69,11 @@ struct ring_state {
 	uint8_t pad[2];
 };
 
+/* Where a ring's three areas are, in guest-physical space; as for struct driver_queue. */
+struct ring_place {
+	uint64_t desc, driver, device;
+};
+
 #define RELAY_NO_SLOT 0 /* no slot that anything of a relay could have */
 
 /* What outlives the process of a relayed ring. All zero: the ring is not relayed. */
@@ -164,6 +169,7 @@ struct device_section {
 	uint8_t pad3[4];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 	struct kept_failover failover;
+	struct ring_place places[QUEUE_MAX]; /* of rings that run and needed translations for it */
 };
 
 struct device_iotlb;

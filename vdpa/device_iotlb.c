@@ -6,7 +6,8 @@
  * the rings, which have to be found before they can run.
  *
  * Both tables are caches: the front-end can be asked again. So neither is in the state page, and a
- * successor begins with an empty one. Who is asked for what is noted here too, to ask again once in a
+ * successor begins with an empty one. Where a ring lies that runs is there: it has to be read when the
+ * device is lost. Who is asked for what is noted here too, to ask again once in a
  * while (ASK_AGAIN_NS), and not for ever (MOST_TIMES): a front-end that does not answer has a guest whose
  * queue stands still, which is the guest's own doing as a rule.
  *

@@ -122,6 +122,7 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 	const size_t regions = offsetof(struct memory_table, regions);
 	const size_t relays = offsetof(struct device_section, relays);
 	const size_t carried = offsetof(struct device_section, carried_queues);
+	const size_t places = offsetof(struct device_section, places);
 
 	ret[0] = (struct page_span){ .size = rings + state->n_rings * sizeof(state->rings[0]) };
 	ret[1] = (struct page_span){ .start = memory,
@@ -133,7 +134,8 @@ size_t device_section_spans(const void *section, struct page_span *ret)
 		.size = carried + state->n_rings * sizeof(state->carried_queues[0]) -
 			offsetof(struct device_section, inflight) };
 	ret[4] = (struct page_span){ .start = offsetof(struct device_section, postcopy),
-		.size = sizeof(*state) - offsetof(struct device_section, postcopy) };
+		.size = places + state->n_rings * sizeof(state->places[0]) -
+			offsetof(struct device_section, postcopy) };
 	return 5;
 }
 

@@ -23,7 +23,18 @@ struct area {
 	uint64_t size;
 	uint64_t align;
 	uint32_t perm; /* DRIVER_PERM_, what the device does there */
+	const uint64_t *place; /* where it was translated to when the ring started; NULL: the table tells */
 };
+
+/* A page of an earlier program has none, and no ring has all of its areas at one address. */
+static const uint64_t *place_of(const struct device *d, const struct ring_state *ring, enum ring_area which)
+{
+	const struct ring_place *place = &d->state->places[ring - d->state->rings];
+	const uint64_t *const at[RING_AREAS] = { &place->desc, &place->driver, &place->device };
+	bool known = ring->running && device_translates(d) && place->desc != place->device;
+
+	return known ? at[which] : NULL;
+}
 
 static struct area area_of(const struct device *d, const struct ring_state *ring, enum ring_area which)
 {
@@ -35,6 +46,7 @@ static struct area area_of(const struct device *d, const struct ring_state *ring
 		.size = facts.size,
 		.align = facts.align,
 		.perm = (facts.read ? DRIVER_PERM_READ : 0) | (facts.written ? DRIVER_PERM_WRITE : 0),
+		.place = place_of(d, ring, which),
 	};
 }
 
@@ -58,7 +70,9 @@ static int find_area(const struct device *d, struct area area, const struct memo
 	uint64_t *ret_gpa)
 {
 	if (device_translates(d)) {
-		if (iotlb_locate(d, area.uva, area.size, area.perm, ret_gpa) < 0)
+		if (area.place)
+			*ret_gpa = *area.place;
+		else if (iotlb_locate(d, area.uva, area.size, area.perm, ret_gpa) < 0)
 			return -EFAULT;
 		*ret = memory_find_gpa(&d->state->memory, *ret_gpa, area.size);
 		return *ret ? 0 : -EFAULT;

@@ -18,11 +18,6 @@ bool ring_size_ok(uint32_t size, bool packed);
 uint64_t ring_used_size(const struct device *d, uint32_t index);
 uint64_t ring_desc_size(const struct device *d, uint32_t index);
 
-/* Where a ring's three areas are, in guest-physical space; as for struct driver_queue. */
-struct ring_place {
-	uint64_t desc, driver, device;
-};
-
 /** ring_find() - each area over its full length. Return: as ring_locate(). */
 int ring_find(const struct device *d, uint32_t index, struct ring_place *ret);
 

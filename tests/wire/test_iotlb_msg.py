@@ -5,7 +5,7 @@ import random
 
 import pytest
 from dirty import Log
-from frontend import Memory, table, u64
+from frontend import PF, Memory, table, u64
 from hostile import hostile
 from iommu import (ACCESS_FAIL, BASE, F_ACCESS_PLATFORM, INVALIDATE, MISS, PAGE, READ, UPDATE, WRITE,
                    IommuGuest, iotlb)
@@ -233,6 +233,23 @@ def test_a_new_worker_knows_rings_that_run_without_asking(stand, guest):
     guest.serve(1)
     rings_run(stand, guest)
     guest.exchange(2)
+
+
+@pytest.mark.parametrize("own_nic_stand", [True], indirect=True, ids=["marks"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_where_a_lost_device_stood_a_worker_knows_that_never_translated(own_nic_stand, packed):
+    guest = IommuGuest(own_nic_stand, packed=packed)
+    guest.pf &= ~(1 << PF["CONFIG"])  # nothing but questions on the channel
+    guest.configure()
+    rings_run(own_nic_stand, guest)
+    guest.exchange(5)
+    own_nic_stand.shim.restart()
+    own_nic_stand.replace_device()
+    assert "nobody knows where it stood" not in own_nic_stand.shim.log()
+    rings_run(own_nic_stand, guest)
+    guest.exchange(5)
+    assert [guest.fe.vring_base(ring.index) for ring in guest.rings] == [
+        ring.position() for ring in guest.rings]
 
 
 def test_memory_that_changes_makes_translations_void(stand, guest):
