@@ -152,7 +152,8 @@ struct device_section {
 	struct memory_table memory;
 	uint8_t logging;	/* the front-end wants each page marked that is written */
 	uint8_t suspended;	/* all rings stand still, since the front-end takes them one by one */
-	uint8_t pad2[2];
+	uint8_t returning;	/* the device that serves is another one, which was not given all yet */
+	uint8_t pad2[1];
 	int32_t log_slot;	/* of the log's file; DEVICE_NO_LOG: there is none */
 	uint64_t log_offset;
 	uint64_t log_size;	/* bytes */
@@ -623,5 +624,11 @@ void device_iotlb_ask_again(struct device *d);
  * where each ring stood.
  */
 int device_returned(struct device *d, const int *fds, size_t n_fds);
+
+/**
+ * device_resume_return() - go on after a predecessor that died in device_returned(): the device is reset, and
+ * given all. It may also be lost, or be found to be another one; then that comes first.
+ */
+void device_resume_return(struct device *d);
 
 #endif

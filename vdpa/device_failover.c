@@ -303,6 +303,7 @@ static void select_side(struct device *d, enum device_side side)
 	d->state->failover.active = (uint8_t)side;
 	d->driver = d->sides[side].driver;
 	d->lost = false;
+	d->state->returning = 0;
 	relays_forget_known(d);
 	update_relay_wish(d);
 }

@@ -232,6 +232,7 @@ int device_recover(struct device *d)
 		r = memory_give_all(d);
 	if (r < 0 && device_check(d, r, "reset") < 0)
 		return -EIO;
+	d->state->returning = 0;
 	d->state->control_used = 0;
 	d->control_pending = false;
 	d->state->failed = 0;
@@ -251,6 +252,7 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	}
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';
+	d->state->returning = 1;
 	if (device_checkpoint(d) < 0)
 		return -EIO;
 	control_keep(d);
@@ -262,6 +264,7 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	if (r == -ENODEV)
 		return 0; /* lost once more; it will be announced again */
 	d->lost = false;
+	d->state->returning = 0;
 	if (r < 0) { /* it is there, and a reset may help */
 		r = device_broke(d, "take the device back: %s", strerror(-r));
 		return r < 0 ? r : device_update(d);
@@ -270,4 +273,10 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 		log_info("device is back; %u memory regions mapped again",
 			d->state->memory.n_regions);
 	return device_update(d);
+}
+
+void device_resume_return(struct device *d)
+{
+	if (d->state->returning && !d->lost && device_recover(d) < 0)
+		device_broke(d, "take the device back: it does not begin anew");
 }

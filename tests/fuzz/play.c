@@ -73,11 +73,14 @@ static void take_over(struct play *p)
 		play_receive(p);
 }
 
+/* As tools/worker/start.c. */
 void play_restart(struct play *p)
 {
 	stand_worker_end(&p->stand);
 	begin_worker(p);
 	take_over(p);
+	device_update(&p->stand.device);
+	stand_commit(&p->stand);
 }
 
 void play_forge(void (*forge)(void *arg, uint8_t *page), void *arg)
@@ -95,7 +98,7 @@ void play_forge(void (*forge)(void *arg, uint8_t *page), void *arg)
 	take_over(p);
 }
 
-/* A message during which the worker may die; another one goes on then. */
+/* A message, or a device's return, during which the worker may die; another one goes on then. */
 static void do_mortal_step(struct play *p, const struct step *step)
 {
 	bool armed = p->dies_after > 0;

@@ -207,7 +207,7 @@ static const struct play_kind kinds[STEP_N_KINDS] = {
 	[STEP_RESTART] = { .shown = "the worker dies", .act = do_restart, .keeps_signals = true },
 	[STEP_EVENT] = { .shown = "event", .act = do_events },
 	[STEP_FAIL] = { .shown = "a call will fail", .act = do_fail },
-	[STEP_RETURN] = { .shown = "the device is replaced", .act = do_return },
+	[STEP_RETURN] = { .shown = "the device is replaced", .act = do_return, .mortal = true },
 	[STEP_TIME] = { .shown = "time passes", .act = do_time },
 	[STEP_RELAY] = { .shown = "relays run", .act = do_relay },
 	[STEP_GUEST] = { .shown = "the guest offers", .act = do_guest },

@@ -205,6 +205,7 @@ int stand_worker_begin(struct stand *s)
 	device_relays_resume(&s->device);
 	device_resume_failover(&s->device);
 	device_iotlb_look_at_all(&s->device);
+	device_resume_return(&s->device);
 	stand_commit(s);
 	drop_unnamed_slots(s);
 	return 0;

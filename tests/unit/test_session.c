@@ -277,6 +277,24 @@ static void a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_
 	}
 }
 
+/* Before each call: the device that came back was told a part of what it has to know, or nothing. */
+static void a_worker_that_dies_while_a_device_returns_is_followed_by_one_that_gives_it_all(void **state)
+{
+	for (uint8_t after = 0; after < 12; after++) {
+		const struct step die = { .kind = STEP_DIE, .more = { after } };
+
+		PLAY(RELAYED);
+		play_step(&die);
+		PLAY({ .kind = STEP_RETURN });
+		if (after == 0) /* before it was reopened: it is away for the next worker too */
+			PLAY({ .kind = STEP_RETURN });
+		assert_true(device()->rings[0].running);
+		PLAY({ .kind = STEP_CLOSE });
+		end(state);
+		begin(state);
+	}
+}
+
 /* The first ring is where the front-end says, and waits for a translation. */
 #define UNTRANSLATED                                                                               \
 	MESSAGE(SET_PROTOCOL_FEATURES, .ring = 5), MESSAGE(SET_BACKEND_REQ_FD),                    \
@@ -612,6 +630,9 @@ int main(void)
 			memory_that_is_refused_after_a_relay_stopped_for_it_is_not_kept, begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_worker_that_dies_in_a_message_is_followed_by_one_that_does_all_of_it,
+			begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_worker_that_dies_while_a_device_returns_is_followed_by_one_that_gives_it_all,
 			begin, end),
 		cmocka_unit_test_setup_teardown(
 			a_ring_of_a_driver_behind_an_iommu_runs_as_long_as_it_is_translated,

@@ -327,6 +327,8 @@ void driver_link_hear(struct worker *w)
 		if (w->sides[i].driver)
 			receive(w, &w->sides[i]);
 	}
+	device_resume_return(&w->device);
+	worker_commit(w);
 }
 
 static void take_fds(struct worker *w, enum device_side side, int *fds, size_t n)
