@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """ADD_MEM_REG: the guest's memory, one region after the other."""
 import os
+import struct
 
 import pytest
-from frontend import Memory, eventfd, single, table
+from frontend import F_LOG_ALL, Memory, eventfd, single, table, u64
 from hostile import hostile
 from looks import mapped
 from test_set_mem_table import BAD, region
@@ -80,6 +81,39 @@ def test_rings_go_on_while_memory_comes_and_goes(stand):
     assert all(ring["running"] for ring in stand.shim.dump()["device"]["rings"][:2])
     for memory in more:
         memory.close()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_relayed_rings_go_on_too_with_buffers_under_way(bad_stand, packed):
+    """Also where their shadows were, where the device refuses it, and when a worker is lost right after."""
+    guest = bad_stand.guest(packed=packed).setup()
+    log = os.memfd_create("log", os.MFD_CLOEXEC)
+    os.ftruncate(log, 1 << 20)
+    guest.fe.ask("SET_LOG_BASE", struct.pack("=QQ", 1 << 20, 0), [log])
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    for _ in range(10):
+        guest.rings[0].offer(writable=2048)
+    guest.rings[0].notify()
+    more = [Memory(1 << 20, gpa=gpa) for gpa in (0x50000000, 0x80000000, 0xc0000000)]
+    for _ in range(2):
+        for memory in more:
+            bad_stand.order("fail", command="MAP", errno=22, times=1)
+            guest.fe.refused("ADD_MEM_REG", single(memory), [memory.fd])
+            guest.transmit()
+            guest.fe.accepted("ADD_MEM_REG", single(memory), [memory.fd])
+            bad_stand.shim.restart()
+            guest.transmit()
+        for memory in reversed(more):
+            guest.fe.accepted("REM_MEM_REG", single(memory))
+            guest.transmit()
+    for ring in guest.rings:
+        base = guest.fe.vring_base(ring.index)
+        while ring.take():
+            pass
+        assert base == ring.position()
+    for memory in more:
+        memory.close()
+    os.close(log)
 
 
 @hostile(101)
