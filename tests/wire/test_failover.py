@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 from control import OK, PROMISC, RX, ControlGuest
+from dirty import Log
 from frontend import F_LOG_ALL, u64
 from looks import rings
 from shimside import SLOT_STANDBY, SPEC_RELAY, SPEC_SIM
@@ -296,6 +297,34 @@ def test_what_the_control_queue_set_holds_on_the_other_side(make_pair, packed, h
     guest.mac = CHOSEN
     guest.exchange(5)
     assert guest.control.command(RX, PROMISC, b"\1") == OK
+
+
+@LAYOUTS
+@pytest.mark.parametrize("many", [False, True], ids=["without-mq", "with-mq"])
+def test_a_control_queue_is_relayed_on_both_sides_while_pages_are_logged(make_pair, packed, many):
+    pair = make_pair(control=True, pairs=2)
+    guest = ControlGuest(pair.path, 2 if many else 1, packed=packed)
+    pair.opened.append(guest)
+    guest.setup()
+    set_much(guest)
+    guest.mac = CHOSEN
+    log = Log(guest)
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    pair.shim.datapath(SPEC_SIM)
+    pair.wait_path("sim")
+    assert guest.control.command(RX, PROMISC, b"\0") == OK
+    pair.shim.restart()
+    pair.second.kill()
+    pair.wait_path("relay")
+    os.pwrite(log.fd, bytes(log.size), 0)
+    assert guest.control.command(RX, PROMISC, b"\1") == OK
+    wait_for(lambda: (guest.memory.gpa + guest.control.verdict_at) >> 12 in log.marked(), "its mark")
+    guest.fe.accepted("SET_FEATURES", u64(guest.features))
+    assert (pair.datapath(), mac_of(guest)) == ("direct", CHOSEN)
+    guest.exchange(3)
+    assert guest.stopped()[guest.control.index] == guest.control.position()
+    os.close(log.fd)
 
 
 @LAYOUTS
