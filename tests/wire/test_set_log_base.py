@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from dirty import Log
-from frontend import F_LOG_ALL, eventfd, state, u64
+from frontend import F_LOG_ALL, F_PACKED, Ring, eventfd, state, u64
 from hostile import hostile
 from slow_file import slow_file
 from unchanged import unchanged
@@ -260,4 +260,38 @@ def test_a_dump_tells_the_ring_s_position_from_the_shadow_s(stand, packed):
     assert (ring["position"]["avail"], ring["position"]["used"]) == (8, 8)
     assert (ring["device"]["avail"], ring["device"]["used"]) == (3, 3)
     assert ring["position"]["avail_wrap"] == ring["position"]["used_wrap"] == packed
+    os.close(log.fd)
+
+
+@pytest.mark.parametrize("end", ["status", "bases", "reset"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split-then-packed", "packed-then-split"])
+def test_a_guest_that_begins_anew_with_another_ring_layout_is_logged(stand, packed, end):
+    """In one connection, while buffers are with the device; a worker is lost in between."""
+    guest = stand.guest(packed=packed).setup()
+    log = Log(guest)
+    assert answer(guest.fe, log) == 0
+    log_all(guest)
+    guest.exchange(3)
+    for _ in range(10):
+        guest.rings[0].offer(writable=2048)
+    guest.rings[0].notify()
+    if end == "bases":
+        for ring in guest.rings:
+            guest.fe.vring_base(ring.index)
+    else:
+        guest.fe.accepted(*{"status": ("SET_STATUS", u64(0)), "reset": ("RESET_DEVICE",)}[end])
+    stand.shim.restart()
+    os.pwrite(log.fd, bytes(log.size), 0)
+    guest.features = guest.features ^ F_PACKED | F_LOG_ALL
+    for ring in guest.rings:
+        guest.memory.map[ring.desc:ring.buffers] = bytes(ring.buffers - ring.desc)
+        ring.close()
+    guest.rings = [Ring(guest.memory, i, i << 20, 64, not packed) for i in range(2)]
+    for step in guest.setup_steps():
+        guest.fe.accepted(*step)
+    guest.exchange(3)
+    ring = guest.rings[0]
+    pages = {guest.memory.gpa + at >> 12 for at in (ring.slot(0), ring.used if packed else ring.desc)}
+    assert guest.fe.vring_base(0) == ring.position()
+    assert pages <= log.marked()
     os.close(log.fd)
