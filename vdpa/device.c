@@ -300,10 +300,10 @@ static void wake_device(const struct device *d, uint32_t index)
 /* It lies there as long as it runs, whoever knows its translations by then. */
 static void note_place(struct device *d, uint32_t index)
 {
-	struct ring_place *place = &d->state->places[index];
+	struct ring_place place;
 
-	if (!device_translates(d) || ring_find(d, index, place) < 0)
-		*place = (struct ring_place){ 0 };
+	if (device_translates(d) && ring_find(d, index, &place) == 0)
+		d->state->places[index] = place;
 }
 
 /* Return: 0; -EIO; then none of them runs, and the same when the device is gone. */
@@ -375,7 +375,7 @@ static int relayed_ring_stopped(struct device *d, uint32_t index, const struct q
 	return 0;
 }
 
-void device_note_lost_position(struct device *d, uint32_t index)
+static void note_lost_position(struct device *d, uint32_t index)
 {
 	struct driver_queue q = { .kick_fd = -1, .call_fd = -1, .err_fd = -1 };
 	_cleanup_free_ void *area = NULL;
@@ -394,6 +394,19 @@ void device_note_lost_position(struct device *d, uint32_t index)
 		log_warning("queue %u: nobody knows where it stood; going on from %#x", index,
 			d->state->rings[index].base);
 	d->state->rings[index].running = 0;
+}
+
+/* The device writes to it no more, and it may start elsewhere. */
+static void leave_ring(struct device *d, uint32_t index)
+{
+	log_mark_ring(d, index);
+	d->state->places[index] = (struct ring_place){ 0 };
+}
+
+void device_ring_lost(struct device *d, uint32_t index)
+{
+	note_lost_position(d, index);
+	leave_ring(d, index);
 }
 
 static struct queue_set running_rings(const struct device *d)
@@ -418,12 +431,12 @@ static bool note_stopped(struct device *d, const struct queue_set *set,
 			continue;
 		relayed = relayed || ring_is_relayed(d, i);
 		if (!positions)
-			device_note_lost_position(d, i);
+			note_lost_position(d, i);
 		else if (ring_is_relayed(d, i))
 			relayed_ring_stopped(d, i, &positions[i]);
 		else
 			ring_stopped_at(d, i, positions[i]);
-		log_mark_ring(d, i);
+		leave_ring(d, i);
 	}
 	return relayed;
 }

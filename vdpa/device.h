@@ -170,7 +170,7 @@ struct device_section {
 	uint8_t pad3[4];
 	uint64_t postcopy_told_ns; /* CLOCK_MONOTONIC */
 	struct kept_failover failover;
-	struct ring_place places[QUEUE_MAX]; /* of rings that run and needed translations for it */
+	struct ring_place places[QUEUE_MAX]; /* of rings that run and needed translations for it; else zero */
 };
 
 struct device_iotlb;

@@ -41,8 +41,11 @@ int device_pause_set(struct device *d, const struct queue_set *set);
 /** device_pause_all() - device_pause_set() of all rings that run. */
 int device_pause_all(struct device *d);
 
-/** device_note_lost_position() - a running ring's device is away: find out where it stood. */
-void device_note_lost_position(struct device *d, uint32_t index);
+/**
+ * device_ring_lost() - a running ring's device is away: find out where it stood, and mark what it wrote there
+ * last and may not have marked.
+ */
+void device_ring_lost(struct device *d, uint32_t index);
 
 /**
  * device_recover() - reset a device that failed, and give it features and memory again.

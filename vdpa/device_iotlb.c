@@ -43,8 +43,7 @@ struct device_iotlb {
 
 /*
  * A guest's pages have to be logged by their own addresses, and a relay knows the driver's only. So the
- * device must never need one. Nor can the core mark a ring for it: when one stops because its translation
- * is gone, nobody knows any more where it was.
+ * device must never need one. Nor does the core mark rings for it while they run.
  */
 bool device_can_translate(const struct driver_caps *caps)
 {

@@ -248,7 +248,7 @@ int device_returned(struct device *d, const int *fds, size_t n_fds)
 	d->broken = d->hung = false;
 	for (uint32_t i = 0; i < d->n_queues; i++) {
 		if (d->state->rings[i].running)
-			device_note_lost_position(d, i);
+			device_ring_lost(d, i);
 	}
 	d->state->failed = 0;
 	d->state->reason[0] = '\0';

@@ -31,7 +31,7 @@ static const uint64_t *place_of(const struct device *d, const struct ring_state 
 {
 	const struct ring_place *place = &d->state->places[ring - d->state->rings];
 	const uint64_t *const at[RING_AREAS] = { &place->desc, &place->driver, &place->device };
-	bool known = ring->running && device_translates(d) && place->desc != place->device;
+	bool known = device_translates(d) && place->desc != place->device;
 
 	return known ? at[which] : NULL;
 }

@@ -252,6 +252,26 @@ def test_where_a_lost_device_stood_a_worker_knows_that_never_translated(own_nic_
         ring.position() for ring in guest.rings]
 
 
+@pytest.mark.parametrize("own_nic_stand", [True], indirect=True, ids=["marks"])
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_what_a_lost_device_may_not_have_marked_is(own_nic_stand, packed):
+    """The areas of its rings, in the guest's pages; before anything runs again."""
+    guest = IommuGuest(own_nic_stand, packed=packed)
+    guest.pf &= ~(1 << PF["CONFIG"])
+    guest.configure()
+    rings_run(own_nic_stand, guest)
+    log = Log(guest)
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.log_all()
+    guest.exchange()
+    own_nic_stand.shim.restart()
+    os.pwrite(log.fd, bytes(log.size), 0)
+    own_nic_stand.replace_device()
+    at = [BASE + (ring.desc if packed else ring.used) for ring in guest.rings]
+    assert {guest.memory.gpa + guest.uva(iova) - guest.memory.uva >> 12 for iova in at} <= log.marked()
+    os.close(log.fd)
+
+
 def test_memory_that_changes_makes_translations_void(stand, guest):
     guest.configure()
     rings_run(stand, guest)
