@@ -31,10 +31,18 @@ int device_broke(struct device *d, const char *format, ...) __attribute__((forma
 /** device_make_offer() - what all sides that there are can. */
 void device_make_offer(struct device *d, uint64_t features, uint16_t max_pairs);
 
+/** device_signal() - an eventfd that a front-end gave; one that can't be told now is full, or of no use. */
+void device_signal(int fd);
+
+/** device_running_rings() - all of them. */
+struct queue_set device_running_rings(const struct device *d);
+
+/** device_stop_set() - the front-end takes rings back that run: stop them, and note where they stand. Return: 0 or -EIO. */
+int device_stop_set(struct device *d, const struct queue_set *set);
+
 /**
- * device_pause_set() - stop running rings and note where they stand. The front-end has not taken them
- * back: those that are wanted run again with the next device_update(), as the device then can.
- * Return: 0 or -EIO.
+ * device_pause_set() - as device_stop_set(), but the front-end has not taken them back: those that are wanted run
+ * again with the next device_update(), as the device then can.
  */
 int device_pause_set(struct device *d, const struct queue_set *set);
 

@@ -24,6 +24,14 @@ def test_a_kick_left_on_the_descriptor_counts(stand):
     guest.rings[1].wait()
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_ring_that_starts_is_rung_also_where_it_has_come_around(stand, packed):
+    """What the guest offered while nobody asked for kicks: some devices look when they are rung only."""
+    guest = stand.guest(packed=packed).setup()
+    for ring in guest.rings:
+        assert os.read(ring.kick, 8) == (1).to_bytes(8, "little")
+
+
 def test_a_ring_without_a_kick_descriptor_is_polled(stand):
     guest = stand.guest().setup()
     guest.fe.accepted("SET_VRING_KICK", u64(1 | NO_FD))

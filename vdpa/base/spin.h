@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How long to look for work before sleeping. Looking is worth it where the other side works on another
- * processor and answers at once. Where it waits for this very processor, or has nothing to say, each
- * look is taken from it: so a time that was looked through in vain is halved, down to none, and tried
- * anew after some sleeps.
+ * How long to look for work before sleeping. Looking is worth it where the other side works on
+ * another processor and answers at once. Where it waits for this very processor, or has nothing to
+ * say, each look is taken from it: so a time that was looked through in vain is halved, down to
+ * none, and tried anew after some sleeps.
  */
 #ifndef VDPA_BASE_SPIN_H
 #define VDPA_BASE_SPIN_H
@@ -11,16 +11,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SPIN_US	     50 /* is a usual longest time */
-#define SPIN_HALVES  5	/* after as many times in vain it is none */
-#define SPIN_SLEEPS  64 /* without a look, before the next time */
+#define SPIN_US     50 /* is a usual longest time */
+#define SPIN_HALVES 5  /* after as many times in vain it is none */
+#define SPIN_SLEEPS 64 /* without a look, before the next time */
 
 /* Zeroed: looks for the longest time. */
 struct spin {
-	uint64_t moved;	      /* the last time that something moved */
+	uint64_t moved;       /* the last time that something moved */
 	unsigned int in_vain; /* times that it was looked until the end, one after the other */
 	unsigned int sleeps;  /* since, without a look */
-	bool looked;	      /* in vain so far, since something moved */
+	bool looked;          /* in vain so far, since something moved */
 };
 
 /**
