@@ -27,8 +27,8 @@ def worker(source, old, new="", compiled=()):
     return Change("worker/vdpa-worker", source, old, new, compiled)
 
 
-def simnic(source, old, new=""):
-    return Change("simnic/simnic", source, old, new)
+def simnic(source, old, new="", compiled=()):
+    return Change("simnic/simnic", source, old, new, compiled)
 
 
 RELAYED_BUFFERS = worker("vdpa/relay_internal.h", """\
@@ -70,14 +70,15 @@ PACKED_HINT = simnic("tools/simnic/ring_packed.c", """\
 	if (log)
 		dirty_mark(log, q->device_iova, sizeof(*event));
 """)
-STOPPED_RING = worker("vdpa/device.c", """\
-		log_mark_ring(d, i);
+STOPPED_RING = worker("vdpa/device_stop.c", """\
+	log_mark_ring(d, index);
 """)
 
 # What is written when a device falls asleep lies beside what it wrote last. To be told from it, it has
 # to come later than a copy of that, on a busy host too; and the next copy waits for it.
-WAKEFUL_RELAY = worker("tools/worker/relay_link.c", "SPIN_NS (50 *", "SPIN_NS (50000 *")
-WAKEFUL_NIC = simnic("tools/simnic/thread.c", "SPIN_US		50 ", "SPIN_US		50000 ")
+SPIN = "vdpa/base/spin.h", "s->in_vain < SPIN_HALVES ? longest >> s->in_vain : 0", "1000 * longest"
+WAKEFUL_RELAY = worker(*SPIN, ("tools/worker/relay_link.c",))
+WAKEFUL_NIC = simnic(*SPIN, ("tools/simnic/thread.c",))
 WAKEFUL_NAP = 0.2  # seconds
 
 # Name: what is left out, how pages become known, the guests that notice, and where.
