@@ -124,8 +124,9 @@ def stand(make_stand):
 
 @pytest.fixture
 def own_nic_stand(request, aftermath):
-    """Its simnic is nobody else's; the parameter: whether that has a dirty log, or of which kind."""
-    with Simnic(BUILD, dirty_log=getattr(request, "param", False)) as nic:
+    """Its simnic is nobody else's; the parameter: whether that has a dirty log, or of which kind; or its facts."""
+    facts = getattr(request, "param", {})
+    with Simnic(BUILD, **(facts if isinstance(facts, dict) else {"dirty_log": facts})) as nic:
         make, end = made(aftermath, nic)
         yield make()
         end()

@@ -403,11 +403,7 @@ def told_how_to_serve(stand, guest, flags, edge):
     told = stand.shim.log().count("is wanted")
     tracer = Tracer(stand.shim.process.pid)
     stand.shim.datapath(flags)
-    over = False
-    for _ in range(edge + 1):
-        over = tracer.next_edge() == ("epoll_wait", True) and stand.shim.log().count("is wanted") > told
-        if over:
-            break
+    over = tracer.over_before(edge, lambda: stand.shim.log().count("is wanted") > told)
     stand.shim.kill()
     stand.shim.start()
     guest.exchange(2)

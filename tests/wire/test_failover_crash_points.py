@@ -44,12 +44,7 @@ def change_killed(pair, change, edge):
     tracer = Tracer(pair.shim.process.pid)
     before = n_changes(pair)
     change(pair)
-    over = False
-    for _ in range(edge + 1):
-        call, begins = tracer.next_edge()
-        over = begins and call == "epoll_wait" and n_changes(pair) > before
-        if over:
-            break
+    over = tracer.over_before(edge, lambda: n_changes(pair) > before)
     pair.shim.kill()
     pair.shim.start()
     return over

@@ -10,8 +10,6 @@ from hostile import hostile
 from iommu import (ACCESS_FAIL, BASE, F_ACCESS_PLATFORM, INVALIDATE, MISS, PAGE, READ, UPDATE, WRITE,
                    IommuGuest, iotlb)
 from looks import mapped, running
-from simnic import Simnic
-from stand import BUILD, Stand
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -24,16 +22,6 @@ def stand(logging_stand):
 @pytest.fixture(params=[False, True], ids=["split", "packed"])
 def guest(stand, request):
     return IommuGuest(stand, packed=request.param)
-
-
-@pytest.fixture
-def refusing_stand():
-    """Its NIC refuses what it is told to."""
-    with Simnic(BUILD, dirty_log=True, misbehaves=True) as nic:
-        stand = Stand(nic)
-        stand.shim.start()
-        yield stand
-        stand.close_now()
 
 
 def rings_run(stand, guest):
@@ -284,9 +272,10 @@ def test_memory_that_changes_makes_translations_void(stand, guest):
     guest.exchange(5)
 
 
-def test_memory_that_is_refused_leaves_a_device_that_asks_anew(refusing_stand):
+@pytest.mark.parametrize("own_nic_stand", [dict(dirty_log=True, misbehaves=True)], indirect=True, ids=["refuses"])
+def test_memory_that_is_refused_leaves_a_device_that_asks_anew(own_nic_stand):
     """What goes is not where the rings are; all translations end with it, and then it stays."""
-    stand = refusing_stand
+    stand = own_nic_stand
     guest = IommuGuest(stand).configure()
     more, other = Memory(1 << 20, gpa=0x80000000), Memory(1 << 20, gpa=0x90000000)
     guest.fe.accepted("SET_MEM_TABLE", table(guest.memory, more), [guest.memory.fd, more.fd])

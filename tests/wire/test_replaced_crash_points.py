@@ -37,12 +37,7 @@ def killed_at(stand, guest, replace, edge):
     """Return: whether it was over before."""
     seen = stand.shim.log().count("device is back")
     tracer = replace(stand)
-    over = False
-    for _ in range(edge + 1):
-        call, begins = tracer.next_edge()
-        over = begins and call == "epoll_wait" and stand.shim.log().count("device is back") > seen
-        if over:
-            break
+    over = tracer.over_before(edge, lambda: stand.shim.log().count("device is back") > seen)
     stand.shim.kill()
     stand.shim.start()
     guest.exchange(2)

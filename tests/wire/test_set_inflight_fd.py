@@ -10,9 +10,7 @@ from dirty import Log
 from frontend import F_LOG_ALL, F_PACKED, FrontEnd, u64
 from hostile import hostile
 from inflight_area import AREA, SIZE, Area, area, begin, get_area, go_on, guest, packed, part_size
-from simnic import Simnic
 from slow_file import slow_file
-from stand import BUILD, Stand
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -240,18 +238,9 @@ def test_an_area_that_is_cut_short_fails_its_device_only(shuffled_stand, guest, 
     shuffled_stand.guest(packed=packed).setup().exchange(3)
 
 
-@pytest.fixture
-def marking_stand():
-    """Its NIC completes in any order, and marks pages itself."""
-    with Simnic(BUILD, dirty_log=True, shuffled=True) as nic:
-        stand = Stand(nic)
-        stand.shim.start()
-        yield stand
-        stand.close_now()
-
-
-def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_marks_pages(marking_stand):
-    guest = marking_stand.guest(packed=True)
+@pytest.mark.parametrize("own_nic_stand", [dict(dirty_log=True, shuffled=True)], indirect=True, ids=["shuffles"])
+def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_marks_pages(own_nic_stand):
+    guest = own_nic_stand.guest(packed=True)
     log = Log(guest)
     guest.fe.negotiate()
     guest.fe.accepted("SET_FEATURES", u64(guest.features & ~F_PACKED))
@@ -260,7 +249,7 @@ def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_mark
     guest.fe.accepted("SET_FEATURES", u64(guest.features & ~F_PACKED | F_LOG_ALL))
     guest.features |= F_LOG_ALL
     go_on(guest)
-    assert marking_stand.shim.dump()["device"]["datapath"] == "direct"
+    assert own_nic_stand.shim.dump()["device"]["datapath"] == "direct"
     guest.exchange()
     assert (guest.memory.gpa + guest.rings[0].slot(0)) >> 12 in log.marked()
     os.close(log.fd)

@@ -46,3 +46,7 @@ class Tracer:
         # At the beginning the result register holds -ENOSYS.
         begins = ctypes.c_longlong(regs[RAX]).value == -38
         return name, begins
+
+    def over_before(self, edge, done):
+        """Run to that edge, the first is 0. Return: whether it was done before, and waited for events again."""
+        return any(self.next_edge() == ("epoll_wait", True) and done() for _ in range(edge + 1))
