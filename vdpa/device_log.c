@@ -27,13 +27,16 @@ bool device_can_log(const struct device *d)
 	return true; /* by the device, or by relaying its rings */
 }
 
-/* A device whose rings are relayed for another reason can't log: shadow rings lie beyond any log. */
+/*
+ * A device whose rings are relayed for another reason can't log: shadow rings lie beyond any log. An inflight
+ * area counts also when this process can't map it: the device was not told of the log.
+ */
 bool device_logs_itself(const struct device *d)
 {
 	const struct driver_caps *caps = d->driver->ops->caps(d->driver);
 
-	return caps->dirty_log && caps->start_position == DRIVER_START_ANY && !d->inflight &&
-	       !failover_wants_relay(d);
+	return caps->dirty_log && caps->start_position == DRIVER_START_ANY &&
+	       d->state->inflight.slot == DEVICE_NO_INFLIGHT && !failover_wants_relay(d);
 }
 
 bool log_is_missing(const struct device *d)

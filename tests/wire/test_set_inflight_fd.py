@@ -253,3 +253,29 @@ def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_mark
     guest.exchange()
     assert (guest.memory.gpa + guest.rings[0].slot(0)) >> 12 in log.marked()
     os.close(log.fd)
+
+
+def test_with_an_area_that_a_new_worker_can_t_map_pages_are_marked_still(marking_stand):
+    """Rings are relayed for their notes, so the device was not told of the log."""
+    guest = marking_stand.guest()
+    log = Log(guest)
+    guest.fe.negotiate()
+    os.close(get_area(guest.fe)[2][0])
+    fd = os.memfd_create("area")
+    os.ftruncate(fd, 2 * part_size(False))
+    guest.fe.accepted("SET_INFLIGHT_FD", AREA.pack(2 * part_size(False), 0, 2, SIZE, 0), [fd])
+    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
+    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    guest.features |= F_LOG_ALL
+    go_on(guest)
+    guest.exchange(3)
+    marking_stand.shim.kill()
+    os.ftruncate(fd, 0)
+    marking_stand.shim.start()
+    guest.fe.ask_u64("GET_FEATURES")
+    os.pwrite(log.fd, bytes(log.size), log.offset)
+    guest.exchange(3)
+    assert log.marked()
+    assert marking_stand.shim.dump()["device"]["datapath"] == "relay"
+    os.close(fd)
+    os.close(log.fd)
