@@ -248,6 +248,7 @@ int function_renew(struct function *f)
 	int fd, old_fd = f->bar_fd, r;
 
 	r = open_bar(&fd, &bar);
+	f->renew_due = r < 0;
 	if (r < 0) {
 		function_reset(f);
 		return r;

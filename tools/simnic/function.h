@@ -27,7 +27,8 @@ void function_reset(struct function *f);
 /**
  * function_renew() - function_reset() behind the driver's back: the BAR it knows stays as the last
  * word on the queues' positions, and the function gets a new one that goes on counting.
- * Return: 0, or a negative errno, and the BAR is the old one, with its queues disabled.
+ * Return: 0, or a negative errno, and the BAR is the old one, with its queues disabled: another driver
+ * would take it for what its predecessor left, so it has to wait for a new one.
  */
 int function_renew(struct function *f);
 

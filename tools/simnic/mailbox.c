@@ -366,7 +366,8 @@ static void detach(struct function *f, const char *reason)
 	loop_remove(&f->nic->loop, &f->mailbox);
 	misbehave_forget(f);
 	if (function_renew(f) < 0)
-		log_warning("function %s: no memory for new registers", f->identity.name);
+		log_warning("function %s: no memory for new registers; no driver gets it before there is some",
+			f->identity.name);
 }
 
 static int check(const struct command_desc *d, const struct sim_message *msg, size_t n_fds)
@@ -445,7 +446,9 @@ int mailbox_attach(struct function *f, int *ret_fd)
 		return -errno;
 	if (f->mailbox.fd >= 0)
 		detach(f, "a new mailbox");
-	r = loop_add(&f->nic->loop, &f->mailbox, ours, on_mailbox);
+	r = f->renew_due ? function_renew(f) : 0;
+	if (r == 0)
+		r = loop_add(&f->nic->loop, &f->mailbox, ours, on_mailbox);
 	if (r < 0)
 		return r;
 	ours = -1;

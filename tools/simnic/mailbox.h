@@ -10,7 +10,7 @@
 /**
  * mailbox_attach() - give the function a new mailbox; the old one, if any, reads end-of-file.
  * @ret_fd: the driver's end, the caller's
- * Return: 0 or a negative errno, and the old mailbox is as it was.
+ * Return: 0, or a negative errno; then the function may have no mailbox any more.
  */
 int mailbox_attach(struct function *f, int *ret_fd);
 

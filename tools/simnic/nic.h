@@ -160,6 +160,7 @@ struct function {
 	uint64_t control_stamp;	    /* when they were counted, cycles */
 	bool control_waits;	    /* to be looked at when the timer goes off */
 	bool failed_said;
+	bool renew_due; /* a driver of before knows this BAR, and its queues were taken away */
 
 	struct vq queues[];
 };

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What simnic does when registers can't be had for a function. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/simnic/function.h"
+#include "tools/simnic/mailbox.h"
+#include "tools/simnic/thread.h"
+
+struct stand {
+	struct nic nic;
+	struct function *function;
+};
+
+static int setup(void **state)
+{
+	const struct sim_function identity = { .name = "f", .max_pairs = 1, .mtu = 1500 };
+	struct stand *s = calloc(1, sizeof(*s));
+
+	if (!s || thread_create(&s->nic, 0, &s->nic.threads[0]) < 0 || loop_init(&s->nic.loop) < 0)
+		return -1;
+	s->nic.n_threads = 1;
+	s->nic.own = s->nic.threads[0];
+	*state = s;
+	return function_create(&s->nic, &identity, &s->function);
+}
+
+static int teardown(void **state)
+{
+	struct stand *s = *state;
+
+	s->nic.functions[0] = NULL;
+	s->nic.n_slots = 0;
+	function_free(s->function);
+	thread_free(s->nic.threads[0]);
+	close(s->nic.loop.epoll_fd);
+	free(s);
+	return 0;
+}
+
+/* Registers are a file. */
+static void allow_files_of(rlim_t size)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static ino_t bar_of(const struct function *f)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(f->bar_fd, &st), 0);
+	return st.st_ino;
+}
+
+static void there_is_no_other_mailbox_without_other_registers(void **state)
+{
+	struct stand *s = *state;
+	struct function *f = s->function;
+	ino_t before = bar_of(f);
+	int first, second = -1;
+
+	assert_int_equal(mailbox_attach(f, &first), 0);
+	assert_int_equal(bar_of(f), before);
+	signal(SIGXFSZ, SIG_IGN);
+	allow_files_of(0);
+	for (int i = 0; i < 2; i++) /* while there is a mailbox, and when there is none any more */
+		assert_int_equal(mailbox_attach(f, &second), -EFBIG);
+	allow_files_of(RLIM_INFINITY);
+	assert_int_equal(mailbox_attach(f, &second), 0);
+	assert_int_not_equal(bar_of(f), before);
+	close(first);
+	close(second);
+}
+
+#define FD_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		FD_TEST(there_is_no_other_mailbox_without_other_registers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
