@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What simnic does when registers can't be had for a function. */
+/* What simnic does when registers can't be had for a function, and when a descriptor can't be waited for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/simnic/function.h"
 #include "tools/simnic/mailbox.h"
+#include "tools/simnic/queues.h"
 #include "tools/simnic/thread.h"
 
 struct stand {
@@ -86,12 +88,36 @@ static void there_is_no_other_mailbox_without_other_registers(void **state)
 	close(second);
 }
 
+static void a_kick_descriptor_that_can_t_be_watched_leaves_the_one_before(void **state)
+{
+	const struct sim_queue_fds change = { .queue = 1, .change = SIM_FD_KICK, .have_fds = SIM_FD_KICK };
+	static uint64_t ring[64];
+	struct stand *s = *state;
+	struct data_thread *t = s->nic.threads[0];
+	struct vq *q = &s->function->queues[1];
+	const int epoll_fd = t->epoll_fd, kick = q->kick_fd = eventfd(0, 0);
+	int next = eventfd(0, 0);
+
+	q->desc = q->driver = q->device = ring;
+	q->status = SIM_QUEUE_RUNNING;
+	assert_int_equal(thread_add_queue(t, q), 0);
+	t->epoll_fd = -1;
+	assert_int_equal(queue_set_fds(s->function, &change, &next), -EBADF);
+	t->epoll_fd = epoll_fd;
+	assert_int_equal(q->kick_fd, kick);
+	assert_int_not_equal(next, -1);
+	assert_int_equal(queue_set_fds(s->function, &change, &next), 0);
+	assert_int_not_equal(q->kick_fd, kick);
+	assert_int_equal(next, -1);
+}
+
 #define FD_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		FD_TEST(there_is_no_other_mailbox_without_other_registers),
+		FD_TEST(a_kick_descriptor_that_can_t_be_watched_leaves_the_one_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

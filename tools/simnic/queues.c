@@ -218,8 +218,8 @@ static int check_setup(struct function *f, const struct sim_queue_setup *s, cons
 	return r < 0 ? r : find_areas(f, s, &places);
 }
 
-/* What check_setup() found right. */
-static void prepare(struct function *f, const struct sim_queue_setup *s, int *fds)
+/* What check_setup() found right. Return: 0, or as queue_set_fds() of a queue that runs. */
+static int prepare(struct function *f, const struct sim_queue_setup *s, int *fds)
 {
 	const struct sim_queue_fds all = {
 		.queue = s->queue,
@@ -229,14 +229,13 @@ static void prepare(struct function *f, const struct sim_queue_setup *s, int *fd
 	struct vq *q = &f->queues[s->queue];
 	struct places places;
 
-	if (runs_with(q, s)) {
-		queue_set_fds(f, &all, fds);
-		return;
-	}
+	if (runs_with(q, s))
+		return queue_set_fds(f, &all, fds);
 	find_areas(f, s, &places);
 	place_fds(q, all.change, s->have_fds, fds);
 	set_facts(q, s, &places);
 	write_regs(q);
+	return 0;
 }
 
 static int check_setups(struct function *f, const struct sim_queue_setup *setups, size_t n, const int *fds)
@@ -258,7 +257,7 @@ int queues_prepare(struct function *f, const struct sim_queue_setup *setups, siz
 	nic_pause(f->nic); /* data threads look at queues that don't run too: for a late kick, for a page */
 	r = check_setups(f, setups, n, fds);
 	for (size_t i = 0; i < n && r == 0; i++) {
-		prepare(f, &setups[i], fds);
+		r = prepare(f, &setups[i], fds);
 		if (setups[i].have_fds)
 			fds += __builtin_popcount(setups[i].have_fds);
 	}
@@ -282,28 +281,27 @@ void queue_update_poll(struct vq *q)
 		control_wake(q);
 }
 
-/* Begins and ends to listen to the kick descriptor of a queue that runs, and that has use for it. */
-static void unwatch(struct vq *q)
+/* A queue that runs and has use for kicks gets another descriptor for them: before that, and after it. */
+static int watch_next(struct vq *q, int kick_fd)
 {
+	int r = vq_is_transmit(q) ? thread_watch_queue(q->thread, q, kick_fd) : 0;
+
+	if (r < 0)
+		return r;
 	if (vq_is_transmit(q))
 		thread_unwatch_queue(q->thread, q);
 	else if (vq_is_control(q))
 		control_unwatch(q);
+	return 0;
 }
 
-/* It may have been kicked in between. */
-static int watch_and_wake(struct vq *q)
+/* It may have been kicked in between. A control queue that can't be watched tries that again by and by. */
+static void wake(struct vq *q)
 {
-	int r = 0;
-
-	if (vq_is_transmit(q)) {
-		r = thread_watch_queue(q->thread, q);
+	if (vq_is_transmit(q))
 		thread_wake_queue(q->thread, q);
-	} else if (vq_is_control(q)) {
-		r = control_watch(q);
+	else if (vq_is_control(q))
 		control_wake(q);
-	}
-	return r;
 }
 
 int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *fds)
@@ -323,10 +321,11 @@ int queue_set_fds(struct function *f, const struct sim_queue_fds *change, int *f
 	nic_pause(f->nic);
 	watched = q->status == SIM_QUEUE_RUNNING && change->change & SIM_FD_KICK;
 	if (watched)
-		unwatch(q);
-	place_fds(q, change->change, change->have_fds, fds);
-	if (watched)
-		r = watch_and_wake(q);
+		r = watch_next(q, change->have_fds & SIM_FD_KICK ? fds[0] : -1);
+	if (r == 0)
+		place_fds(q, change->change, change->have_fds, fds);
+	if (r == 0 && watched)
+		wake(q);
 	queue_update_poll(q);
 	nic_resume(f->nic);
 	return r;

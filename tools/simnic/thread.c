@@ -326,9 +326,9 @@ void thread_free(struct data_thread *t)
 	free(t);
 }
 
-int thread_watch_queue(struct data_thread *t, struct vq *q)
+int thread_watch_queue(struct data_thread *t, struct vq *q, int kick_fd)
 {
-	return q->kick_fd < 0 ? 0 : watch(t, q->kick_fd, EPOLLIN | EPOLLET, event_of(q));
+	return kick_fd < 0 ? 0 : watch(t, kick_fd, EPOLLIN | EPOLLET, event_of(q));
 }
 
 void thread_unwatch_queue(struct data_thread *t, struct vq *q)
@@ -356,7 +356,7 @@ int thread_add_queue(struct data_thread *t, struct vq *q)
 		t->active = more;
 		t->max_active = max;
 	}
-	r = thread_watch_queue(t, q);
+	r = thread_watch_queue(t, q, q->kick_fd);
 	if (r < 0)
 		return r;
 	t->n_asleep++;

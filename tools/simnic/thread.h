@@ -45,10 +45,10 @@ int thread_add_queue(struct data_thread *t, struct vq *q);
 void thread_remove_queue(struct data_thread *t, struct vq *q);
 
 /**
- * thread_watch_queue(), thread_unwatch_queue() - begin and end to listen to a running queue's kick
- * descriptor, which changes in between. Paused.
+ * thread_watch_queue(), thread_unwatch_queue() - begin to listen to @kick_fd, which a running queue is about to
+ * have, and end to listen to the one that it has. Paused. Return: 0, or a negative errno.
  */
-int thread_watch_queue(struct data_thread *t, struct vq *q);
+int thread_watch_queue(struct data_thread *t, struct vq *q, int kick_fd);
 void thread_unwatch_queue(struct data_thread *t, struct vq *q);
 
 /**
