@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -476,6 +477,23 @@ def test_an_upgrade_to_a_program_that_does_not_work_goes_back(vdpad):
     vdpad.kill9()
     vdpad.start()
     traffic_works(vdpad)
+
+
+def test_an_upgrade_that_a_shim_hears_of_too_late_changes_nothing(vdpad):
+    """The next worker is started from the program of before."""
+    add(vdpad, "a")
+    wait_serving(vdpad, "a")
+    old, shim = vdpad.worker_pid("a"), vdpad.shim_pid("a")
+    program = vdpad.folder / "worker"
+    shutil.copy(BUILD / "tools/worker/vdpa-worker", program)
+    os.kill(shim, signal.SIGSTOP)
+    done = vdpad.try_cli("dev", "upgrade", "a", "worker", program)
+    assert done.returncode == 1 and "its shim does not take the new worker: no answer in time" in done.stderr
+    os.kill(shim, signal.SIGCONT)
+    vdpad.wait_status("a", lambda status: status["worker_pid"] == old)
+    os.kill(old, signal.SIGKILL)
+    new = vdpad.wait_status("a", lambda status: status["worker_pid"] not in (0, old))["worker_pid"]
+    assert os.readlink(f"/proc/{new}/exe") == str(BUILD / "tools/worker/vdpa-worker")
 
 
 # ---- changes

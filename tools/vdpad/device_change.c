@@ -174,6 +174,7 @@ static void on_path_told(void *arg, struct channel_answer *answer)
 	if (r < 0) {
 		r = device_fail(dev, "its shim does not take the new worker", r);
 		dev->spec = dev->old_spec;
+		device_tell_shim(dev, NULL); /* it may take it later, or has taken it */
 		finish(dev, r);
 	}
 }
