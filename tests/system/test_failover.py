@@ -4,9 +4,11 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
-from vdpad_fixture import CliError
+from vdpad_fixture import BUILD, CliError
 from waiting import wait_for
 
 MACS = {"a": "52:54:00:00:06:01", "b": "52:54:00:00:06:02"}
@@ -122,6 +124,30 @@ def test_a_standby_that_dies_comes_back_to_its_device(vdpad, checks):
     datapath(vdpad, "sim")
     check.wait_more(3000)
     check.stop()
+
+
+def test_a_standby_whose_nic_begins_anew_while_its_device_is_made_is_there(make_vdpad):
+    vdpad = make_vdpad(config="[simnic nic0]\n[simnic nic1]\n", start=False)
+    programs, go = vdpad.folder / "programs", vdpad.folder / "go"
+    programs.mkdir()
+    for name in ("simnic/simnic", "worker/vdpa-worker"):
+        (programs / Path(name).name).symlink_to(BUILD / "tools" / name)
+    slow = programs / "vdpa-shim"
+    slow.write_text(f"#!/bin/sh\nuntil test -e {go}; do sleep .1; done\n"
+                    f"exec {BUILD}/tools/shim/vdpa-shim \"$@\"\n")
+    slow.chmod(0o755)
+    vdpad.words = ["--libexec-dir", programs]
+    vdpad.start()
+    old = vdpad.simnic_pid("nic1")
+    with subprocess.Popen([BUILD / "tools/vdpa/vdpa", "--socket", vdpad.run_dir / "control.sock", "dev", "add",
+                           "name", "a", "mgmtdev", "sim/nic0", "mac", MACS["a"], "standby", "sim/nic1"],
+                          stdin=subprocess.DEVNULL) as adding:
+        wait_for(lambda: vdpad.log_text().count("function a added") == 2, "both functions")
+        os.kill(old, signal.SIGKILL)
+        wait_for(lambda: vdpad.log_text().count("sim/nic1: nic-up") == 2, "a new simnic")
+        go.touch()
+    assert adding.returncode == 0
+    vdpad.wait_status("a", lambda status: status["state"] == "idle" and "standby_reason" not in status, 20)
 
 
 @pytest.mark.parametrize("words, what", [

@@ -534,6 +534,8 @@ void devices_nic_down(struct nic *nic)
 	TAILQ_FOREACH(dev, &nic->vdpad->devices, link) {
 		if (dev->nic == nic)
 			dev->function_ok = false;
+		if (dev->standby_nic == nic)
+			dev->standby_ok = false;
 	}
 }
 

@@ -91,6 +91,7 @@ struct device {
 	const struct backing *backing;
 	struct nic *nic; /* of backing_sim; NULL: the configuration has no such NIC any more */
 	struct nic *standby_nic; /* that has its standby; NULL: it has none, or there is no such NIC */
+	bool standby_ok;	 /* that NIC is still the one that made it */
 	bool standby_checking;	 /* it is found out whether the worker has it */
 	struct job *job; /* of backing_pci: its function is being opened */
 	struct device_spec spec;

@@ -212,6 +212,8 @@ static void finish(struct device *dev, int r)
 		dev->reason[0] = '\0';
 	if (r == 0 && !dev->function_ok)
 		dev->backing->check(dev); /* its NIC began anew meanwhile */
+	if (r == 0 && !dev->standby_ok)
+		standby_check(dev);
 	done(dev->done_arg, dev, r, &dev->why);
 	devices_start_more(v);
 }

@@ -164,6 +164,7 @@ static void on_added(void *arg, struct channel_answer *answer)
 		answer->status = -EBADMSG;
 	if (answer->status == 0)
 		dev->standby_fd = TAKE_FD(answer->fd);
+	dev->standby_ok = answer->status == 0;
 	device_start_go_on(dev, answer->status < 0 ? device_fail(dev, dev->spec.standby, answer->status) : 0);
 }
 
