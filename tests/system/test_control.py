@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The control socket: roles, events, and peers that do not behave. See docs/control-socket.md."""
+import contextlib
 import json
 import os
 import random
+import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,12 @@ from waiting import wait_for
 ADD = ["dev", "add", "mgmtdev", "sim/nic0", "name"]
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
 OPERATOR = {"user": 65533, "group": 65533, "extra_groups": [54321]}
+
+
+def resident_kb(pid):
+    """Memory that a process has."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
 class Peer:
@@ -201,6 +210,25 @@ def test_requests_of_one_connection_are_answered_in_order(vdpad):
         peer.send(b"".join(json.dumps({"id": i, "method": method}).encode() + b"\n" for i, method in
                            enumerate(["dev.status", "hello", "dev.config", "dev.show"] * 50)))
         assert [peer.line()["id"] for _ in range(200)] == list(range(200))
+
+
+def test_requests_wait_for_who_does_not_read_the_answers(vdpad):
+    """And are all answered when that goes on."""
+    request, sent = b'{"method":"dev.show"}\n', 0
+    for name in "abc":
+        vdpad.cli(*ADD, name)
+    before = resident_kb(vdpad.process.pid)
+    with Peer(vdpad) as peer:
+        peer.sock.settimeout(2)
+        with contextlib.suppress(TimeoutError):
+            while sent < len(request) * 50000:
+                sent += peer.sock.send(request * 1000)
+        assert resident_kb(vdpad.process.pid) - before < 8192, f"after {sent // len(request)} requests"
+        assert vdpad.try_cli("dev", "show").returncode == 0
+        peer.sock.settimeout(60)
+        for _ in range(sent // len(request)):
+            assert "result" in peer.line()
+    assert vdpad.try_cli("dev", "show").returncode == 0
 
 
 def test_a_peer_that_sends_no_more_gets_its_answers(vdpad):

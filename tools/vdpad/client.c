@@ -2,7 +2,7 @@
 /*
  * One connection to the control socket: lines in, lines out, never waiting for the peer. While a
  * request is carried out nothing more is read from its connection. Answers wait in a buffer for a peer
- * that is slow; a monitor that is too slow misses events and is told how many.
+ * that is slow, and its requests wait for that; a monitor that is too slow misses events and is told how many.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +17,7 @@
 #include "vdpa/base/log.h"
 
 #define MAX_REQUEST (64 * 1024)
+#define MAX_ANSWERS (64 * 1024)	 /* bytes that wait for a peer while its requests are carried out */
 #define MAX_EVENTS  (256 * 1024) /* bytes that wait for a monitor */
 
 struct client {
@@ -45,13 +46,19 @@ struct client {
 
 static void take_lines(struct client *client);
 
+/* A request is there already, and waits for room only. */
+static bool has_line(const struct client *client)
+{
+	return !client->request && !client->ending && memchr(client->in, '\n', client->n_in);
+}
+
 static void update_io(struct client *client)
 {
 	uint32_t events = 0;
 
-	if (!client->request && !client->ending && !client->peer_is_done)
+	if (!client->request && !client->ending && !client->peer_is_done && client->n_out < MAX_ANSWERS)
 		events |= EPOLLIN;
-	if (client->n_out > 0)
+	if (client->n_out > 0 || has_line(client))
 		events |= EPOLLOUT;
 	sd_event_source_set_io_events(client->io, events);
 }
@@ -124,7 +131,8 @@ void client_free(struct client *client)
 
 static bool is_over(const struct client *client)
 {
-	bool nothing_comes = client->peer_is_done && !client->request && !client->monitors;
+	bool nothing_comes = client->peer_is_done && !client->request && !client->monitors &&
+			     !has_line(client);
 
 	return client->n_out == 0 && (client->ending || nothing_comes);
 }
@@ -207,11 +215,17 @@ static void take_line(struct client *client, const char *line, size_t size)
 	json_decref(json);
 }
 
-/* All lines that are there, until one of them is not answered at once. */
+/* Has the peer read enough of what it asked for? One that is gone is found to be so by go_on(). */
+static bool has_room(struct client *client)
+{
+	return client->n_out < MAX_ANSWERS || (flush(client) && client->n_out < MAX_ANSWERS);
+}
+
+/* All lines that are there, until one of them is not answered at once, or answers are not read. */
 static void take_lines(struct client *client)
 {
 	client->reading = true;
-	while (!client->gone && !client->request && !client->ending) {
+	while (!client->gone && !client->request && !client->ending && has_room(client)) {
 		char *end = memchr(client->in, '\n', client->n_in);
 		size_t size = end ? (size_t)(end - client->in) : 0;
 
