@@ -20,6 +20,7 @@
 
 #include "drivers/sim/mailbox.h"
 #include "tools/simnic/dirty.h"
+#include "tools/simnic/flood.h"
 #include "tools/simnic/iommu.h"
 #include "tools/simnic/loop.h"
 #include "tools/simnic/macs.h"
@@ -143,8 +144,7 @@ struct function {
 
 	/* data threads, under flood_lock */
 	rte_spinlock_t flood_lock;
-	uint64_t flood_tokens; /* frames, times the clock's frequency */
-	uint64_t flood_stamp;  /* cycles */
+	struct flood flood;
 
 	/* data threads to control thread */
 	atomic_bool memory_lost;

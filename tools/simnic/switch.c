@@ -20,8 +20,6 @@
 #define TO_NOBODY 0xfffdU
 #define TO_ALL	  0xfffcU
 
-#define FLOOD_BURST_PER_S 4 /* so much of a second's frames may come at once: a quarter */
-
 /*
  * Two functions may have one MAC, as during a migration: the one that was started last has it. An
  * address that a driver chose takes nothing from anybody who is there: neither from a function that was
@@ -55,26 +53,15 @@ void nic_rescan(struct nic *nic)
 	}
 }
 
-/* A bucket of tokens, which fill with the time. */
 static bool may_flood(struct data_thread *t, struct function *f)
 {
-	uint64_t hz = rte_get_tsc_hz(), rate = t->nic->options.flood_limit;
-	uint64_t most = hz * rate / FLOOD_BURST_PER_S, elapsed;
+	uint64_t rate = t->nic->options.flood_limit;
 	bool ok;
 
 	if (rate == 0)
 		return true;
 	rte_spinlock_lock(&f->flood_lock);
-	elapsed = t->now - f->flood_stamp;
-	f->flood_stamp = t->now;
-	if (elapsed > hz)
-		elapsed = hz;
-	f->flood_tokens += elapsed * rate;
-	if (f->flood_tokens > most)
-		f->flood_tokens = most;
-	ok = f->flood_tokens >= hz;
-	if (ok)
-		f->flood_tokens -= hz;
+	ok = flood_take(&f->flood, t->now, rte_get_tsc_hz(), rate);
 	rte_spinlock_unlock(&f->flood_lock);
 	if (!ok)
 		__atomic_fetch_add(&f->regs->flood_drops, 1, __ATOMIC_RELAXED);
