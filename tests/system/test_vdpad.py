@@ -496,6 +496,24 @@ def test_an_upgrade_that_a_shim_hears_of_too_late_changes_nothing(vdpad):
     assert os.readlink(f"/proc/{new}/exe") == str(BUILD / "tools/worker/vdpa-worker")
 
 
+def test_figures_of_a_hostile_worker_hide_no_other_device(vdpad):
+    """Offsets as of vdpa/health.h: frames, and of the first queue its size and chains."""
+    for name in MACS:
+        add(vdpad, name)
+        wait_serving(vdpad, name)
+    pid = vdpad.worker_pid("a")
+    os.kill(pid, signal.SIGSTOP)
+    (block,) = [path for path in Path(f"/proc/{pid}/fd").iterdir() if "health" in os.readlink(path)]
+    with open(block, "r+b", buffering=0) as file:
+        for offset, size in ((160, 8), (352, 4), (368, 8)):
+            file.seek(offset)
+            file.write(b"\xff" * size)
+    status = vdpad.json("dev", "status", "show")["status"]
+    assert status["b"]["state"] == "idle" and status["a"]["counters"]["rx_frames"] == 2**63 - 1
+    assert vdpad.json("dev", "vstats", "show", "a")["vstats"]["a"]["queues"][0]["received_desc"] == 2**63 - 1
+    os.kill(pid, signal.SIGCONT)
+
+
 # ---- changes
 
 def test_frames_with_another_source_address_are_dropped_and_named(vdpad, checks):

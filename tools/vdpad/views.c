@@ -33,9 +33,10 @@ static void put_text(json_t *object, const char *key, const char *text)
 	json_object_set_new(object, key, json_string(text));
 }
 
+/* What a worker says may be any number; none is negative, which who asked would take for nonsense. */
 static void put_number(json_t *object, const char *key, uint64_t value)
 {
-	json_object_set_new(object, key, json_integer((json_int_t)value));
+	json_object_set_new(object, key, json_integer((json_int_t)(value < INT64_MAX ? value : INT64_MAX)));
 }
 
 static void put_switch(json_t *object, const char *key, bool value)
@@ -301,10 +302,16 @@ static void put_queues(json_t *view, const struct health *h)
 
 	for (uint32_t i = 0; i < h->n_queues; i++) {
 		const struct health_queue *q = &h->queues[i];
-		json_t *queue = json_pack("{s:i,s:s,s:i,s:b,s:b,s:b,s:i,s:i}", "qidx", i, "queue_type",
-			queue_type(h->features, h->max_pairs, i), "size", q->size, "enabled", q->enabled, "running", q->running,
-			"failed", q->failed, "avail", q->avail, "used", q->used);
+		json_t *queue = json_object();
 
+		put_number(queue, "qidx", i);
+		put_text(queue, "queue_type", queue_type(h->features, h->max_pairs, i));
+		put_number(queue, "size", q->size);
+		put_switch(queue, "enabled", q->enabled);
+		put_switch(queue, "running", q->running);
+		put_switch(queue, "failed", q->failed);
+		put_number(queue, "avail", q->avail);
+		put_number(queue, "used", q->used);
 		if (packed) {
 			put_number(queue, "avail_wrap", q->avail_wrap != 0);
 			put_number(queue, "used_wrap", q->used_wrap != 0);
@@ -312,6 +319,20 @@ static void put_queues(json_t *view, const struct health *h)
 		json_array_append_new(list, queue);
 	}
 	json_object_set_new(view, "queues", list);
+}
+
+static void put_counters(json_t *view, const struct health *h)
+{
+	json_t *counters = json_object();
+
+	put_number(counters, "rx_frames", h->rx_frames);
+	put_number(counters, "rx_bytes", h->rx_bytes);
+	put_number(counters, "tx_frames", h->tx_frames);
+	put_number(counters, "tx_bytes", h->tx_bytes);
+	put_number(counters, "spoof_drops", h->spoof_drops);
+	put_number(counters, "flood_drops", h->flood_drops);
+	put_number(counters, "no_queue_drops", h->no_queue_drops);
+	json_object_set_new(view, "counters", counters);
 }
 
 static void put_health(json_t *view, const struct device *dev, const struct health *h)
@@ -327,11 +348,7 @@ static void put_health(json_t *view, const struct device *dev, const struct heal
 	put_switch(view, "ctrl_vq", facts.has_control);
 	if (!etheraddr_is_zero(h->last_spoof_mac))
 		put_mac(view, "last_spoof_mac", h->last_spoof_mac);
-	json_object_set_new(view, "counters",
-		json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "rx_frames", h->rx_frames, "rx_bytes",
-			h->rx_bytes, "tx_frames", h->tx_frames, "tx_bytes", h->tx_bytes,
-			"spoof_drops", h->spoof_drops, "flood_drops", h->flood_drops,
-			"no_queue_drops", h->no_queue_drops));
+	put_counters(view, h);
 	put_number(view, "memory_regions", h->memory_regions);
 	put_number(view, "memory_bytes", h->memory_bytes);
 	put_number(view, "messages", h->messages);
