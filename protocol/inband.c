@@ -54,11 +54,12 @@ void inband_told(struct session *s, uint32_t ring, enum driver_queue_fd which)
 	s->state->inband[ring] = (uint8_t)((s->state->inband[ring] & ~OURS(which)) | TOLD(which));
 }
 
-/* An eventfd of ours, where the front-end spoke of none. */
-static int provide(struct session *s, uint32_t ring, enum driver_queue_fd which)
+/* An eventfd of ours, where the front-end spoke of none; @ret_slot: FDSTORE_NONE: it did. */
+static int make(struct session *s, uint32_t ring, enum driver_queue_fd which, int *ret_slot)
 {
-	int slot, fd, r;
+	int slot, fd;
 
+	*ret_slot = FDSTORE_NONE;
 	if (s->state->inband[ring] & TOLD(which) || *slot_of(s, ring, which) != FDSTORE_NONE)
 		return 0;
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -67,6 +68,16 @@ static int provide(struct session *s, uint32_t ring, enum driver_queue_fd which)
 	slot = fdstore_add(s->transaction.fds, fd);
 	if (slot < 0)
 		return slot;
+	*ret_slot = slot;
+	return 0;
+}
+
+static int give(struct session *s, uint32_t ring, enum driver_queue_fd which, int slot)
+{
+	int r;
+
+	if (slot == FDSTORE_NONE)
+		return 0;
 	if (which != DRIVER_FD_KICK) /* another one was in this slot, perhaps, and that is watched no more */
 		s->inband.slots[ring][which - DRIVER_FD_CALL] = FDSTORE_NONE;
 	r = device_set_ring_fd(s->device, ring, which, slot);
@@ -77,12 +88,16 @@ static int provide(struct session *s, uint32_t ring, enum driver_queue_fd which)
 
 int inband_started(struct session *s, uint32_t ring)
 {
-	int r;
+	int call, err, r;
 
 	if (!is_on(s))
 		return 0;
-	r = provide(s, ring, DRIVER_FD_CALL);
-	return r < 0 ? r : provide(s, ring, DRIVER_FD_ERR);
+	r = make(s, ring, DRIVER_FD_CALL, &call);
+	if (r == 0)
+		r = make(s, ring, DRIVER_FD_ERR, &err);
+	if (r == 0)
+		r = give(s, ring, DRIVER_FD_CALL, call);
+	return r < 0 ? r : give(s, ring, DRIVER_FD_ERR, err);
 }
 
 bool inband_calls(const struct session *s, uint32_t ring)
@@ -104,13 +119,15 @@ void inband_forget(struct session *s)
 int on_vring_kick(struct session *s, struct message *m, uint32_t ring)
 {
 	const uint64_t one = 1;
-	int fd, r;
+	int fd, slot, r;
 
 	if (m->payload.state.num != 0)
 		return -EINVAL;
-	r = provide(s, ring, DRIVER_FD_KICK);
+	r = make(s, ring, DRIVER_FD_KICK, &slot);
 	if (r == 0)
 		r = inband_started(s, ring);
+	if (r == 0)
+		r = give(s, ring, DRIVER_FD_KICK, slot);
 	if (r < 0)
 		return r;
 	s->device->state->rings[ring].started = 1;

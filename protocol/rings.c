@@ -117,8 +117,8 @@ static bool is_eventfd(int fd)
 	       write(fd, &zero, sizeof(zero)) == (ssize_t)sizeof(zero);
 }
 
-/* Takes the message's descriptor, if there is one, as the ring's. */
-static int set_fd(struct session *s, struct message *m, uint32_t ring, enum driver_queue_fd which)
+/* The message's descriptor, if there is one, for the ring. Return: 0; -EINVAL no eventfd; -EMFILE. */
+static int take_fd(struct session *s, struct message *m, int *ret_slot)
 {
 	int slot = FDSTORE_NONE;
 
@@ -129,17 +129,36 @@ static int set_fd(struct session *s, struct message *m, uint32_t ring, enum driv
 		if (slot < 0)
 			return slot;
 	}
+	*ret_slot = slot;
+	return 0;
+}
+
+static int give_fd(struct session *s, uint32_t ring, enum driver_queue_fd which, int slot)
+{
 	inband_told(s, ring, which);
 	return device_set_ring_fd(s->device, ring, which, slot);
 }
 
-/** on_set_vring_kick() - start the ring; without a descriptor the device has to poll it. */
+static int set_fd(struct session *s, struct message *m, uint32_t ring, enum driver_queue_fd which)
+{
+	int slot, r = take_fd(s, m, &slot);
+
+	return r < 0 ? r : give_fd(s, ring, which, slot);
+}
+
+/**
+ * on_set_vring_kick() - start the ring; without a descriptor the device has to poll it.
+ *
+ * All descriptors are there before a device, or a relay, that runs hears of one: it is told of no refusal.
+ */
 int on_set_vring_kick(struct session *s, struct message *m, uint32_t ring)
 {
-	int r = set_fd(s, m, ring, DRIVER_FD_KICK);
+	int slot, r = take_fd(s, m, &slot);
 
 	if (r == 0)
 		r = inband_started(s, ring);
+	if (r == 0)
+		r = give_fd(s, ring, DRIVER_FD_KICK, slot);
 	if (r == 0)
 		ring_state(s, ring)->started = 1;
 	return r;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """VRING_KICK, VRING_CALL and VRING_ERR: notifications as messages, for front-ends that give no eventfds."""
 import os
+import resource
 import select
 import socket
 import struct
@@ -10,6 +11,7 @@ from dirty import Log
 from frontend import DEADLINE, F_LOG_ALL, NO_FD, PF, state, u64
 from hostile import hostile
 from looks import running
+from shimside import SPEC_RELAY
 from unchanged import unchanged
 from waiting import wait_for
 
@@ -336,3 +338,39 @@ def test_many_kicks_are_as_good_as_one(stand, guest):
         guest.fe.send("VRING_KICK", state(1, 0))
     kick(guest, 1)
     guest.channel.hears((CALL, 0), (CALL, 1))
+
+
+@pytest.fixture(params=[0, SPEC_RELAY], ids=["direct", "relay"])
+def late_guest(stand, request):
+    """It accepted the feature when its rings were started already, and spoke of no call eventfd of one."""
+    stand.shim.flags = request.param
+    stand.shim.datapath(request.param)
+    guest = stand.guest()
+    guest.fe.negotiate(stand.offered & ~(1 << PF["INBAND_NOTIFICATIONS"]))
+    for name, payload, fds in guest.setup_steps():
+        if (name, payload) == ("SET_STATUS", u64(0xf)):
+            guest.fe.accepted("SET_PROTOCOL_FEATURES", u64(stand.offered))
+        if (name, payload) not in (("SET_VRING_CALL", u64(1)), ("SET_VRING_ERR", u64(1))):
+            guest.fe.accepted(name, payload, fds)
+    guest.channel = Channel(guest.fe)
+    yield guest
+    guest.channel.close()
+
+
+@pytest.mark.parametrize("left", [1, 2], ids=["for-none", "for-one"])
+def test_a_kick_eventfd_is_not_taken_without_descriptors_for_what_goes_with_it(stand, late_guest, left):
+    """It needs two more. The one before is the ring's still."""
+    guest, pid = late_guest, stand.shim.process.pid
+    guest.exchange(3)
+    used = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+    free = [number for number in range(len(used) + 3) if number not in used]
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    other = os.eventfd(0)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[left - 1] + 1, limits[1]))
+    guest.fe.refused("SET_VRING_KICK", u64(1), [other])
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    guest.exchange(3)
+    guest.fe.accepted("SET_VRING_KICK", u64(1), [other])
+    os.close(guest.rings[1].kick)
+    guest.rings[1].kick = other
+    guest.exchange(3)
