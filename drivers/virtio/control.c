@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "drivers/virtio/device_internal.h"
+#include "drivers/virtio/net.h"
 #include "vdpa/base/clock.h"
 #include "vdpa/base/log.h"
 
@@ -41,10 +42,17 @@ static bool is_used(const struct virtio_device *v)
 	return !v->variant && virtio_function_has(&v->function, VIRTIO_NET_F_MQ);
 }
 
-/* Behind all pairs. Source: virtio 1.2, 5.1.2. */
-static uint16_t control_index(const struct virtio_device *v)
+/* Behind all pairs that the device has, though a guest may have fewer. Source: virtio 1.2, 5.1.2. */
+static int control_index(struct virtio_device *v, uint16_t *ret)
 {
-	return (uint16_t)v->caps.n_queues;
+	struct virtio_net_facts facts;
+	int r = virtio_net_read(&v->function, &facts);
+
+	if (r == 0 && 2U * facts.max_pairs > UINT16_MAX)
+		r = -EPROTO;
+	if (r == 0)
+		*ret = (uint16_t)(2 * facts.max_pairs);
+	return r;
 }
 
 static uint64_t control_iova(const struct virtio_device *v)
@@ -66,8 +74,7 @@ int virtio_control_enable(struct virtio_device *v)
 		.offset = v->control_offset,
 		.perm = DRIVER_PERM_READ | DRIVER_PERM_WRITE,
 	};
-	const struct virtio_queue_setup setup = {
-		.index = control_index(v),
+	struct virtio_queue_setup setup = {
 		.size = RING_SIZE,
 		.vector = VIRTIO_MSI_NO_VECTOR,
 		.desc = map.iova,
@@ -81,7 +88,9 @@ int virtio_control_enable(struct virtio_device *v)
 	if (!is_used(v))
 		return 0;
 	memset(v->control, 0, v->control_size);
-	r = dma_map(&v->dma, &map);
+	r = control_index(v, &setup.index);
+	if (r == 0)
+		r = dma_map(&v->dma, &map);
 	return r < 0 ? r : virtio_queue_enable(&v->function, &setup);
 }
 
@@ -184,8 +193,11 @@ static int run_command(struct virtio_device *v, const struct command *command, u
 {
 	struct command *at = (void *)(v->control + COMMAND);
 	struct virtio_doorbell bell;
-	int r = virtio_queue_doorbell(&v->function, control_index(v), &bell);
+	uint16_t index;
+	int r = control_index(v, &index);
 
+	if (r == 0)
+		r = virtio_queue_doorbell(&v->function, index, &bell);
 	if (r < 0)
 		return r;
 	*at = *command;

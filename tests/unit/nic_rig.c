@@ -138,7 +138,8 @@ static struct rig_device *device_new(uint16_t pairs)
 
 	assert_non_null(d);
 	d->device = rig_device(++n_made, pairs);
-	own.pairs = pairs;
+	if (own.pairs < pairs)
+		own.pairs = pairs;
 	own.mtu = d->device.mtu;
 	memcpy(own.mac, d->device.mac, sizeof(own.mac));
 	d->function = nic_function_new(nic, &own);

@@ -43,7 +43,8 @@ extern const struct driver_rig nic_rig;
 
 /**
  * nic_rig_begin() - a NIC without functions.
- * @like: what each of them will be, but for address, MTU and pairs; the driver is the one for it
+ * @like: what each of them will be, but for address and MTU, with as many pairs at least as its guest wants; the
+ *        driver is the one for it
  */
 void nic_rig_begin(const struct nic_facts *like);
 

@@ -14,7 +14,7 @@
 
 #include "drivers/virtio/pci.h"
 
-#define MODEL_MAX_QUEUES 9 /* four pairs and a control queue */
+#define MODEL_MAX_QUEUES 263 /* 131 pairs and a control queue: more than a guest may have */
 
 /* Where the model has its structures; all but the MSI-X table in one BAR. */
 #define MODEL_BAR	  2
