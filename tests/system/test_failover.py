@@ -85,6 +85,24 @@ def test_a_nic_that_comes_back_is_taken_back(vdpad, checks):
         assert port.bad == 0
 
 
+def test_a_change_that_fails_moves_no_device(vdpad, checks):
+    """It would be taken back soon, when it has been well for a while, and not at once."""
+    check = checks(add(vdpad), MACS.values(), packets=0, lossy=True)
+    check.wait_started().wait_more(1000)
+    old = vdpad.simnic_pid()
+    os.kill(old, signal.SIGKILL)
+    datapath(vdpad, "sim")
+    vdpad.wait_status("a", lambda status: "taken back soon" in status["standby_reason"])
+    new = vdpad.simnic_pid()
+    os.kill(new, signal.SIGSTOP)
+    done = vdpad.try_cli("dev", "set", "name", "a", "datapath", "direct", "link", "down")
+    assert done.returncode == 1 and "the NIC does not take the change" in done.stderr
+    check.wait_more(5000)
+    assert "can't take over" not in vdpad.log_text()
+    os.kill(new, signal.SIGCONT)
+    check.stop()
+
+
 @pytest.mark.parametrize("packed", LAYOUTS)
 def test_the_operator_moves_devices_and_nothing_is_broken(vdpad, checks, packed):
     check = checks(add(vdpad), MACS.values(), packed=packed, packets=0, lossy=True)

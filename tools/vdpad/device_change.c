@@ -22,6 +22,7 @@ static void finish(struct device *dev, int r)
 	device_done done = dev->done;
 
 	dev->busy = false;
+	dev->datapath_now = false; /* what failed before the shim was told is not wanted any more */
 	done(dev->done_arg, dev, r, &dev->why);
 	devices_start_more(v); /* its shim may have ended meanwhile */
 }
@@ -41,6 +42,7 @@ int device_tell_shim(struct device *dev, channel_done done)
 static void go_back(struct device *dev)
 {
 	dev->spec = dev->old_spec;
+	dev->datapath_now = false;
 	if (dev->backing->change)
 		dev->backing->change(dev, NULL, NULL);
 	standby_change(dev);
