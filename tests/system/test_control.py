@@ -149,6 +149,7 @@ def test_a_slow_monitor_is_told_how_much_it_missed(vdpad):
                 if seen % 100 == 0:  # one more event makes room known
                     assert "result" in admin.call("dev.set", name="a", log_level="info")
                     more += 1
+        assert abs(event["time_ms"] / 1000 - time.time()) < 100  # as each event has it
         assert event["count"] > 0 and 6000 <= seen + event["count"] <= 6000 + more
     assert vdpad.process.poll() is None
 

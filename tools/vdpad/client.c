@@ -304,7 +304,8 @@ void client_monitor(struct client *client, const char *name)
 
 static void tell_lost(struct client *client)
 {
-	json_t *line = json_pack("{s:s,s:i}", "event", "lost", "count", (int)client->n_lost);
+	json_t *line = json_pack("{s:s,s:I,s:i}", "event", "lost", "time_ms", event_time_ms(), "count",
+		(int)client->n_lost);
 
 	client->n_lost = 0;
 	send_json(client, line);

@@ -5,18 +5,24 @@
 #include "tools/vdpad/vdpad.h"
 #include "vdpa/base/log.h"
 
+json_int_t event_time_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 void event_send(struct vdpad *v, const char *kind, const char *what, const char *name,
 	const char *text)
 {
-	struct timespec now;
 	json_t *event;
 
 	log_info("%s: %s%s%s", name, kind, *text ? ": " : "", text);
 	if (!v->events)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
-	event = json_pack("{s:s,s:I,s:s,s:s}", "event", kind, "time_ms",
-		(json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, what, name, "text", text);
+	event = json_pack("{s:s,s:I,s:s,s:s}", "event", kind, "time_ms", event_time_ms(), what, name, "text",
+		text);
 	if (event)
 		v->events(v->events_arg, event, name);
 	json_decref(event);

@@ -80,4 +80,7 @@ void ready_check(struct vdpad *v);
 void event_send(struct vdpad *v, const char *kind, const char *what, const char *name,
 	const char *text);
 
+/** event_time_ms() - "time_ms" of an event that is told now. */
+json_int_t event_time_ms(void);
+
 #endif
