@@ -268,6 +268,20 @@ def test_too_many_peers_are_told_so_and_the_rest_is_served(vdpad):
     wait_for(lambda: vdpad.try_cli("dev", "show").returncode == 0, "room")
 
 
+def test_readers_leave_room_for_admins(make_vdpad):
+    vdpad = make_vdpad(config="[vdpad]\nreadonly_group = all\n")
+    os.seteuid(NOBODY["user"])
+    try:
+        peers = [Peer(vdpad) for _ in range(300)]
+    finally:
+        os.seteuid(0)
+    assert peers[0].call("hello")["result"]["role"] == "read-only"
+    assert peers[-1].line()["error"]["code"] == "unavailable"
+    vdpad.cli(*ADD, "a")
+    for peer in peers:
+        peer.sock.close()
+
+
 def test_bytes_that_trickle_in_are_a_request_too(vdpad):
     with Peer(vdpad) as peer:
         for byte in b'{"id":7,"method":"hello"}\n':

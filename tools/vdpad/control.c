@@ -19,6 +19,7 @@
 #include "vdpa/base/log.h"
 
 #define MAX_CLIENTS 256
+#define MAX_READERS 192 /* connections beyond so many are admins' */
 #define MAX_GROUPS  1024
 
 struct peer {
@@ -74,6 +75,11 @@ static void turn_away(int fd, enum failure_code code, const char *why)
 		send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+static unsigned int most_clients(enum role role)
+{
+	return role == ROLE_ADMIN ? MAX_CLIENTS : MAX_READERS;
+}
+
 static int on_connection(sd_event_source *source, int listener, uint32_t revents, void *arg)
 {
 	struct control *control = arg;
@@ -89,7 +95,7 @@ static int on_connection(sd_event_source *source, int listener, uint32_t revents
 		turn_away(fd, FAILURE_DENIED,
 			"you may not talk to vdpad; admin_group and readonly_group in its "
 			"configuration say who may");
-	} else if (control->n_clients >= MAX_CLIENTS) {
+	} else if (control->n_clients >= most_clients(role)) {
 		turn_away(fd, FAILURE_UNAVAILABLE, "too many are connected to vdpad; try again later");
 	} else if (client_new(control, fd, role, peer.cred.uid, peer.cred.pid) == 0) {
 		fd = -1;
