@@ -238,7 +238,11 @@ def test_an_area_that_is_cut_short_fails_its_device_only(shuffled_stand, guest, 
     shuffled_stand.guest(packed=packed).setup().exchange(3)
 
 
-@pytest.mark.parametrize("own_nic_stand", [dict(dirty_log=True, shuffled=True)], indirect=True, ids=["shuffles"])
+MARKS_AND_SHUFFLES = pytest.mark.parametrize(
+    "own_nic_stand", [dict(dirty_log=True, shuffled=True)], indirect=True, ids=["marks"])
+
+
+@MARKS_AND_SHUFFLES
 def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_marks_pages(own_nic_stand):
     guest = own_nic_stand.guest(packed=True)
     log = Log(guest)
@@ -255,9 +259,10 @@ def test_with_the_area_of_another_ring_layout_its_relay_ends_and_the_device_mark
     os.close(log.fd)
 
 
-def test_with_an_area_that_a_new_worker_can_t_map_pages_are_marked_still(marking_stand):
+@MARKS_AND_SHUFFLES
+def test_with_an_area_that_a_new_worker_can_t_map_pages_are_marked_still(own_nic_stand):
     """Rings are relayed for their notes, so the device was not told of the log."""
-    guest = marking_stand.guest()
+    guest = own_nic_stand.guest()
     log = Log(guest)
     guest.fe.negotiate()
     os.close(get_area(guest.fe)[2][0])
@@ -269,13 +274,13 @@ def test_with_an_area_that_a_new_worker_can_t_map_pages_are_marked_still(marking
     guest.features |= F_LOG_ALL
     go_on(guest)
     guest.exchange(3)
-    marking_stand.shim.kill()
+    own_nic_stand.shim.kill()
     os.ftruncate(fd, 0)
-    marking_stand.shim.start()
+    own_nic_stand.shim.start()
     guest.fe.ask_u64("GET_FEATURES")
     os.pwrite(log.fd, bytes(log.size), log.offset)
     guest.exchange(3)
     assert log.marked()
-    assert marking_stand.shim.dump()["device"]["datapath"] == "relay"
+    assert own_nic_stand.shim.dump()["device"]["datapath"] == "relay"
     os.close(fd)
     os.close(log.fd)
