@@ -1,29 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The control socket: roles, events, and peers that do not behave. See docs/control-socket.md."""
-import contextlib
 import json
 import os
 import random
-import re
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
 from hostile import hostile
 from waiting import wait_for
 
-
 ADD = ["dev", "add", "mgmtdev", "sim/nic0", "name"]
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
 OPERATOR = {"user": 65533, "group": 65533, "extra_groups": [54321]}
-
-
-def resident_kb(pid):
-    """Memory that a process has."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
 class Peer:
@@ -218,13 +208,11 @@ def test_requests_wait_for_who_does_not_read_the_answers(vdpad):
     request, sent = b'{"method":"dev.show"}\n', 0
     for name in "abc":
         vdpad.cli(*ADD, name)
-    before = resident_kb(vdpad.process.pid)
     with Peer(vdpad) as peer:
         peer.sock.settimeout(2)
-        with contextlib.suppress(TimeoutError):
+        with pytest.raises(TimeoutError):  # sockets are full then, and what vdpad keeps
             while sent < len(request) * 50000:
                 sent += peer.sock.send(request * 1000)
-        assert resident_kb(vdpad.process.pid) - before < 8192, f"after {sent // len(request)} requests"
         assert vdpad.try_cli("dev", "show").returncode == 0
         peer.sock.settimeout(60)
         for _ in range(sent // len(request)):

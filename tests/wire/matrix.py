@@ -293,6 +293,7 @@ def handled(shim):
 
 def send(scene, name, payload, fds):
     """Send it, wait until it was handled. Return: its outcome."""
+    wait_for(lambda: handled(scene.shim)[1]["connected"], "the connection to be accepted")
     before, _ = handled(scene.shim)
     scene.fe.send(name, payload, fds, flags=NEED_REPLY)
 
