@@ -71,12 +71,18 @@ def test_traffic_goes_on_at_the_standby_when_the_nic_dies_for_good(vdpad, checks
         assert port.bad == 0
 
 
-def test_a_nic_that_comes_back_is_taken_back(vdpad, checks):
+def killed_under_traffic(vdpad, checks):
+    """Return: the traffic, which the standby carries now, and the process of the NIC that was killed."""
     check = checks(add(vdpad), MACS.values(), packets=0, lossy=True)
     check.wait_started().wait_more(1000)
     old = vdpad.simnic_pid()
     os.kill(old, signal.SIGKILL)
     datapath(vdpad, "sim")
+    return check, old
+
+
+def test_a_nic_that_comes_back_is_taken_back(vdpad, checks):
+    check, old = killed_under_traffic(vdpad, checks)
     wait_for(lambda: vdpad.simnic_pid() not in (None, 0, old), "a new simnic")
     check.wait_more(1000)
     datapath(vdpad, "direct")
@@ -87,11 +93,7 @@ def test_a_nic_that_comes_back_is_taken_back(vdpad, checks):
 
 def test_a_change_that_fails_moves_no_device(vdpad, checks):
     """It would be taken back soon, when it has been well for a while, and not at once."""
-    check = checks(add(vdpad), MACS.values(), packets=0, lossy=True)
-    check.wait_started().wait_more(1000)
-    old = vdpad.simnic_pid()
-    os.kill(old, signal.SIGKILL)
-    datapath(vdpad, "sim")
+    check, _ = killed_under_traffic(vdpad, checks)
     vdpad.wait_status("a", lambda status: "taken back soon" in status["standby_reason"])
     new = vdpad.simnic_pid()
     os.kill(new, signal.SIGSTOP)

@@ -3,6 +3,8 @@
 import os
 import struct
 
+from frontend import F_LOG_ALL, u64
+
 PAGES_A_BYTE = 8 * 4096
 
 
@@ -18,6 +20,11 @@ class Log:
 
     def payload(self):
         return struct.pack("=QQ", self.size, self.offset)
+
+    def begin(self, guest):
+        """Pages are marked in it from now on."""
+        guest.fe.ask("SET_LOG_BASE", self.payload(), [self.fd])
+        guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
 
     def marked(self):
         """Pages that are marked."""

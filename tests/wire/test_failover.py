@@ -309,8 +309,7 @@ def test_a_control_queue_is_relayed_on_both_sides_while_pages_are_logged(make_pa
     set_much(guest)
     guest.mac = CHOSEN
     log = Log(guest)
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     pair.shim.datapath(SPEC_SIM)
     pair.wait_path("sim")
     assert guest.control.command(RX, PROMISC, b"\0") == OK

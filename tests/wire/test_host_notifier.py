@@ -10,7 +10,7 @@ import struct
 
 import pytest
 from dirty import Log
-from frontend import DEADLINE, F_LOG_ALL, OFFERED_PF, PF, state, u64
+from frontend import DEADLINE, OFFERED_PF, PF, state, u64
 from hostile import hostile
 from stand import Stand
 from unchanged import unchanged
@@ -168,8 +168,7 @@ def test_relayed_rings_are_looked_at_as_long_as_a_page_is_out(allowed, guest):
     guest.notifiers.take_all(4)
     exchange(guest)
     log = Log(guest)
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     allowed.shim.dump()  # whoever slept has slept
     exchange(guest)
     guest.fe.accepted("SET_FEATURES", u64(guest.features))
@@ -181,8 +180,7 @@ def test_what_is_rung_while_a_relayed_ring_rests_is_found_when_it_goes_on(allowe
     guest.notifiers.take_all(4)
     exchange(guest)
     log = Log(guest)
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     for restart in (False, True):
         guest.fe.accepted("SET_VRING_ENABLE", state(1, 0))
         guest.rings[1].offer(FRAME + bytes(60))
@@ -199,8 +197,7 @@ def test_a_ring_that_starts_again_alone_is_given_its_page_again(allowed, guest):
     """While pages are logged all rings stop with it; the others keep theirs, which are heard of."""
     guest.notifiers.take_all(4)
     log = Log(guest)
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     guest.fe.accepted("SET_VRING_BASE", state(3, guest.fe.vring_base(3)))
     guest.fe.accepted("SET_VRING_KICK", u64(3), [guest.rings[3].kick])
     assert guest.notifiers.take() == 3

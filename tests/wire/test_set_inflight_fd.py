@@ -269,8 +269,7 @@ def test_with_an_area_that_a_new_worker_can_t_map_pages_are_marked_still(own_nic
     fd = os.memfd_create("area")
     os.ftruncate(fd, 2 * part_size(False))
     guest.fe.accepted("SET_INFLIGHT_FD", AREA.pack(2 * part_size(False), 0, 2, SIZE, 0), [fd])
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     guest.features |= F_LOG_ALL
     go_on(guest)
     guest.exchange(3)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from dirty import Log
-from frontend import F_LOG_ALL, NO_FD, eventfd, u64
+from frontend import NO_FD, eventfd, u64
 from hostile import hostile
 
 
@@ -43,8 +43,7 @@ def test_a_ring_without_a_kick_descriptor_is_polled(stand):
 def test_a_ring_without_one_is_polled_by_its_relay_too_and_so_by_another_worker_s(stand, packed):
     guest = stand.guest(packed=packed).setup()
     log = Log(guest)
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     guest.fe.accepted("SET_VRING_KICK", u64(1 | NO_FD))
     for look in (stand.shim.dump, stand.shim.dump, stand.shim.restart, stand.shim.dump):
         look()  # whoever sleeps has fallen asleep

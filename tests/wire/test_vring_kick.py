@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from dirty import Log
-from frontend import DEADLINE, F_LOG_ALL, NO_FD, PF, state, u64
+from frontend import DEADLINE, NO_FD, PF, state, u64
 from hostile import hostile
 from looks import running
 from shimside import SPEC_RELAY
@@ -180,8 +180,7 @@ def test_a_call_that_found_no_room_comes_when_its_ring_has_stopped_too(stand, gu
     exchange(guest)
     if relayed:
         log = Log(guest)
-        guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-        guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+        log.begin(guest)
         os.close(log.fd)
     guest.channel.all()
     stuffed = guest.channel.stuff()
@@ -266,8 +265,7 @@ def test_a_reset_leaves_no_eventfd_of_ours(stand, guest, reset):
 def test_relayed_rings_are_kicked_and_called_too(stand, guest):
     exchange(guest)
     log = Log(guest)
-    guest.fe.ask("SET_LOG_BASE", log.payload(), [log.fd])
-    guest.fe.accepted("SET_FEATURES", u64(guest.features | F_LOG_ALL))
+    log.begin(guest)
     exchange(guest, 5)
     assert log.marked()
     guest.fe.accepted("SET_FEATURES", u64(guest.features))
