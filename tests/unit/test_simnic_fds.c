@@ -14,10 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tools/simnic/function.h"
+#include "tests/unit/simnic_stand.h"
 #include "tools/simnic/mailbox.h"
 #include "tools/simnic/queues.h"
-#include "tools/simnic/thread.h"
 
 struct stand {
 	struct nic nic;
@@ -26,26 +25,17 @@ struct stand {
 
 static int setup(void **state)
 {
-	const struct sim_function identity = { .name = "f", .max_pairs = 1, .mtu = 1500 };
 	struct stand *s = calloc(1, sizeof(*s));
 
-	if (!s || thread_create(&s->nic, 0, &s->nic.threads[0]) < 0 || loop_init(&s->nic.loop) < 0)
-		return -1;
-	s->nic.n_threads = 1;
-	s->nic.own = s->nic.threads[0];
 	*state = s;
-	return function_create(&s->nic, &identity, &s->function);
+	return s ? simnic_stand_begin(&s->nic, &s->function) : -1;
 }
 
 static int teardown(void **state)
 {
 	struct stand *s = *state;
 
-	s->nic.functions[0] = NULL;
-	s->nic.n_slots = 0;
-	function_free(s->function);
-	thread_free(s->nic.threads[0]);
-	close(s->nic.loop.epoll_fd);
+	simnic_stand_end(&s->nic, s->function);
 	free(s);
 	return 0;
 }

@@ -14,10 +14,9 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "tools/simnic/function.h"
+#include "tests/unit/simnic_stand.h"
 #include "tools/simnic/postcopy.h"
 #include "tools/simnic/queues.h"
-#include "tools/simnic/thread.h"
 #include "vdpa/base/bits.h"
 
 struct stand {
@@ -44,24 +43,17 @@ static void *work(void *arg)
 
 static int setup(void **state)
 {
-	const struct sim_function identity = { .name = "f", .max_pairs = 1, .mtu = 1500 };
 	struct stand *s = calloc(1, sizeof(*s));
 
-	if (!s || thread_create(&s->nic, 0, &s->nic.threads[0]) < 0)
-		return -1;
-	s->nic.n_threads = 1;
 	*state = s;
-	return function_create(&s->nic, &identity, &s->function);
+	return s ? simnic_stand_begin(&s->nic, &s->function) : -1;
 }
 
 static int teardown(void **state)
 {
 	struct stand *s = *state;
 
-	s->nic.functions[0] = NULL;
-	s->nic.n_slots = 0;
-	function_free(s->function);
-	thread_free(s->nic.threads[0]);
+	simnic_stand_end(&s->nic, s->function);
 	free(s);
 	return 0;
 }
