@@ -18,9 +18,9 @@ static uint64_t looked_in_vain(struct spin *s, uint64_t *now_ns)
 	uint64_t from;
 
 	*now_ns += NS_PER_MS;
-	assert_true(spin_goes_on(s, true, *now_ns, LONGEST));
+	spin_found(s, *now_ns);
 	from = *now_ns;
-	while (spin_goes_on(s, false, *now_ns + LOOK_NS, LONGEST))
+	while (spin_goes_on(s, *now_ns + LOOK_NS, LONGEST))
 		*now_ns += LOOK_NS;
 	return *now_ns - from;
 }
@@ -48,8 +48,8 @@ static void a_find_makes_it_as_long_as_at_first(void **state)
 
 	looked_in_vain(&s, &now_ns);
 	looked_in_vain(&s, &now_ns);
-	assert_true(spin_goes_on(&s, true, now_ns += NS_PER_MS, LONGEST));
-	assert_true(spin_goes_on(&s, false, now_ns += LOOK_NS, LONGEST));
+	spin_found(&s, now_ns += NS_PER_MS);
+	assert_true(spin_goes_on(&s, now_ns += LOOK_NS, LONGEST));
 	assert_in_range(looked_in_vain(&s, &now_ns), LONGEST - LOOK_NS, LONGEST);
 }
 
@@ -61,7 +61,7 @@ static void work_that_comes_by_itself_does_not(void **state)
 
 	tire(&s, &now_ns);
 	for (int i = 0; i < 5; i++)
-		assert_true(spin_goes_on(&s, true, now_ns += NS_PER_MS, LONGEST));
+		spin_found(&s, now_ns += NS_PER_MS);
 	assert_int_equal(looked_in_vain(&s, &now_ns), 0);
 }
 
@@ -83,8 +83,8 @@ static void it_is_tried_anew_where_looks_are_long_too(void **state)
 	uint64_t now_ns = NS_PER_S;
 
 	for (int i = 0; i < SPIN_SLEEPS; i++) {
-		assert_true(spin_goes_on(&s, true, now_ns += NS_PER_MS, LONGEST));
-		assert_false(spin_goes_on(&s, false, now_ns += 2 * (LONGEST >> s.in_vain), LONGEST));
+		spin_found(&s, now_ns += NS_PER_MS);
+		assert_false(spin_goes_on(&s, now_ns += 2 * (LONGEST >> s.in_vain), LONGEST));
 	}
 	assert_in_range(looked_in_vain(&s, &now_ns), LONGEST - LOOK_NS, LONGEST);
 }

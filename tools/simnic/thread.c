@@ -107,7 +107,7 @@ static bool may_sleep(struct data_thread *t, struct vq *q)
 {
 	if (q->poll)
 		return false;
-	if (spin_goes_on(&q->spin, false, t->now, cycles(SPIN_US)))
+	if (spin_goes_on(&q->spin, t->now, cycles(SPIN_US)))
 		return false;
 	if (!ring_ask_kicks(q))
 		return true;
@@ -130,7 +130,7 @@ static bool serve_queue(struct data_thread *t, uint32_t at)
 		return true;
 	}
 	if (chains > 0) {
-		spin_goes_on(&q->spin, true, t->now, cycles(SPIN_US));
+		spin_found(&q->spin, t->now);
 		return false;
 	}
 	if (!q->parked && !may_sleep(t, q))

@@ -64,6 +64,7 @@ static uint32_t run_rounds(struct worker *w)
 
 void relay_link_serve(struct worker *w)
 {
+	uint64_t now;
 	uint32_t moved;
 
 	watch(w);
@@ -71,8 +72,11 @@ void relay_link_serve(struct worker *w)
 		return;
 	moved = run_rounds(w);
 	w->relay_moved += moved;
+	now = clock_now_ns();
 	w->relay_naps = false;
-	w->relay_polls = spin_goes_on(&w->relay_spin, moved > 0, clock_now_ns(), SPIN_US * NS_PER_US);
+	if (moved > 0)
+		spin_found(&w->relay_spin, now);
+	w->relay_polls = moved > 0 || spin_goes_on(&w->relay_spin, now, SPIN_US * NS_PER_US);
 	if (w->relay_polls)
 		return;
 	if (w->relay_moved >= MANY) {

@@ -23,24 +23,24 @@ struct spin {
 	bool looked;          /* in vain so far, since something moved */
 };
 
+/** spin_found() - a look found something. @now: of a clock that never goes back; any unit. */
+static inline void spin_found(struct spin *s, uint64_t now)
+{
+	if (s->looked)
+		s->in_vain = 0;
+	s->looked = false;
+	s->moved = now;
+}
+
 /**
- * spin_goes_on() - a look is over.
- * @moved: it found something
- * @now: of a clock that never goes back; any unit
- * @longest: to look for work since something moved, in the same unit
+ * spin_goes_on() - a look found nothing.
+ * @longest: to look for work since something moved, in the unit of @now
  * Return: true when the next look is to follow at once, false when it is time to sleep.
  */
-static inline bool spin_goes_on(struct spin *s, bool moved, uint64_t now, uint64_t longest)
+static inline bool spin_goes_on(struct spin *s, uint64_t now, uint64_t longest)
 {
 	uint64_t limit = s->in_vain < SPIN_HALVES ? longest >> s->in_vain : 0;
 
-	if (moved) {
-		if (s->looked)
-			s->in_vain = 0;
-		s->looked = false;
-		s->moved = now;
-		return true;
-	}
 	if (now - s->moved < limit) {
 		s->looked = true;
 		return true;
