@@ -350,14 +350,6 @@ int device_announce(struct device *d, const uint8_t mac[6]);
 int device_update(struct device *d);
 
 /**
- * device_set_features() - what the guest's driver accepted.
- * @features: without the bits that belong to the transport
- * Return: 0; -EINVAL not offered; -EBUSY other than before while a ring runs; -EIO.
- * A change of the ring layout forgets all ring descriptions.
- */
-int device_set_features(struct device *d, uint64_t features);
-
-/**
  * device_set_memory() - replace the guest's memory, by difference.
  * @table: checked here; slots of its files are in fdstore
  *
@@ -429,15 +421,12 @@ int device_set_log(struct device *d, int32_t slot, uint64_t offset, uint64_t siz
 void device_forget_log(struct device *d);
 
 /**
- * device_set_logging() - mark each page from now on, or not any more.
- * Return: 0; -EINVAL there is no log and rings run, or it is too small; -EBUSY the guest is still
- * arriving by postcopy; -EIO.
- */
-int device_set_logging(struct device *d, bool on);
-
-/**
- * device_negotiate() - device_set_features() and device_set_logging(), both or none.
- * Return: as they do; a device that takes the features, and then not the log, has failed.
+ * device_negotiate() - what the guest's driver accepted, and whether each page is marked from now on: both or none.
+ * @features: without the bits that belong to the transport
+ * @logging: the front-end wants pages marked that are written
+ * Return: 0; -EINVAL features that are not offered, there is no log and rings run, or it is too small; -EBUSY other
+ * features than before while a ring runs, or the guest is still arriving by postcopy; -EIO. A change of the ring
+ * layout forgets all ring descriptions. A device that takes the features, and then not the log, has failed.
  */
 int device_negotiate(struct device *d, uint64_t features, bool logging);
 

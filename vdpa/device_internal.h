@@ -189,6 +189,12 @@ bool device_logs_itself(const struct device *d);
 /** log_is_missing() - logging is wanted and there is no log: no ring may run. */
 bool log_is_missing(const struct device *d);
 
+/** device_set_features() - the features' part of device_negotiate(). */
+int device_set_features(struct device *d, uint64_t features);
+
+/** device_set_logging() - the logging's part of device_negotiate(). */
+int device_set_logging(struct device *d, bool on);
+
 /** log_covers_memory() - would the log do for @table, if logging is wanted? */
 bool log_covers_memory(const struct device *d, const struct memory_table *table);
 
