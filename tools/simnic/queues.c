@@ -238,14 +238,19 @@ static int prepare(struct function *f, const struct sim_queue_setup *s, int *fds
 	return 0;
 }
 
-static int check_setups(struct function *f, const struct sim_queue_setup *setups, size_t n, const int *fds)
+/* Behind those of @s; without any there may be no @fds at all. */
+static int *fds_after(const struct sim_queue_setup *s, int *fds)
+{
+	return s->have_fds ? fds + __builtin_popcount(s->have_fds) : fds;
+}
+
+static int check_setups(struct function *f, const struct sim_queue_setup *setups, size_t n, int *fds)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = check_setup(f, &setups[i], fds);
-		if (setups[i].have_fds) /* else there may be no @fds at all */
-			fds += __builtin_popcount(setups[i].have_fds);
+		fds = fds_after(&setups[i], fds);
 	}
 	return r;
 }
@@ -258,8 +263,7 @@ int queues_prepare(struct function *f, const struct sim_queue_setup *setups, siz
 	r = check_setups(f, setups, n, fds);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = prepare(f, &setups[i], fds);
-		if (setups[i].have_fds)
-			fds += __builtin_popcount(setups[i].have_fds);
+		fds = fds_after(&setups[i], fds);
 	}
 	nic_resume(f->nic);
 	return r;
